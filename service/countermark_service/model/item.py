@@ -1,0 +1,65 @@
+"""One thing to score, and the bytes that stand for it.
+
+The canonical form is compact JSON of ``[response, reference, params, prompt]``
+with sorted keys. Unlike RFC 8785 it keeps ``1`` and ``1.0`` apart, because a
+verifier can tell them apart too. The same bytes key the store and travel to the
+worker, so that what is looked up is what is run.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """What a verifier judges."""
+
+    response: str
+    """Text of the model, as it was sent."""
+    reference: Any
+    """What the response is held against: any JSON value."""
+    params: dict[str, Any] = {}
+    """Parameters of the verifier, by the schema of its manifest."""
+    prompt: str | None = None
+    """The question. It takes part only where the manifest says `uses_prompt`."""
+    id: str | None = None
+    """The caller's own name for the item; no part of its identity."""
+
+    def canonical(self, *, uses_prompt: bool) -> bytes:
+        """Return the bytes that decide the verdict, as a JSON array of four."""
+        return _encode((self.response, self.reference, self.params, self.prompt if uses_prompt else None))
+
+
+def item_key(digest: bytes, canonical: bytes) -> bytes:
+    """Return the 32-byte store key of an item under the bundle of `digest` (32 bytes)."""
+    return hashlib.sha256(digest + canonical).digest()
+
+
+def reduced_key(digest: bytes, reduction: bytes) -> bytes:
+    """Return the 32-byte store key of a reduction; never equal to an item's key."""
+    return hashlib.sha256(b"reduced\x00" + digest + reduction).digest()
+
+
+def last_assistant_text(messages: Sequence[dict[str, Any]]) -> str | None:
+    """Return the text of the last assistant message, or None where there is none.
+
+    A message's content is text, or a list of parts of which the text parts count
+    (the shape of chat-completion APIs).
+    """
+    for message in reversed(messages):
+        if message.get("role") != "assistant":
+            continue
+        content = message.get("content")
+        if isinstance(content, str):
+            return content
+        if isinstance(content, list):
+            parts = [
+                part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"
+            ]
+            return "".join(part for part in parts if isinstance(part, str))
+        return "" if content is None else None
+    return None

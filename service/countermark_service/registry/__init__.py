@@ -1,0 +1,6 @@
+"""Which verifier versions exist here, and that they still are what was published."""
+
+from countermark_service.registry.published import PublishedList, append_published, read_published
+from countermark_service.registry.registry import Registry, bundle_roots
+
+__all__ = ["PublishedList", "Registry", "append_published", "bundle_roots", "read_published"]

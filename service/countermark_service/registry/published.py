@@ -1,0 +1,69 @@
+"""`published.toml`: the digests that were promised, in the order of publication.
+
+The list is append-only. A bundle whose content differs from its line is refused,
+so an edited folder can never answer under the old name.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from countermark_service.errors import BundleError, DigestMismatchError
+from countermark_service.model import DIGEST_PATTERN, BundleRef
+
+PUBLISHED_NAME = "published.toml"
+
+PublishedList = Mapping[tuple[str, str], str]
+"""Digest by name and version."""
+
+
+def read_published(folder: Path) -> PublishedList:
+    """Read the list beside the bundles in `folder`; empty where there is none.
+
+    Raises:
+        BundleError: Not TOML, an entry without name, version or digest, or one
+            version published twice.
+    """
+    file = folder / PUBLISHED_NAME
+    if not file.is_file():
+        return {}
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise BundleError(f"{file} is not TOML: {exc}.") from exc
+    published: dict[tuple[str, str], str] = {}
+    for number, entry in enumerate(table.get("bundle", []), start=1):
+        name, version, digest = (entry.get(key) for key in ("name", "version", "digest"))
+        if not (isinstance(name, str) and isinstance(version, str) and isinstance(digest, str)):
+            raise BundleError(f"{file}, entry {number}: needs the texts `name`, `version` and `digest`.")
+        if not DIGEST_PATTERN.fullmatch(digest):
+            raise BundleError(
+                f"{file}, entry {number}: digest {digest!r} is not `sha256:` and 64 hex digits."
+            )
+        if (name, version) in published:
+            raise BundleError(f"{file}, entry {number}: {name}:{version} is published twice.")
+        published[name, version] = digest
+    return published
+
+
+def append_published(folder: Path, ref: BundleRef) -> bool:
+    """Add the pin `ref` at the end of the list; False where it is there already.
+
+    Raises:
+        DigestMismatchError: The version is published with another digest.
+    """
+    if ref.version is None or ref.digest is None:
+        raise BundleError(f"{ref} is no pin: publishing needs name, version and digest.")
+    known = read_published(folder).get((ref.name, ref.version))
+    if known == ref.digest:
+        return False
+    if known is not None:
+        name = f"{ref.name}:{ref.version}"
+        raise DigestMismatchError(name, pinned=known, found=ref.digest, pinned_by=PUBLISHED_NAME)
+    entry = f'\n[[bundle]]\nname = "{ref.name}"\nversion = "{ref.version}"\ndigest = "{ref.digest}"\n'
+    with (folder / PUBLISHED_NAME).open("a", encoding="utf-8") as file:
+        file.write(entry)
+        file.flush()
+        os.fsync(file.fileno())
+    return True

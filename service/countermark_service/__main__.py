@@ -1,0 +1,20 @@
+"""The `countermark` command, with a clear word where the service is not installed."""
+
+import sys
+from importlib.util import find_spec
+
+
+def main() -> None:
+    """Run the command line."""
+    if find_spec("typer") is None:
+        sys.exit(
+            "countermark: this installation is the client only. "
+            "The command line comes with the service: pip install 'countermark[service]'"
+        )
+    from countermark_service.cli import run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The ASGI application over an assembled service."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+
+from countermark_service import __version__
+from countermark_service.api import errors
+from countermark_service.api.metrics import Metrics
+from countermark_service.api.observe import Observe
+from countermark_service.api.routes import health, score, verifiers
+from countermark_service.assembly import Service
+
+_DESCRIPTION = """Scores model outputs with verifiers that cannot change under you.
+
+Every verdict names the digest of the bytes that made it. A failure is never a zero: `score` is null where
+there is none, and `on_failure` says what `reward` is then. Errors are `application/problem+json` with a
+stable `code`."""
+
+
+def create_app(service: Service) -> FastAPI:
+    """Return the app of `service`, which it starts and ends."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        try:
+            yield
+        finally:
+            await service.close()
+
+    app = FastAPI(
+        title="Countermark",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        generate_unique_id_function=_operation_id,
+    )
+    app.state.service = service
+    app.state.metrics = Metrics(service)
+    app.add_middleware(Observe, metrics=app.state.metrics)
+    errors.install(app)
+    for router in (score.router, verifiers.router, health.router):
+        app.include_router(router)
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # FastAPI's own way to extend the document
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        document["components"]["schemas"].update(score.REQUEST_SCHEMAS)
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,117 @@
+"""Which status each error has, and the one shape of every error answer (RFC 9457)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from countermark_service.errors import (
+    BundleError,
+    CountermarkError,
+    DigestMismatchError,
+    ForbiddenError,
+    RefError,
+    RequestError,
+    SaturatedError,
+    TooLargeError,
+    UnauthorizedError,
+    UnavailableError,
+    UnknownVerifierError,
+    VerdictFailedError,
+)
+
+PROBLEM_JSON = "application/problem+json"
+
+STATUSES: Mapping[type[CountermarkError], int] = {
+    RefError: 400,
+    TooLargeError: 413,
+    RequestError: 422,
+    UnauthorizedError: 401,
+    ForbiddenError: 403,
+    UnknownVerifierError: 404,
+    DigestMismatchError: 409,
+    BundleError: 409,
+    VerdictFailedError: 424,
+    SaturatedError: 429,
+    UnavailableError: 503,
+    CountermarkError: 503,
+}
+"""Status by error class, most specific first; the order is the rule."""
+
+_TITLES = {
+    400: "Bad request", 401: "Key required", 403: "Not allowed", 404: "Not found", 405: "Method not allowed",
+    409: "Conflict", 413: "Too large", 415: "Unsupported content type", 422: "Invalid request",
+    424: "Items without a score", 429: "Saturated", 500: "Internal error", 503: "Unavailable",
+}  # fmt: skip
+_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+_log = structlog.get_logger("countermark.api")
+
+
+class UnsupportedContentError(RequestError):
+    """A body of a kind that this route does not read."""
+
+    code = "unsupported_content_type"
+
+
+def problem(status: int, code: str, detail: str, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the body of an error answer: the standard members, then the error's values."""
+    body: dict[str, Any] = {
+        "type": f"urn:countermark:error:{code}",
+        "title": _TITLES.get(status, "Error"),
+        "status": status,
+        "detail": detail,
+        "code": code,
+    }
+    return body | {name: value for name, value in (values or {}).items() if name not in body}
+
+
+def problem_of(error: CountermarkError) -> dict[str, Any]:
+    """Return the body for a domain error."""
+    status = 415 if isinstance(error, UnsupportedContentError) else _status(error)
+    code = error.kind if isinstance(error, TooLargeError) else error.code
+    return problem(status, code, str(error), error.values())
+
+
+def answer(body: Mapping[str, Any]) -> Response:
+    """Return the response for a problem's body."""
+    headers = {}
+    if "retry_after" in body:
+        headers["Retry-After"] = str(max(1, round(body["retry_after"])))
+    if body["status"] == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    content = msgspec.json.encode(body, enc_hook=str)
+    return Response(content, status_code=body["status"], media_type=PROBLEM_JSON, headers=headers)
+
+
+def install(app: FastAPI) -> None:
+    """Have every error of `app` answered in the one shape, none with a traceback."""
+
+    @app.exception_handler(CountermarkError)
+    async def domain(request: Request, exc: CountermarkError) -> Response:
+        return answer(problem_of(exc))
+
+    @app.exception_handler(RequestValidationError)
+    async def validation(request: Request, exc: RequestValidationError) -> Response:
+        first = exc.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return answer(problem(422, "invalid_request", f"{where}: {first['msg']}", {"field": where}))
+
+    @app.exception_handler(HTTPException)
+    async def framework(request: Request, exc: HTTPException) -> Response:
+        code = _CODES.get(exc.status_code, "http_error")
+        return answer(problem(exc.status_code, code, f"{request.method} {request.url.path}: {exc.detail}"))
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, exc: Exception) -> Response:
+        _log.error("unexpected", path=request.url.path, exc_info=exc)
+        text = "the service met an error that it does not know; its log has the details."
+        return answer(problem(500, "internal", text))
+
+
+def _status(error: CountermarkError) -> int:
+    return next(status for kind, status in STATUSES.items() if isinstance(error, kind))

@@ -1,0 +1,43 @@
+"""One log line and one observation a request; never a text of an item."""
+
+import time
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from countermark_service.api.metrics import Metrics
+
+_log = structlog.get_logger("countermark.request")
+_QUIET = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
+
+
+class Observe:
+    """ASGI middleware: times requests, and logs method, route, status and duration."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        """Wrap `app`."""
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection event."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 500
+
+        async def note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        finally:
+            seconds = time.perf_counter() - started
+            route = getattr(scope.get("route"), "path", "(no route)")
+            self._metrics.request(route, status, seconds)
+            level = _log.debug if route in _QUIET else _log.warning if status >= 500 else _log.info
+            level("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1e3, 2))

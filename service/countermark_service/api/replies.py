@@ -1,0 +1,92 @@
+"""Replies of the hot routes, put together from verdicts that are JSON already."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from countermark_service.bundles import Bundle
+from countermark_service.errors import VerdictFailedError
+from countermark_service.model import OnFailure, Verdict
+from countermark_service.scoring import Run, reward_of
+
+Scored = tuple[Verdict, bool]
+"""A verdict, and whether it was there already."""
+
+_encode = msgspec.json.encode
+
+
+def verdict_json(
+    scored: Scored, item_id: str | int | None, on_failure: OnFailure, *, index: int | None = None
+) -> bytes:
+    """Return one verdict as JSON, with the caller's id and the reward that it chose."""
+    verdict, cached = scored
+    reward = reward_of(verdict, on_failure)
+    place = b"" if index is None else b'"index":%d,' % index
+    return b'{%b"id":%b,"outcome":"%b","score":%b,"reward":%b,"cached":%b,"detail":%b,"surroundings":%b}' % (
+        place,
+        b"null" if item_id is None else _encode(item_id),
+        verdict.outcome.value.encode(),
+        _number(verdict.score),
+        _number(reward),
+        b"true" if cached else b"false",
+        bytes(verdict.detail),
+        bytes(verdict.surroundings),
+    )
+
+
+def batch_json(
+    bundle: Bundle, scored: Sequence[Scored], ids: Iterable[str | int | None], on_failure: OnFailure, run: Run
+) -> bytes:
+    """Return the reply to a batch: one verdict per item, in order."""
+    verdicts = b",".join(
+        [verdict_json(one, item_id, on_failure) for one, item_id in zip(scored, ids, strict=True)]
+    )
+    tail = b',"degraded":%b' % _encode(sorted(run.degraded)) if run.degraded else b""
+    return b'{"verifier":%b,"verdicts":[%b],"stats":%b%b}' % (
+        _encode(verifier_of(bundle)), verdicts, _encode(stats_of(run)), tail,
+    )  # fmt: skip
+
+
+def summary_json(bundle: Bundle, run: Run) -> bytes:
+    """Return the last line of a stream."""
+    degraded = {"degraded": sorted(run.degraded)} if run.degraded else {}
+    return _encode({"summary": {"verifier": verifier_of(bundle), **stats_of(run), **degraded}})
+
+
+def verifier_of(bundle: Bundle) -> dict[str, str]:
+    """Return how a reply names the verifier that made its verdicts."""
+    manifest = bundle.manifest
+    return {
+        "ref": str(bundle.ref),
+        "name": manifest.name,
+        "version": manifest.version,
+        "digest": bundle.digest,
+    }
+
+
+def stats_of(run: Run) -> dict[str, Any]:
+    """Return the figures of a run."""
+    return {"items": run.items, "cached": run.cached, "failed": run.failed, "seconds": round(run.seconds, 6)}
+
+
+def refuse_failures(scored: Sequence[Scored], ids: Sequence[str | int | None]) -> None:
+    """Apply `on_failure: raise`.
+
+    Raises:
+        VerdictFailedError: Some verdicts have no score.
+    """
+    failed = [
+        {"index": index, "id": ids[index], "outcome": verdict.outcome.value, "detail": verdict.detail_dict()}
+        for index, (verdict, _) in enumerate(scored)
+        if verdict.score is None
+    ]
+    if failed:
+        raise VerdictFailedError(failed, len(scored))
+
+
+_NUMBERS: dict[float | None, bytes] = {None: b"null", 0.0: b"0.0", 1.0: b"1.0"}
+
+
+def _number(value: float | None) -> bytes:
+    return _NUMBERS.get(value) or _encode(value)

@@ -1,0 +1,44 @@
+"""Probes and figures: alive, ready, Prometheus."""
+
+from dataclasses import asdict
+
+from fastapi import APIRouter, Response
+
+from countermark_service import __version__
+from countermark_service.api.dependencies import MetricsDep, ServiceDep
+from countermark_service.api.schemas import Ready
+
+router = APIRouter(tags=["operation"])
+
+
+@router.get("/livez", summary="Is the process alive?")
+async def livez() -> dict[str, str]:
+    """Answers as long as the service can answer anything."""
+    return {"status": "alive"}
+
+
+@router.get("/healthz", include_in_schema=False)
+async def healthz() -> dict[str, str]:
+    """The older name of `/livez`."""
+    return await livez()
+
+
+@router.get("/readyz", summary="Can it score?")
+async def readyz(service: ServiceDep) -> Ready:
+    """Ready as long as it can score. A store that is down costs hits: that is `degraded`, and ready."""
+    store = asdict(service.scorer.store.health())
+    return Ready.model_validate(
+        {
+            "status": "degraded" if service.scorer.store.degraded else "ready",
+            "version": __version__,
+            "verifiers": len(list(service.scorer.registry)),
+            "containment": service.pool.containment.level.value,
+            "store": store,
+        }
+    )
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+async def metrics(metrics: MetricsDep) -> Response:
+    """Counters and gauges in Prometheus's text format."""
+    return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,54 @@
+"""Which verifiers are here, and what each says of itself."""
+
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter
+
+from countermark_service.api.dependencies import MayScore, ServiceDep
+from countermark_service.api.replies import verifier_of
+from countermark_service.api.schemas import Problem, VerifierDetail, VerifierList
+from countermark_service.bundles import Bundle
+
+router = APIRouter(prefix="/v1/verifiers", tags=["verifiers"])
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    code: {"model": Problem, "description": text}
+    for code, text in {
+        400: "Not a reference, or one without a version (the versions are in `versions`)",
+        404: "Not here",
+        409: "The pin, or what was published, does not match the bundle",
+    }.items()
+}
+
+
+@router.get("", summary="List the verifiers")
+async def verifiers(service: ServiceDep, key: MayScore) -> VerifierList:
+    """Every verifier with its digest, and the folders that cannot be used."""
+    registry = service.scorer.registry
+    broken = [{"ref": ref, "code": exc.code, "detail": str(exc)} for ref, exc in registry.broken.items()]
+    return VerifierList.model_validate(
+        {"verifiers": [_summary(bundle) for bundle in registry], "broken": broken}
+    )
+
+
+@router.get("/{ref:path}", summary="Show one verifier", responses=_REFUSALS)
+async def verifier(ref: str, service: ServiceDep, key: MayScore) -> VerifierDetail:
+    """Manifest, digest, schema of the parameters, vectors and advisories of one version."""
+    bundle = service.scorer.resolve(ref)
+    manifest = bundle.manifest
+    return VerifierDetail.model_validate(
+        {
+            **_summary(bundle),
+            **manifest.model_dump(include={"description", "license", "source", "python", "uses_prompt"}),
+            "reduces": manifest.reduce is not None,
+            "limits": manifest.limits.model_dump(),
+            "files": list(manifest.files),
+            "parameters": manifest.parameters_schema(),
+            "vectors": msgspec.to_builtins(bundle.vectors),
+        }
+    )
+
+
+def _summary(bundle: Bundle) -> dict[str, Any]:
+    return {**verifier_of(bundle), "runtime": bundle.manifest.runtime, "summary": bundle.manifest.summary}

@@ -1,0 +1,168 @@
+"""The shapes of the API, for the OpenAPI document and for the control plane."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_EXAMPLE_REF = "math-verify:0.9.0"
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ChatMessage(BaseModel):
+    """A message as chat-completion APIs have it; other keys are allowed and ignored."""
+
+    model_config = ConfigDict(extra="allow")
+    role: str
+    content: str | list[dict[str, Any]] | None = None
+
+
+class ItemSchema(_Request):
+    """One item to score."""
+
+    response: str | list[ChatMessage] = Field(
+        description="Text of the model, or chat messages of which the last assistant message is scored."
+    )
+    reference: Any = Field(description="What the response is held against; the verifier says what it takes.")
+    params: dict[str, Any] = Field({}, description="Parameters of the verifier.")
+    prompt: str | None = Field(None, description="The question. Counts only where the verifier says so.")
+    id: str | int | None = Field(None, description="Your name for the item, given back with its verdict.")
+
+
+class ScoreRequest(_Request):
+    """A batch to score."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "verifier": _EXAMPLE_REF,
+                    "items": [{"id": "a", "response": "So it is \\boxed{\\frac12}.", "reference": "0.5"}],
+                    "on_failure": "null",
+                }
+            ]
+        },
+    )
+    verifier: str = Field(description="Reference with version, or pin with digest.", examples=[_EXAMPLE_REF])
+    items: list[ItemSchema] = Field(description="What to score, 4096 items at most by default.")
+    on_failure: Literal["null", "zero", "raise"] = Field(
+        "null",
+        description="What `reward` is where there is no score: null, 0, or the whole request an error (424).",
+    )
+
+
+class VerifierInfo(BaseModel):
+    """The verifier that made some verdicts."""
+
+    ref: str = Field(description="The pin: name, version and digest.")
+    name: str
+    version: str
+    digest: str
+
+
+class VerdictSchema(BaseModel):
+    """What came out for one item."""
+
+    id: str | int | None
+    outcome: Literal["scored", "no_answer", "bad_reference", "timeout", "error", "abstain"]
+    score: Annotated[float, Field(ge=0, le=1)] | None = Field(description="What the verifier said.")
+    reward: float | None = Field(description="`score` after `on_failure`.")
+    cached: bool = Field(description="True where it was not judged for this item.")
+    detail: dict[str, Any] = Field(
+        description="What the verifier found, or `code` and `message` of a failure."
+    )
+    surroundings: dict[str, str] = Field(description="Interpreter, platform and containment it was made in.")
+
+
+class Stats(BaseModel):
+    """Figures of one request."""
+
+    items: int
+    cached: int
+    failed: int
+    seconds: float
+
+
+class ScoreResponse(BaseModel):
+    """The verdicts of a batch, in the order of its items."""
+
+    verifier: VerifierInfo
+    verdicts: list[VerdictSchema]
+    stats: Stats
+    degraded: list[str] = Field(
+        [], description="Codes of what did not work meanwhile; only where there are any."
+    )
+
+
+class VerifierSummary(VerifierInfo):
+    """One verifier of the list."""
+
+    runtime: Literal["python", "sandbox", "judge", "composite"]
+    summary: str
+
+
+class BrokenVerifier(BaseModel):
+    """A bundle folder that cannot be used, and why."""
+
+    ref: str
+    code: str
+    detail: str
+
+
+class VerifierList(BaseModel):
+    """Every verifier of this service."""
+
+    verifiers: list[VerifierSummary]
+    broken: list[BrokenVerifier] = Field(
+        description="Folders that cannot be used; asking for one is an error."
+    )
+
+
+class VectorSchema(BaseModel):
+    """A case with the verdict that it must get."""
+
+    id: str
+    item: dict[str, Any]
+    expect: dict[str, Any]
+
+
+class VerifierDetail(VerifierSummary):
+    """All that a bundle says of itself."""
+
+    description: str
+    license: str
+    source: str
+    python: str | None
+    uses_prompt: bool
+    reduces: bool
+    limits: dict[str, float]
+    files: list[str]
+    parameters: dict[str, Any] = Field(description="JSON Schema of an item's `params`.")
+    vectors: list[VectorSchema]
+    advisories: list[dict[str, Any]] = Field(
+        [], description="What became known of this version after it was published."
+    )
+
+
+class Problem(BaseModel):
+    """Every error answer (RFC 9457), with more members where an error has values."""
+
+    model_config = ConfigDict(extra="allow")
+    type: str
+    title: str
+    status: int
+    detail: str = Field(description="What happened, with which value, and what to do.")
+    code: str = Field(description="Stable name of the error.")
+
+
+class Ready(BaseModel):
+    """Whether the service can score, and what it stands on."""
+
+    status: Literal["ready", "degraded"]
+    version: str
+    verifiers: int
+    containment: str
+    store: dict[str, Any]

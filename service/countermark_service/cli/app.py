@@ -1,0 +1,47 @@
+"""The `countermark` command: its parts, and how it ends.
+
+Three endings, three exit codes: an error that is expected 1, interrupted 130, and
+3 for a bug. No ending shows a traceback, save a bug's with COUNTERMARK_DEBUG set.
+"""
+
+import os
+import sys
+import traceback
+
+import typer
+
+from countermark_service import __version__
+from countermark_service.cli.serve import serve
+from countermark_service.errors import CountermarkError
+
+app = typer.Typer(
+    name="countermark",
+    help="Scores model outputs with verifiers that cannot change under you.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+app.command()(serve)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: bool = typer.Option(False, "--version", help="Print the version and end.")) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def run() -> None:
+    """Run the command line and end the process with its code."""
+    try:
+        app()
+    except CountermarkError as exc:
+        typer.echo(f"countermark: {exc}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as exc:  # noqa: BLE001 - the edge of the program: a bug ends it with one line, not a page
+        if os.environ.get("COUNTERMARK_DEBUG"):
+            traceback.print_exc()
+        typer.echo(f"countermark: a bug: {exc!r}. Set COUNTERMARK_DEBUG=1 to see where.", err=True)
+        sys.exit(3)

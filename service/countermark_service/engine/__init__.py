@@ -1,0 +1,1 @@
+"""Environments, worker processes, the pool, and the wire between them."""

@@ -1,0 +1,386 @@
+"""The program inside a worker process. Standard library only; started by path, never imported.
+
+Theory of operation
+-------------------
+One *nursery* process per bundle, started by the service (contained), loads the
+verifier once and then only forks. Each fork is a *worker*: it inherits the loaded
+verifier, gives up every right that it does not need, and judges items until it is
+told to stop or is killed.
+
+    service ──SEQPACKET──▶ nursery ──fork──▶ worker 1
+       │                      └─────fork──▶ worker 2 …
+       ├──pipe "requests"──────────────────▶ worker
+       ◀──pipe "verdicts"─────────────────── worker
+       └──shared page "progress"────────────  (which item is at work, since when)
+
+The nursery sends the service a pidfd of each worker, so the service can kill it
+without asking anybody, and reports how it ended after it has killed what is left
+of its process group. The service never waits for the nursery to decide a deadline.
+
+An item's CPU budget is an interval timer (ITIMER_PROF) whose signal keeps its
+default action: the kernel ends the process when the budget is spent, be it in
+Python or deep in C. What the verifier prints goes nowhere; the pipes have numbers
+that it does not know and that are closed in anything it could start.
+
+Messages to the nursery are JSON: ``{"load": …}`` first, then ``{"fork": n}`` with
+three descriptors (requests, verdicts, progress). Frames of a worker are a 4-byte
+big-endian length and JSON: ``[operation, sequence, budget_seconds, [item, …]]`` in,
+``[sequence, first, [result, …], done]`` out, where an item is
+``[response, reference, params, prompt]``, a result of "verify" is
+``[outcome, score, detail, cpu_microseconds]`` and one of "reduce" is
+``[key or null, cpu_microseconds]``.
+"""
+
+import base64
+import contextlib
+import ctypes
+import gc
+import hashlib
+import importlib
+import json
+import mmap
+import os
+import random
+import resource
+import select
+import shutil
+import signal
+import socket
+import struct
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NoReturn
+
+Verifier = Callable[[dict[str, Any]], Any]
+
+_LENGTH = struct.Struct(">I")
+_PROGRESS = struct.Struct("=QQQ")  # sequence, index in the chunk, CPU nanoseconds at the item's start
+_FLUSH_SECONDS = 0.010
+_LARGEST_DETAIL = 64 * 1024
+_LONGEST_MESSAGE = 500
+_OUTCOMES = {"scored", "no_answer", "bad_reference"}
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_SECCOMP = 22
+_SECCOMP_MODE_FILTER = 2
+_LANDLOCK_CREATE = 444
+_LANDLOCK_ADD = 445
+_LANDLOCK_RESTRICT = 446
+_LANDLOCK_PATH_BENEATH = 1
+_FS_READ = 0b1101  # execute, read file, read folder
+_FS_OF_FILES = 0b111  # execute, write, read
+_FS_ALL = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1}
+_FS_ALL_FROM_5 = (1 << 16) - 1
+_NET_ALL = 0b11
+_SCOPE_ALL = 0b11
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+# --- nursery ---------------------------------------------------------------------------------------------
+
+
+def nursery(control: socket.socket) -> None:
+    """Load the verifier, then fork a worker for each request until the service goes away."""
+    load = json.loads(control.recv(1 << 20))["load"]
+    try:
+        verifier = _load(load)
+    except BaseException:  # whatever a bundle's import does, the service must hear why
+        control.send(json.dumps({"failed": traceback.format_exc()[-4000:]}).encode())
+        return
+    control.send(json.dumps({"ready": {"python": sys.version.split()[0]}}).encode())
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)
+    signal.signal(signal.SIGCHLD, _noticed)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    workers: dict[int, int] = {}
+    try:
+        while True:
+            readable, _, _ = select.select([control.fileno(), wake_read], [], [])
+            if wake_read in readable:
+                os.read(wake_read, 4096)
+                _reap(control, workers)
+            if control.fileno() in readable:
+                message, descriptors, _, _ = socket.recv_fds(control, 65536, 3)
+                if not message:
+                    return
+                number = json.loads(message)["fork"]
+                pid = os.fork()
+                if pid == 0:
+                    _become_worker(descriptors, number, load, verifier)
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                workers[pid] = number
+                pidfd = os.pidfd_open(pid)
+                socket.send_fds(control, [json.dumps({"forked": number}).encode()], [pidfd])
+                os.close(pidfd)
+    finally:
+        for pid in workers:
+            _kill_group(pid)
+
+
+def _noticed(number: int, frame: FrameType | None) -> None:
+    """Do nothing: the signal is seen through the wake-up descriptor."""
+
+
+def _load(load: dict[str, Any]) -> dict[str, Verifier]:
+    sys.path.insert(0, load["code"])
+    module, _, name = load["entry"].partition(":")
+    functions = {"verify": getattr(importlib.import_module(module), name)}
+    if load["reduce"]:
+        module, _, name = load["reduce"].partition(":")
+        functions["reduce"] = getattr(importlib.import_module(module), name)
+    gc.collect()
+    gc.freeze()
+    return functions
+
+
+def _reap(control: socket.socket, workers: dict[int, int]) -> None:
+    for pid in list(workers):
+        found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if found is None:
+            continue
+        _kill_group(pid)  # before the reaping, so that the number cannot belong to another yet
+        _, status = os.waitpid(pid, 0)
+        control.send(json.dumps({"exited": workers.pop(pid), "status": status}).encode())
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # it may have ended before it had a group of its own
+        os.kill(pid, signal.SIGKILL)
+
+
+# --- worker ----------------------------------------------------------------------------------------------
+
+
+def _become_worker(
+    descriptors: list[int], number: int, load: dict[str, Any], verifier: dict[str, Verifier]
+) -> NoReturn:
+    try:
+        os.setsid()
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        requests, verdicts, page = _take_descriptors(descriptors)
+        scratch = os.path.join(load["scratch"], str(number))
+        os.mkdir(scratch, 0o700)
+        os.chdir(scratch)
+        progress = mmap.mmap(page, mmap.PAGESIZE)
+        _limit(load)
+        _confine(load, scratch)
+        _serve(requests, verdicts, progress, verifier, scratch)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(70)
+    os._exit(0)
+
+
+def _take_descriptors(descriptors: list[int]) -> list[int]:
+    """Move the three descriptors to high numbers and close all others but 0 to 2."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    moved = [os.dup2(fd, place, inheritable=False) for fd, place in zip(descriptors, (60, 61, 62))]
+    os.closerange(3, 60)
+    os.closerange(63, 4096)
+    return moved
+
+
+def _limit(load: dict[str, Any]) -> None:
+    hard = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: 64 << 20,
+        resource.RLIMIT_NOFILE: 64,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_AS: load["address_space"],
+    }
+    for which, value in hard.items():
+        _, ceiling = resource.getrlimit(which)
+        value = value if ceiling == resource.RLIM_INFINITY else min(value, ceiling)
+        resource.setrlimit(which, (value, value))
+
+
+def _confine(load: dict[str, Any], scratch: str) -> None:
+    """Give up rights for good: no new privileges, Landlock, the call filter."""
+    _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+    if load["landlock"]:
+        _landlock(load["landlock"], load["readable"], scratch)
+    if load["filter"]:
+        code = base64.b64decode(load["filter"])
+        buffer = ctypes.create_string_buffer(code, len(code))
+        program = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(buffer))
+        holder = ctypes.create_string_buffer(program, len(program))
+        _check(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, holder, 0, 0), "seccomp")
+
+
+def _landlock(abi: int, readable: list[str], scratch: str) -> None:
+    handled = _FS_ALL.get(abi, _FS_ALL[3] if abi == 4 else _FS_ALL_FROM_5)
+    attributes = struct.pack("=QQQ", handled, _NET_ALL if abi >= 4 else 0, _SCOPE_ALL if abi >= 6 else 0)
+    size = 8 if abi < 4 else 16 if abi < 6 else 24
+    ruleset = _check(_libc.syscall(_LANDLOCK_CREATE, attributes, ctypes.c_size_t(size), 0), "landlock")
+    for path, rights in [*((path, _FS_READ) for path in readable), (scratch, handled), ("/dev", 0b110)]:
+        try:
+            descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        if not os.path.isdir(path):
+            rights &= _FS_OF_FILES
+        rule = struct.pack("=Qi", rights & handled, descriptor)
+        _check(_libc.syscall(_LANDLOCK_ADD, ruleset, _LANDLOCK_PATH_BENEATH, rule, 0), f"landlock {path}")
+        os.close(descriptor)
+    _check(_libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0), "landlock restrict")
+    os.close(ruleset)
+
+
+def _check(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def _serve(
+    requests: int, verdicts: int, progress: mmap.mmap, verifier: dict[str, Verifier], scratch: str
+) -> None:
+    """Judge chunk after chunk until the service closes the pipe."""
+    stream = os.fdopen(requests, "rb", buffering=1 << 16)
+    operations = {"verify": _verify, "reduce": _reduce}
+    # The verifier is called as deep in the stack as from the top of a script of its own, so that
+    # code which runs into the recursion limit does so at the same place.
+    sys.setrecursionlimit(1000 + _depth() + 2)
+    while True:
+        head = stream.read(_LENGTH.size)
+        if len(head) < _LENGTH.size:
+            return
+        operation, sequence, budget, items = json.loads(stream.read(_LENGTH.unpack(head)[0]))
+        judge = operations[operation]
+        function = verifier[operation]
+        results: list[str] = []
+        first, flushed = 0, time.monotonic()
+        for index, item in enumerate(items):
+            random.seed(0)
+            start = time.process_time_ns()
+            _PROGRESS.pack_into(progress, 0, sequence, index, start)
+            result, spoiled = judge(function, item, budget)
+            results.append(f"[{result},{(time.process_time_ns() - start) // 1000}]")
+            if os.listdir(scratch) or os.getcwd() != scratch:
+                _empty(scratch)
+            if spoiled or time.monotonic() - flushed > _FLUSH_SECONDS:
+                _send(verdicts, sequence, first, results, done=index == len(items) - 1)
+                results, first, flushed = [], index + 1, time.monotonic()
+            if spoiled:
+                os._exit(71)
+        if results:
+            _send(verdicts, sequence, first, results, done=True)
+
+
+def _depth() -> int:
+    frame: FrameType | None = sys._getframe()
+    depth = 0
+    while frame is not None:
+        frame, depth = frame.f_back, depth + 1
+    return depth
+
+
+def _verify(function: Verifier, item: list[Any], budget: float) -> tuple[str, bool]:
+    """Return the result without its closing bracket, and whether the process must not go on."""
+    argument = {"response": item[0], "reference": item[1], "params": item[2], "prompt": item[3]}
+    try:
+        signal.setitimer(signal.ITIMER_PROF, budget)
+        verdict = function(argument)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+    except MemoryError:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        return _failure("out_of_memory", "the verifier ran out of memory"), True
+    except BaseException as exc:  # the worker's edge: whatever a verifier raises is this item's error
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        return _failure("verifier_raised", _describe(exc)), False
+    try:
+        return _checked(verdict), False
+    except (TypeError, ValueError, RecursionError) as exc:
+        return _failure("invalid_verdict", _describe(exc)), False
+
+
+def _reduce(function: Verifier, item: list[Any], budget: float) -> tuple[str, bool]:
+    argument = {"response": item[0], "reference": item[1], "params": item[2], "prompt": item[3]}
+    try:
+        signal.setitimer(signal.ITIMER_PROF, budget)
+        reduction = function(argument)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        if reduction is None:
+            return "null", False
+        text = json.dumps(reduction, sort_keys=True, ensure_ascii=True, allow_nan=False)
+        return f'"{hashlib.sha256(text.encode()).hexdigest()}"', False
+    except MemoryError:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        return "null", True
+    except BaseException:  # no reduction: the whole item is judged, and that shows what is wrong
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        return "null", False
+
+
+def _checked(verdict: Any) -> str:
+    """Return the encoded outcome, score and detail of a verdict that holds to the protocol."""
+    if type(verdict) is not dict or not {"outcome", "score"} <= verdict.keys() <= {
+        "outcome",
+        "score",
+        "detail",
+    }:
+        raise ValueError("a verdict is a dict with outcome, score and, if wanted, detail")
+    outcome, score, detail = verdict["outcome"], verdict["score"], verdict.get("detail", {})
+    if outcome not in _OUTCOMES:
+        raise ValueError(f"outcome {outcome!r:.80} is none of {sorted(_OUTCOMES)}")
+    if type(detail) is not dict:
+        raise ValueError(f"detail is a {type(detail).__name__}, not a dict")
+    if outcome == "bad_reference":
+        if score is not None:
+            raise ValueError(f"bad_reference has no score, got {score!r:.80}")
+        number = "null"
+    else:
+        if type(score) not in (int, float, bool) or not 0.0 <= score <= 1.0:
+            raise ValueError(f"score {score!r:.80} is no number in [0, 1]")
+        if outcome == "no_answer" and score != 0:
+            raise ValueError(f"no_answer scores 0, got {score!r:.80}")
+        number = repr(float(score))
+    text = json.dumps(detail, ensure_ascii=False, allow_nan=False)
+    if len(text) > _LARGEST_DETAIL:
+        raise ValueError(f"detail has {len(text)} characters; at most {_LARGEST_DETAIL}")
+    text.encode("utf-8")
+    return f'"{outcome}",{number},{text}'
+
+
+def _failure(code: str, message: str) -> str:
+    return f'"error",null,{json.dumps({"code": code, "message": message})}'
+
+
+def _describe(exc: BaseException) -> str:
+    text = "".join(traceback.format_exception_only(exc)).strip()
+    return text.encode("utf-8", "replace").decode()[:_LONGEST_MESSAGE]
+
+
+def _send(verdicts: int, sequence: int, first: int, results: list[str], done: bool) -> None:
+    payload = f"[{sequence},{first},[{','.join(results)}],{'true' if done else 'false'}]".encode()
+    frame = memoryview(_LENGTH.pack(len(payload)) + payload)
+    while frame:
+        frame = frame[os.write(verdicts, frame) :]
+
+
+def _empty(scratch: str) -> None:
+    """Leave nothing of one item to the next."""
+    os.chdir(scratch)
+    for entry in os.scandir(scratch):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        else:
+            os.unlink(entry.path)
+
+
+if __name__ == "__main__":
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    nursery(socket.socket(fileno=int(sys.argv[1])))

@@ -1,0 +1,6 @@
+"""How a bundle of each kind turns items into verdicts."""
+
+from countermark_service.runtimes.interface import OnReduction, OnVerdict, Runtime
+from countermark_service.runtimes.python import PythonRuntime
+
+__all__ = ["OnReduction", "OnVerdict", "PythonRuntime", "Runtime"]

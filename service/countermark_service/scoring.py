@@ -1,0 +1,303 @@
+"""Resolve, look up, run, record: the one use case that API, CLI and audit share.
+
+The way of a batch: whole-item keys are looked up at once; what is missing is
+reduced (where the bundle can) and looked up again under the reductions; equal
+items that are in flight anywhere in the service are waited for, not judged twice;
+the rest goes to the runtime. Verdicts that the item alone decides are kept, the
+others never are. The store may fail at any moment: that costs hits, never verdicts.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jsonschema
+import msgspec
+
+from countermark_service.bundles import Bundle
+from countermark_service.errors import RequestError, TooLargeError, UnavailableError
+from countermark_service.model import CACHEABLE, Item, OnFailure, Verdict, item_key, reduced_key
+from countermark_service.registry import Registry
+from countermark_service.runtimes import Runtime
+from countermark_service.store import TieredStore
+
+_REMEMBERED_PARAMS = 1024
+
+OnScored = Callable[[int, Verdict, bool], None]
+"""Takes the index of an item, its verdict, and whether it was there already."""
+
+
+@dataclass(frozen=True)
+class ItemLimits:
+    """How large the parts of a request may be."""
+
+    items: int = 4096
+    """Items of one request."""
+    response_bytes: int = 1 << 20
+    """Bytes of one response, as UTF-8."""
+
+
+@dataclass
+class Run:
+    """What one call of `Scorer.score` did."""
+
+    items: int = 0
+    cached: int = 0
+    """Verdicts that were in the store, or equal to one of the same moment."""
+    reduced: int = 0
+    """Of these, how many were found only under their reduction."""
+    failed: int = 0
+    """Verdicts without a score."""
+    seconds: float = 0.0
+    degraded: set[str] = field(default_factory=set)
+    """Codes of what did not work meanwhile, such as ``store_unavailable``."""
+
+    def add(self, other: "Run") -> None:
+        """Add the counts of another run, not its time."""
+        self.items += other.items
+        self.cached += other.cached
+        self.reduced += other.reduced
+        self.failed += other.failed
+        self.degraded |= other.degraded
+
+
+@dataclass(slots=True)
+class _Work:
+    """Items of one batch that must get the same verdict."""
+
+    payload: bytes
+    indices: list[int]
+    keys: set[bytes]
+    """Keys under which the verdict is kept besides the one it is judged under."""
+
+
+class Scorer:
+    """Scores items under bundles."""
+
+    def __init__(self, registry: Registry, runtimes: Mapping[str, Runtime], store: TieredStore) -> None:
+        """Join the parts; `assembly` owns their start and end."""
+        self.registry = registry
+        self.store = store
+        self._runtimes = runtimes
+        self._in_flight: dict[bytes, asyncio.Future[Verdict | None]] = {}
+        self._schemas: dict[str, jsonschema.Draft202012Validator] = {}
+        self._good_params: set[tuple[str, bytes]] = set()
+
+    def resolve(self, ref: str) -> Bundle:
+        """Return the bundle that `ref` means; raises what `Registry.resolve` raises."""
+        return self.registry.resolve(ref)
+
+    def runtime(self, bundle: Bundle) -> Runtime:
+        """Return the runtime of a bundle.
+
+        Raises:
+            UnavailableError: This service has no such runtime.
+        """
+        kind = bundle.manifest.runtime
+        if kind not in self._runtimes:
+            raise UnavailableError(f"this service does not run {kind!r} verifiers, and {bundle.ref} is one.")
+        return self._runtimes[kind]
+
+    def check(self, bundle: Bundle, items: Sequence[Item], limits: ItemLimits, *, first: int = 0) -> None:
+        """Refuse what cannot be scored, before anything is.
+
+        Args:
+            bundle: The verifier, for its parameters.
+            items: What was asked for.
+            limits: How large it may be.
+            first: Index of the first of `items` in the request, for messages.
+
+        Raises:
+            RequestError: A parameter that the verifier does not know or take.
+            TooLargeError: Too many items, or one too large.
+        """
+        if len(items) > limits.items:
+            message = (
+                f"{len(items)} items in one request; this service takes {limits.items}. Split the batch."
+            )
+            raise TooLargeError("too_many_items", message, limit=limits.items)
+        for index, item in enumerate(items, start=first):
+            response = item.response
+            if len(response) * 4 > limits.response_bytes and len(response.encode()) > limits.response_bytes:
+                message = (
+                    f"item {index}: the response has {len(response.encode())} bytes; "
+                    f"this service takes {limits.response_bytes}."
+                )
+                raise TooLargeError("response_too_large", message, limit=limits.response_bytes, item=index)
+            if item.params:
+                self._check_params(bundle, item.params, index)
+
+    def _check_params(self, bundle: Bundle, params: dict[str, Any], index: int) -> None:
+        known = (bundle.digest, msgspec.json.encode(params, order="deterministic"))
+        if known in self._good_params:
+            return
+        schema = self._schemas.get(bundle.digest)
+        if schema is None:
+            schema = jsonschema.Draft202012Validator(bundle.manifest.parameters_schema())
+            self._schemas[bundle.digest] = schema
+        problem = jsonschema.exceptions.best_match(schema.iter_errors(params))
+        if problem is not None:
+            where = "".join(f".{part}" for part in problem.absolute_path)
+            message = f"item {index}: params{where}: {problem.message[:300]}. {bundle.ref.name} takes: "
+            names = ", ".join(sorted(bundle.manifest.parameters)) or "no parameters"
+            raise RequestError(message + names + ".", item=index, field=f"params{where}")
+        if len(self._good_params) >= _REMEMBERED_PARAMS:
+            self._good_params.clear()
+        self._good_params.add(known)
+
+    async def score(self, bundle: Bundle, items: Sequence[Item], on_scored: OnScored) -> Run:
+        """Score `items` and call `on_scored` once for each, as verdicts come.
+
+        When the caller is cancelled, what nobody else waits for is dropped.
+
+        Raises:
+            SaturatedError: The queue is full.
+            UnavailableError: The bundle cannot run here.
+            RequestError: An item cannot be encoded.
+        """
+        started = time.perf_counter()
+        run = Run(items=len(items))
+
+        def report(indices: Iterable[int], verdict: Verdict, *, cached: bool) -> None:
+            for index in indices:
+                run.cached += cached
+                run.failed += verdict.score is None
+                on_scored(index, verdict, cached)
+                cached = True  # the others of equal items
+
+        payloads, keys = self._encode(bundle, items)
+        found = await self._find(keys, run)
+        missing: dict[bytes, _Work] = {}
+        for index, (key, value) in enumerate(zip(keys, found, strict=True)):
+            verdict = _read(value)
+            if verdict is not None:
+                report((index,), verdict, cached=True)
+            elif key in missing:
+                missing[key].indices.append(index)
+            else:
+                missing[key] = _Work(payloads[index], [index], set())
+        if missing:
+            runtime = self.runtime(bundle)
+            if runtime.reduces(bundle):
+                missing = await self._reduce(bundle, runtime, missing, report, run)
+            await self._judge(bundle, runtime, missing, report)
+        run.seconds = time.perf_counter() - started
+        return run
+
+    def _encode(self, bundle: Bundle, items: Sequence[Item]) -> tuple[list[bytes], list[bytes]]:
+        uses_prompt, digest = bundle.manifest.uses_prompt, bundle.digest_bytes
+        payloads: list[bytes] = []
+        for index, item in enumerate(items):
+            try:
+                payloads.append(item.canonical(uses_prompt=uses_prompt))
+            except (ValueError, TypeError, RecursionError) as exc:
+                raise RequestError(f"item {index} cannot be written as JSON: {exc}", item=index) from exc
+        return payloads, [item_key(digest, payload) for payload in payloads]
+
+    async def _find(self, keys: Sequence[bytes], run: Run) -> list[bytes | None]:
+        found = self.store.peek(keys)
+        if None not in found:
+            return found
+        lookup = await self.store.get_many(keys)
+        if lookup.degraded:
+            run.degraded.add("store_unavailable")
+        return lookup.values
+
+    async def _reduce(
+        self,
+        bundle: Bundle,
+        runtime: Runtime,
+        missing: dict[bytes, _Work],
+        report: Callable[..., None],
+        run: Run,
+    ) -> dict[bytes, _Work]:
+        """Join work with equal reductions, report what is known of it, and return the rest."""
+        order = list(missing.items())
+        reductions: list[bytes | None] = [None] * len(order)
+
+        def take(index: int, reduction: bytes | None) -> None:
+            reductions[index] = reduction
+
+        await runtime.reduce(bundle, [work.payload for _, work in order], take)
+        joined: dict[bytes, _Work] = {}
+        for (key, work), reduction in zip(order, reductions, strict=True):
+            final = key if reduction is None else reduced_key(bundle.digest_bytes, reduction)
+            if final in joined:
+                joined[final].indices.extend(work.indices)
+                joined[final].keys.add(key)
+            else:
+                joined[final] = _Work(work.payload, work.indices, {key})
+        finals = list(joined)
+        for final, value in zip(finals, await self._find(finals, run), strict=True):
+            verdict = _read(value)
+            if verdict is not None and value is not None:
+                work = joined.pop(final)
+                run.reduced += len(work.indices)
+                self.store.put_many(dict.fromkeys(work.keys, value))
+                report(work.indices, verdict, cached=True)
+        return joined
+
+    async def _judge(
+        self, bundle: Bundle, runtime: Runtime, missing: dict[bytes, _Work], report: Callable[..., None]
+    ) -> None:
+        """Judge what nobody else is judging now, and wait for what somebody is."""
+        while missing:
+            foreign = {key: self._in_flight[key] for key in missing if key in self._in_flight}
+            own = [key for key in missing if key not in foreign]
+            await self._judge_own(bundle, runtime, {key: missing.pop(key) for key in own}, report)
+            for key, flight in foreign.items():
+                verdict = await asyncio.shield(flight)
+                if verdict is not None:
+                    report(missing.pop(key).indices, verdict, cached=True)
+                # None: whoever judged it gave up; the next round judges it here.
+
+    async def _judge_own(
+        self, bundle: Bundle, runtime: Runtime, own: dict[bytes, _Work], report: Callable[..., None]
+    ) -> None:
+        if not own:
+            return
+        loop = asyncio.get_running_loop()
+        flights = {key: loop.create_future() for key in own}
+        self._in_flight.update(flights)
+        order = list(own.items())
+
+        def take(index: int, verdict: Verdict) -> None:
+            key, work = order[index]
+            if verdict.outcome in CACHEABLE:
+                self.store.put_many(dict.fromkeys({key, *work.keys}, verdict.encode()))
+            del self._in_flight[key]
+            flights.pop(key).set_result(verdict)
+            report(work.indices, verdict, cached=False)
+
+        try:
+            await runtime.verify(bundle, [work.payload for _, work in order], take)
+        finally:
+            for key, flight in flights.items():
+                del self._in_flight[key]
+                flight.set_result(None)
+
+    async def close(self) -> None:
+        """End the runtimes, then the store, so that the last verdicts are kept."""
+        for runtime in self._runtimes.values():
+            await runtime.close()
+        await self.store.close()
+
+
+def reward_of(verdict: Verdict, on_failure: OnFailure) -> float | None:
+    """Return what a trainer gets: the score, or what it chose for the lack of one."""
+    if verdict.score is None and on_failure is OnFailure.ZERO:
+        return 0.0
+    return verdict.score
+
+
+def _read(value: bytes | None) -> Verdict | None:
+    """Read a stored verdict; one that is not to be trusted counts as not there."""
+    if value is None:
+        return None
+    try:
+        verdict = Verdict.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return verdict if verdict.outcome in CACHEABLE else None

@@ -1,0 +1,155 @@
+"""Every setting of the service: one frozen object, read once, passed in.
+
+A value comes from the command line, else from the environment
+(``COUNTERMARK_<NAME>``), else from the TOML file that ``COUNTERMARK_CONFIG`` names
+(keys in lower case), else it is the default here. What cannot be used is an error
+at the start that names source, key and value.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from countermark_service.errors import SettingsError
+
+PREFIX = "COUNTERMARK_"
+
+
+def default_data_folder() -> Path:
+    """Return the folder for everything that Countermark keeps, where none is set."""
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "countermark"
+
+
+class Settings(BaseModel):
+    """The service's settings. The field texts are the documentation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    data: Path = Field(
+        default_factory=default_data_folder,
+        description="Folder for environments, the embedded store and keys.",
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        8000, description="Port to listen on; 0 takes a free one."
+    )
+    redis_url: str | None = Field(
+        None, description="Redis for verdicts, such as redis://localhost:6379/0. Without it: one SQLite file."
+    )
+    bundles: tuple[Path, ...] = Field(
+        (), description="More bundle folders, searched before the shipped ones."
+    )
+    preload: tuple[str, ...] = Field((), description="References whose workers start with the service.")
+
+    workers: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default_factory=lambda: len(os.sched_getaffinity(0)), description="Items judged at the same time."
+    )
+    slow_lane: Annotated[int, Field(ge=0, le=4096)] = Field(
+        0, description="Slow items that may run aside; 0 means twice the workers."
+    )
+    slow_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
+        0.25, description="CPU seconds after which an item is moved aside."
+    )
+    queue_items: Annotated[int, Field(ge=1)] = Field(65536, description="Items that may wait before 429.")
+    queue_mib: Annotated[int, Field(ge=1)] = Field(512, description="MiB of items that may wait before 429.")
+    idle_seconds: Annotated[float, Field(gt=0)] = Field(
+        300.0, description="Seconds without work after which a verifier's processes end."
+    )
+    recycle_items: Annotated[int, Field(ge=1)] = Field(
+        100_000, description="Items after which a worker is replaced."
+    )
+    recycle_mib: Annotated[int, Field(ge=1)] = Field(
+        96, description="Growth after which a worker is replaced."
+    )
+
+    max_body_mib: Annotated[int, Field(ge=1, le=4096)] = Field(
+        64, description="MiB of one request, unpacked."
+    )
+    max_items: Annotated[int, Field(ge=1)] = Field(4096, description="Items of one batch request.")
+    max_response_kib: Annotated[int, Field(ge=1)] = Field(1024, description="KiB of one response.")
+
+    lru_mib: Annotated[int, Field(ge=1)] = Field(
+        128, description="MiB of verdicts kept in the service's memory."
+    )
+    sqlite_max_mib: Annotated[int, Field(ge=16)] = Field(
+        8192, description="Size at which the SQLite file drops old verdicts."
+    )
+    store_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
+        0.25, description="Seconds that a look-up may take before the store counts as down."
+    )
+
+    open_access: bool = Field(
+        False,
+        description="Allow an address that is not loopback without any key. Say it only on a closed network.",
+    )
+    offline: bool = Field(False, description="Never ask an index; build environments from wheels at hand.")
+    log_format: Literal["console", "json"] = Field("console", description="How log lines are written.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is logged."
+    )
+
+    @field_validator("bundles", mode="before")
+    @classmethod
+    def _folders(cls, value: object) -> object:
+        return (
+            tuple(Path(part) for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+        )
+
+    @field_validator("preload", mode="before")
+    @classmethod
+    def _refs(cls, value: object) -> object:
+        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_scheme(cls, value: str | None) -> str | None:
+        if value and not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return value or None
+
+
+def load_settings(
+    overrides: Mapping[str, Any] | None = None, *, environment: Mapping[str, str] | None = None
+) -> Settings:
+    """Read the settings from all sources.
+
+    Args:
+        overrides: Values of the command line; None values are not set.
+        environment: The environment; the process's own by default.
+
+    Raises:
+        SettingsError: A source that cannot be read, an unknown key, or a bad value.
+    """
+    env = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    config = env.get(f"{PREFIX}CONFIG")
+    if config:
+        for key, value in _read_file(Path(config)).items():
+            values[key], sources[key] = value, config
+    for key in Settings.model_fields:
+        name = f"{PREFIX}{key.upper()}"
+        if name in env:
+            values[key], sources[key] = env[name], f"the environment ({name})"
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            values[key], sources[key] = value, "the command line"
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False)[0]
+        key = str(first["loc"][0]) if first["loc"] else "(settings)"
+        problem = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(sources.get(key, "settings"), key, first["input"], problem) from exc
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise SettingsError(f"the environment ({PREFIX}CONFIG)", "config", str(file), str(exc)) from exc

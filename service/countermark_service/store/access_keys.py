@@ -1,0 +1,137 @@
+"""Who may call: bearer keys with scopes, kept as hashes in one file.
+
+A key is 32 random bytes, so a plain SHA-256 of it cannot be guessed back. The key
+itself is shown once, when it is made; the file holds hash, scopes and a label.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from countermark_service.errors import CountermarkError, ForbiddenError, UnauthorizedError
+
+SCOPES = ("score", "admin", "audit")
+"""What a key can be allowed: to score, to change what is registered, to read receipts and reports."""
+
+_PREFIX = "cmk_"
+
+
+class AccessKeysError(CountermarkError):
+    """The file of keys cannot be read, or asked for a key that is not there."""
+
+    code = "invalid_access_keys"
+
+
+@dataclass(frozen=True)
+class AccessKey:
+    """What is kept of one key."""
+
+    id: str
+    """Short public name, for lists and logs."""
+    hash: str
+    """SHA-256 of the key, as hex."""
+    scopes: tuple[str, ...]
+    """Some of `SCOPES`."""
+    label: str
+    """Whose it is, in the operator's words."""
+    created: str
+    """When it was made, UTC."""
+
+
+class AccessKeys:
+    """The keys of one file. A file that changes is read again."""
+
+    def __init__(self, file: Path) -> None:
+        """`file` need not exist: no file, no keys."""
+        self._file = file
+        self._stamp: tuple[int, int] | None = None
+        self._by_hash: dict[str, AccessKey] = {}
+
+    def all(self) -> list[AccessKey]:
+        """Return every key.
+
+        Raises:
+            AccessKeysError: The file is not what `add` writes.
+        """
+        self._refresh()
+        return list(self._by_hash.values())
+
+    def add(self, scopes: Iterable[str], label: str) -> tuple[str, AccessKey]:
+        """Make a key; return its secret text, which nobody can read again, and what is kept.
+
+        Raises:
+            AccessKeysError: A scope that does not exist.
+        """
+        wanted = tuple(dict.fromkeys(scopes))
+        unknown = [scope for scope in wanted if scope not in SCOPES]
+        if unknown or not wanted:
+            raise AccessKeysError(f"scopes {unknown or wanted} cannot be given; use {', '.join(SCOPES)}.")
+        secret = _PREFIX + secrets.token_urlsafe(32)
+        created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        key = AccessKey(secrets.token_hex(4), _hash(secret), wanted, label, created)
+        self._write([*self.all(), key])
+        return secret, key
+
+    def remove(self, key_id: str) -> None:
+        """Forget a key.
+
+        Raises:
+            AccessKeysError: No key has that id.
+        """
+        kept = [key for key in self.all() if key.id != key_id]
+        if len(kept) == len(self._by_hash):
+            raise AccessKeysError(f"no key has the id {key_id!r}; list them with `countermark access list`.")
+        self._write(kept)
+
+    def require(self, authorization: str | None, scope: str) -> str | None:
+        """Return the id of the key in an `Authorization` header; None where no keys are set up.
+
+        Raises:
+            UnauthorizedError: Keys are set up and this is none of them.
+            ForbiddenError: The key lacks `scope`.
+        """
+        self._refresh()
+        if not self._by_hash:
+            return None
+        kind, _, secret = (authorization or "").partition(" ")
+        key = self._by_hash.get(_hash(secret.strip())) if kind.lower() == "bearer" else None
+        if key is None:
+            raise UnauthorizedError
+        if scope not in key.scopes:
+            raise ForbiddenError(scope, key.scopes)
+        return key.id
+
+    def _refresh(self) -> None:
+        try:
+            found = self._file.stat()
+        except FileNotFoundError:
+            self._stamp, self._by_hash = None, {}
+            return
+        stamp = (found.st_mtime_ns, found.st_size)
+        if stamp == self._stamp:
+            return
+        try:
+            rows = json.loads(self._file.read_text(encoding="utf-8"))["keys"]
+            keys = [AccessKey(**{**row, "scopes": tuple(row["scopes"])}) for row in rows]
+        except (OSError, ValueError, KeyError, TypeError) as exc:
+            message = f"{self._file} cannot be read ({exc}): restore it or make the keys anew."
+            raise AccessKeysError(message) from exc
+        self._stamp, self._by_hash = stamp, {key.hash: key for key in keys}
+
+    def _write(self, keys: list[AccessKey]) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self._file.parent, prefix=".keys-")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump({"keys": [asdict(key) for key in keys]}, file, indent=1)
+        Path(name).replace(self._file)
+        self._stamp = None
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

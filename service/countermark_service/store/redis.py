@@ -1,0 +1,169 @@
+"""Verdicts in Redis: one cache for many machines.
+
+Replicas hold no state, so what one machine has scored another should not score
+again. One MGET asks for a whole batch and one MSET writes one; the values never
+change, so they need no time to live, and the server evicts by its own
+`maxmemory-policy`. This module knows the commands and how they fail. Whether
+scoring waits for them, and for how long, is decided by the tier in front.
+
+Commands are packed by hiredis and sent over a pooled connection directly: the
+client's own path packs in Python, which costs as much again as all the rest.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import hiredis
+from redis import exceptions
+from redis.asyncio import Connection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
+
+from countermark_service.errors import SettingsError
+from countermark_service.store.interface import StoreUnavailableError, check_keys
+
+KEY_PREFIX = b"cm1:v:"
+"""Before every key: product and format of the value, then `v` for verdicts. The raw digest follows."""
+
+_ADVICE: tuple[tuple[type[Exception], str], ...] = (
+    (exceptions.AuthenticationError, "Check user and password in the store's URL."),
+    (exceptions.OutOfMemoryError, "Set a maxmemory-policy that evicts (allkeys-lru), or more memory."),
+    (exceptions.ReadOnlyError, "The URL names a replica: name its master."),
+    (exceptions.NoPermissionError, "Allow this user PING, MGET and MSET on the keys `cm1:*`."),
+    (exceptions.BusyLoadingError, "It is loading its data set and will answer when that is done."),
+)
+
+
+class RedisStore:
+    """A store on one Redis server (or what speaks its protocol, version 6 or later)."""
+
+    name = "redis"
+
+    def __init__(self, url: str, *, timeout_seconds: float = 2.0, max_connections: int = 8) -> None:
+        """Describe the server; nothing is connected yet.
+
+        Args:
+            url: ``redis://[user:password@]host:port/db``, ``rediss://…`` for TLS or
+                ``unix://[user:password@]/path?db=0``; further options of the client go in the query.
+            timeout_seconds: Wall time of one command, connecting and waiting for a connection included.
+            max_connections: Most connections at a time. The server works on one command at a time,
+                so more of them only move the queue.
+
+        Raises:
+            SettingsError: The URL cannot be read. The URL is not shown, it may hold a password.
+        """
+        self._timeout = timeout_seconds
+        self._slots = asyncio.Semaphore(max_connections)
+        self._pool = _pool(url)
+        self._where = _where(self._pool.connection_kwargs)
+
+    async def start(self) -> None:
+        """Ask the server for a PING.
+
+        Raises:
+            StoreUnavailableError: It did not answer.
+        """
+        await self._command(b"PING")
+
+    async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return one value per key, in order; None where nothing is kept. One MGET.
+
+        Raises:
+            StoreUnavailableError: The server could not be asked.
+        """
+        if not keys:
+            return []
+        reply: list[bytes | None] = await self._command(b"MGET", *[KEY_PREFIX + key for key in keys])
+        return reply
+
+    async def put_many(self, entries: Mapping[bytes, bytes]) -> None:
+        """Write all entries with one MSET.
+
+        Raises:
+            ValueError: A key has not 32 bytes.
+            StoreUnavailableError: The server could not be asked, or is full and may not evict.
+        """
+        if not entries:
+            return
+        check_keys(entries)
+        words = [word for key, value in entries.items() for word in (KEY_PREFIX + key, value)]
+        await self._command(b"MSET", *words)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._pool.aclose()
+
+    async def _command(self, *words: bytes) -> Any:
+        """Send one command and return its reply, or say why there is none."""
+        packed = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub says a tuple of one word
+        try:
+            async with asyncio.timeout(self._timeout), self._slots:
+                try:
+                    return await self._exchange(packed)
+                except exceptions.ConnectionError:
+                    # An idle connection whose server has restarted fails when it is used. Once more, on
+                    # a fresh one: every command here may be repeated.
+                    return await self._exchange(packed)
+        except TimeoutError:
+            problem = f"no answer to {words[0].decode()} within {self._timeout:g} s"
+            raise self._unavailable(problem, "The server or the network is overloaded.") from None
+        except (exceptions.RedisError, OSError) as exc:
+            raise self._unavailable(str(exc) or type(exc).__name__, _advice(exc)) from exc
+
+    async def _exchange(self, packed: Sequence[bytes]) -> Any:
+        """Send one packed command over a pooled connection and return its reply."""
+        # Untyped because the client wraps it to warn about arguments that are not given here.
+        connection: Connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            # Both close the connection when they are cancelled half way, so that a late reply is
+            # never taken for the reply to the next command.
+            await connection.send_packed_command(packed)
+            return await connection.read_response()
+        finally:
+            await self._pool.release(connection)
+
+    def _unavailable(self, problem: str, advice: str) -> StoreUnavailableError:
+        return StoreUnavailableError(self.name, self._where, problem.rstrip("."), advice)
+
+
+def _pool(url: str) -> ConnectionPool:
+    """Return a pool for `url` that neither waits between retries nor keeps timers of its own."""
+    try:
+        pool = ConnectionPool.from_url(
+            url,
+            protocol=3,
+            client_name="countermark",
+            driver_info=None,
+            socket_timeout=None,  # one timer around the whole command is cheaper than one per read and write
+            socket_connect_timeout=None,
+            retry=Retry(NoBackoff(), 0),
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
+        )
+        # Connects nothing, but refuses options that no connection has.
+        pool.make_connection()  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError, exceptions.RedisError):
+        # `from None`: the parser's own message can quote the password.
+        raise SettingsError(
+            "store", "redis_url", "(not shown)", "write redis://host:6379/0, rediss://… or unix:///path?db=0"
+        ) from None
+    return pool
+
+
+def _where(options: Mapping[str, Any]) -> str:
+    """Name the server without its secrets."""
+    db = options.get("db", 0)
+    if "path" in options:
+        return f"unix:{options['path']} db {db}"
+    return f"{options.get('host', 'localhost')}:{options.get('port', 6379)} db {db}"
+
+
+def _advice(exc: BaseException) -> str:
+    """Return what to do; the client wraps what went wrong while connecting, so the causes count too."""
+    for kind, advice in _ADVICE:
+        if isinstance(exc, kind):
+            return advice
+    if exc.__cause__ is not None:
+        return _advice(exc.__cause__)
+    return "Check that the server runs and that its address is right; it is used again when it answers."

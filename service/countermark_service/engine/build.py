@@ -291,9 +291,7 @@ def os_failure(label: str, root: Path, exc: OSError) -> EnvironmentBuildError:
     reason = f"{exc.strerror or exc} ({exc.filename or root})"
     if exc.errno in _FULL:
         return EnvironmentDiskFullError(label, root, f"  {reason}")
-    return EnvironmentBuildError(
-        label, f"{reason}. Environments are built in {root}, which must be writable."
-    )
+    return EnvironmentBuildError(label, f"{reason}. The folder {root} must be there and writable.")
 
 
 def _some(problems: Sequence[str]) -> str:

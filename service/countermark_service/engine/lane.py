@@ -1,0 +1,388 @@
+"""One bundle in the pool: its nursery, its workers, and what waits for them.
+
+`pool.py` has the theory of operation. A lane decides nothing about the machine: it
+asks its pool whether a slot is free.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+
+from countermark_service.bundles import Bundle
+from countermark_service.engine.endings import CERTAIN, NOT_THE_ITEM, failure_of, reason_of
+from countermark_service.engine.jobs import Chunk, Failed, Group, Job, placeholder
+from countermark_service.engine.nursery import Nursery, platform_name
+from countermark_service.engine.shares import Shares
+from countermark_service.engine.wire import (
+    Judged,
+    Operation,
+    ProtocolViolationError,
+    Reduced,
+    read_reply,
+    request_frame,
+)
+from countermark_service.engine.worker import Worker
+from countermark_service.errors import CountermarkError, UnavailableError
+
+_CHUNK_SECONDS = 0.015
+_CHUNK_ITEMS = 256
+_CHUNK_BYTES = 1 << 20
+_GRACE_SECONDS = 0.5
+_TRIES = 3
+_HEAVY_FACTOR = 4.0
+_STARVED_EXTENSIONS = 20
+_RESTART_PAUSE = (0.05, 5.0)
+
+
+class Lane:
+    """One bundle in the pool. Hears of its processes as a `WorkerListener`."""
+
+    def __init__(self, pool: Shares, bundle: Bundle) -> None:
+        """Join the pool with no processes yet."""
+        self.bundle = bundle
+        self.surroundings = msgspec.Raw(b"{}")
+        self.waiting = 0
+        self._means: dict[Operation, float] = {"verify": 0.001, "reduce": 0.001}
+        self._pool = pool
+        self._groups: deque[Group] = deque()
+        self._slow: deque[Job] = deque()
+        self._idle: list[Worker] = []
+        self._chunks: dict[Worker, Chunk] = {}
+        self._forking = 0
+        self._nursery: Nursery | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._last_used = time.monotonic()
+        self._fresh_bytes: dict[int, int] = {}
+
+    # --- processes -----------------------------------------------------------------------------------
+
+    async def ready(self) -> None:
+        """Wait until the nursery runs."""
+        self._last_used = time.monotonic()
+        while self._nursery is None:
+            if self._starting is None or self._starting.done():
+                self._starting = self._pool.spawn(self._start())
+            await asyncio.shield(self._starting)
+
+    async def _start(self) -> None:
+        nursery = await asyncio.to_thread(self._pool.open_nursery, self.bundle, self)
+        await nursery.start()
+        surroundings = {
+            "python": nursery.python_version,
+            "platform": platform_name(),
+            "containment": self._pool.containment.level.value,
+        }
+        self.surroundings = msgspec.Raw(msgspec.json.encode(surroundings))
+        self._nursery = nursery
+
+    def on_lost(self) -> None:
+        """The nursery died: its workers are gone, what waited is judged by a new one."""
+        lost, self._nursery = self._nursery, None
+        self._count("nursery_lost")
+        if lost is not None:
+            self._pool.spawn(lost.close())
+        if self._groups or self._slow:
+            self._pool.spawn(self._restart())
+
+    async def _restart(self) -> None:
+        self._failures += 1
+        first, longest = _RESTART_PAUSE
+        await asyncio.sleep(min(first * 2**self._failures, longest))
+        try:
+            await self.ready()
+        except CountermarkError as exc:
+            self.fail(exc)
+        self._pool.pump()
+
+    async def close(self) -> None:
+        """End the bundle's processes; they start again with the next items."""
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        nursery, self._nursery = self._nursery, None
+        self._idle.clear()
+        if nursery is not None:
+            await nursery.close()
+
+    @property
+    def mean_seconds(self) -> float:
+        """CPU seconds that an item usually takes."""
+        return self._means["verify"]
+
+    def is_idle_since(self, moment: float) -> bool:
+        """True where the lane has processes and has had no work since `moment`."""
+        return (
+            self._nursery is not None and not self._groups and not self._chunks and self._last_used < moment
+        )
+
+    def pids(self) -> list[int]:
+        """Return the process ids of the lane's workers."""
+        return [] if self._nursery is None else [worker.pid for worker in self._nursery.workers.values()]
+
+    def _fork(self) -> None:
+        self._forking += 1
+        self._pool.spawn(self._fork_one())
+
+    async def _fork_one(self) -> None:
+        try:
+            if self._nursery is not None:
+                worker = await self._nursery.fork()
+                self._failures = 0
+                if not worker.exited:
+                    self._idle.append(worker)
+        except UnavailableError:
+            # The nursery ended; `on_lost` has started another or will.
+            self._count("fork_failed")
+        finally:
+            self._forking -= 1
+            self._pool.pump()
+
+    # --- queue -----------------------------------------------------------------------------------------
+
+    def add(self, group: Group) -> None:
+        """Let the items of `group` wait for their turn."""
+        self._last_used = time.monotonic()
+        self._groups.append(group)
+        self._counted(len(group.waiting), sum(len(job.payload) for job in group.waiting))
+
+    def drop(self, group: Group) -> None:
+        """Forget what still waits of `group`."""
+        self._last_used = time.monotonic()
+        if not group.done.done():
+            group.done.cancel()
+        if group in self._groups:
+            self._groups.remove(group)
+        self._counted(-len(group.waiting), -sum(len(job.payload) for job in group.waiting))
+        group.waiting.clear()
+
+    def fail(self, problem: CountermarkError) -> None:
+        """Let every waiting call fail with `problem`."""
+        groups = {*self._groups, *(job.group for job in self._slow)}
+        groups |= {job.group for chunk in self._chunks.values() for job in chunk.jobs}
+        for group in groups:
+            if not group.done.done():
+                group.done.set_exception(problem)
+
+    def _counted(self, items: int, size: int) -> None:
+        self.waiting += items
+        self._pool.waiting_items += items
+        self._pool.waiting_bytes += size
+
+    def _again(self, jobs: Sequence[Job], *, alone: bool = False) -> None:
+        """Put jobs back at the head of their groups."""
+        for job in reversed(jobs):
+            if job.answered or job.group.done.done():
+                continue
+            job.alone = job.alone or alone
+            job.group.waiting.appendleft(job)
+            if job.group not in self._groups:
+                self._groups.appendleft(job.group)
+            self._counted(1, len(job.payload))
+
+    def dispatch(self) -> bool:
+        """Start one chunk, or the making of a worker for it; False where nothing can start."""
+        if self._nursery is None:
+            return False
+        slow = bool(self._slow) and self._pool.aside < self._pool.slow_lane
+        healthy = bool(self._groups) and self._pool.busy < self._pool.limits.slots
+        if not (slow or healthy):
+            return False
+        if not self._idle:
+            if self._forking:
+                return False
+            self._fork()
+            return True
+        worker = self._idle.pop()
+        if slow:
+            worker.lower_priority()
+            self._pool.aside += 1
+            self._send(worker, [self._slow.popleft()], aside=True)
+        else:
+            self._pool.busy += 1
+            self._send(worker, self._next_jobs(), aside=False)
+        return True
+
+    def _next_jobs(self) -> list[Job]:
+        group = self._groups[0]
+        share = -(-self.waiting // self._pool.limits.slots)
+        count = max(1, min(int(_CHUNK_SECONDS / self._means[group.operation]), _CHUNK_ITEMS, share))
+        jobs, size = [group.waiting.popleft()], 0
+        while not jobs[0].alone and len(jobs) < count and group.waiting and not group.waiting[0].alone:
+            size += len(group.waiting[0].payload)
+            if size > _CHUNK_BYTES:
+                break
+            jobs.append(group.waiting.popleft())
+        self._counted(-len(jobs), -sum(len(job.payload) for job in jobs))
+        self._groups.rotate(-1)
+        if not group.waiting:
+            self._groups.remove(group)
+        return jobs
+
+    def _send(self, worker: Worker, jobs: list[Job], *, aside: bool) -> None:
+        chunk = Chunk(
+            self._pool.next_sequence(), jobs[0].group.operation, jobs, aside, mark_time=time.monotonic()
+        )
+        self._chunks[worker] = chunk
+        budget = self.bundle.manifest.limits.cpu_seconds
+        worker.send(request_frame(chunk.operation, chunk.sequence, budget, [job.payload for job in jobs]))
+
+    # --- what workers say ------------------------------------------------------------------------------
+
+    def on_frame(self, worker: Worker, payload: bytes) -> None:
+        """Take results; see `WorkerListener`."""
+        chunk = self._chunks.get(worker)
+        if chunk is None:
+            raise ProtocolViolationError("a worker sent a reply that nobody asked for")
+        reply = read_reply(chunk.operation, payload)
+        if reply.sequence != chunk.sequence or not 0 <= reply.first <= len(chunk.jobs) - len(reply.results):
+            raise ProtocolViolationError("a worker sent a reply that fits no request")
+        results: Sequence[Judged | Reduced] = reply.results
+        for offset, result in enumerate(results):
+            seconds = max(result.cpu_microseconds, 1) / 1e6
+            self._learn(chunk.operation, seconds)
+            job = chunk.jobs[reply.first + offset]
+            job.group.resolve(job, result)
+        worker.items += len(reply.results)
+        if reply.done or (chunk.aside and all(job.answered for job in chunk.jobs)):
+            self._finished(worker, chunk)
+
+    def _learn(self, operation: Operation, seconds: float) -> None:
+        """Follow the usual cost of an item; an outlier moves it a little only."""
+        mean = self._means[operation]
+        self._means[operation] = mean + 0.05 * (min(seconds, _HEAVY_FACTOR * mean) - mean)
+        self._pool.counters.cpu_seconds += seconds
+        self._pool.counters.items += 1
+
+    def _finished(self, worker: Worker, chunk: Chunk) -> None:
+        self._release(worker, chunk)
+        self._again([job for job in chunk.jobs if not job.answered])
+        if chunk.aside:
+            worker.kill("aside_done")  # its priority cannot be raised again
+        elif self._is_spent(worker):
+            worker.retire()
+        else:
+            self._idle.append(worker)
+        self._pool.pump()
+
+    def _is_spent(self, worker: Worker) -> bool:
+        limits = self._pool.limits
+        resident = worker.resident_bytes()
+        fresh = self._fresh_bytes.setdefault(worker.number, resident)
+        spent = worker.items >= limits.recycle_items or resident - fresh > limits.recycle_bytes
+        return spent or len(self._idle) >= limits.slots
+
+    def _release(self, worker: Worker, chunk: Chunk) -> None:
+        del self._chunks[worker]
+        self._last_used = time.monotonic()
+        if chunk.aside:
+            self._pool.aside -= 1
+        else:
+            self._pool.busy -= 1
+
+    def on_violation(self, worker: Worker, problem: ProtocolViolationError) -> None:
+        """End a worker that does not keep to the protocol; see `WorkerListener`."""
+        worker.kill("protocol_violation")
+
+    def on_exit(self, worker: Worker, status: int | None) -> None:
+        """Say what became of the items of an ended worker; see `WorkerListener`."""
+        self._fresh_bytes.pop(worker.number, None)
+        if worker in self._idle:
+            self._idle.remove(worker)
+        reason = worker.killed_for or reason_of(status)
+        self._count(reason)
+        chunk = self._chunks.get(worker)
+        if chunk is None:
+            return
+        self._release(worker, chunk)
+        sequence, index, _ = worker.progress()
+        current = chunk.jobs[index] if sequence == chunk.sequence and index < len(chunk.jobs) else None
+        open_jobs = [job for job in chunk.jobs if not job.answered]
+        if len(chunk.jobs) == 1 and open_jobs and reason not in NOT_THE_ITEM:
+            current = open_jobs[0]
+        if current is None or current.answered or reason in NOT_THE_ITEM:
+            self._retry(open_jobs)
+            self._pool.pump()
+            return
+        rest = [job for job in open_jobs if job is not current]
+        if reason == "moved_aside":
+            self._slow.append(current)
+        elif reason in CERTAIN:
+            current.group.resolve(current, CERTAIN[reason](self.bundle))
+        elif not rest:
+            current.group.resolve(current, failure_of(reason, status))
+        else:
+            self._retry(open_jobs)
+            rest = []
+        self._again(rest)
+        self._pool.pump()
+
+    def _retry(self, jobs: list[Job]) -> None:
+        """Judge again, each alone; an item whose worker dies again and again is an error."""
+        for job in jobs:
+            job.tries += 1
+            if job.tries >= _TRIES:
+                message = (
+                    f"its worker was killed from outside {job.tries} times: is the machine out of memory?"
+                )
+                job.group.resolve(job, Failed("error", "worker_killed", message))
+        self._again(jobs, alone=True)
+
+    def _count(self, reason: str) -> None:
+        restarts = self._pool.counters.restarts
+        restarts[reason] = restarts.get(reason, 0) + 1
+
+    # --- the second line ---------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Look at every busy worker: too slow, too large, stuck, or disobedient."""
+        now = time.monotonic()
+        for worker, chunk in list(self._chunks.items()):
+            if worker.killed_for is None:
+                self._look_at(worker, chunk, now)
+
+    def _look_at(self, worker: Worker, chunk: Chunk, now: float) -> None:
+        sequence, index, start = worker.progress()
+        if (sequence, index) != chunk.mark:
+            chunk.mark, chunk.mark_time, chunk.extensions = (sequence, index), now, 0
+            return
+        if sequence != chunk.sequence or index >= len(chunk.jobs):
+            if now - chunk.mark_time > self.bundle.manifest.limits.wall_seconds:
+                worker.kill("worker_stuck")
+            return
+        limits = self.bundle.manifest.limits
+        seconds = (worker.cpu_nanoseconds() - start) / 1e9
+        if seconds > limits.cpu_seconds + _GRACE_SECONDS:
+            worker.kill("cpu_limit")
+        elif worker.resident_bytes() > limits.memory_mib << 20:
+            worker.kill("out_of_memory")
+        elif now - chunk.mark_time > limits.wall_seconds * (1 + chunk.extensions):
+            if worker.is_runnable() and chunk.extensions < _STARVED_EXTENSIONS:
+                chunk.extensions += 1  # it waits for a processor: that is the machine's doing
+            else:
+                worker.kill("wall_limit")
+        elif not chunk.aside and seconds > max(
+            self._pool.limits.slow_seconds, _HEAVY_FACTOR * self.mean_seconds
+        ):
+            self._move_aside(worker, chunk, index)
+
+    def _move_aside(self, worker: Worker, chunk: Chunk, index: int) -> None:
+        neighbours = any(not job.answered for job in chunk.jobs if job is not chunk.jobs[index])
+        if not neighbours and not self._pool.waiting_items:
+            return  # nobody would gain
+        self._pool.counters.moved_aside += 1
+        if self._pool.aside >= self._pool.slow_lane:
+            worker.kill("moved_aside")
+            return
+        current = chunk.jobs[index]
+        rest = [job for job in chunk.jobs if job is not current and not job.answered]
+        # What the worker still says of the others is ignored: their jobs are no longer this chunk's.
+        chunk.jobs = [job if job is current else placeholder(job) for job in chunk.jobs]
+        chunk.aside = True
+        self._pool.busy -= 1
+        self._pool.aside += 1
+        worker.lower_priority()
+        self._again(rest)

@@ -1,0 +1,206 @@
+"""One worker process, seen from the service: its pipes, its progress, its end.
+
+`harness.py` opens with the theory of operation. A worker is killed through its
+pidfd, so never by a number that belongs to another process by then.
+"""
+
+import asyncio
+import contextlib
+import mmap
+import os
+import signal
+import struct
+import time
+from pathlib import Path
+from typing import Protocol
+
+from countermark_service.engine.wire import FrameReader, ProtocolViolationError
+from countermark_service.errors import UnavailableError
+
+PIPE_BYTES = 1 << 20
+"""Bytes that a pipe to or from a worker may hold."""
+
+_PROGRESS = struct.Struct("=QQQ")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class WorkerListener(Protocol):
+    """Who hears what a bundle's processes do."""
+
+    def on_frame(self, worker: "Worker", payload: bytes) -> None:
+        """Take a complete frame; may raise ProtocolViolationError."""
+
+    def on_violation(self, worker: "Worker", problem: ProtocolViolationError) -> None:
+        """Take notice that the worker broke the protocol; it still runs."""
+
+    def on_exit(self, worker: "Worker", status: int | None) -> None:
+        """Take notice that the worker ended, with its wait status (None: the nursery died with it)."""
+
+    def on_lost(self) -> None:
+        """Take notice that the nursery ended without having been told to."""
+
+
+class Worker:
+    """One forked worker process, seen from the service."""
+
+    def __init__(
+        self, number: int, requests: int, verdicts: int, progress: mmap.mmap, listener: "WorkerListener"
+    ) -> None:
+        """The descriptors are the service's ends and become this object's to close."""
+        self.number = number
+        self.pidfd = -1
+        self.pid = 0
+        """Process id in the service's own namespace."""
+        self.items = 0
+        """How many items it has judged."""
+        self.killed_for: str | None = None
+        """Why the service ended it, where it did."""
+        self.exited = False
+        self._requests = requests
+        self._verdicts = verdicts
+        self._progress = progress
+        self._outgoing: list[memoryview] = []
+        self._frames = FrameReader()
+        self._loop = asyncio.get_running_loop()
+        self._listener = listener
+
+    def attach(self, pidfd: int) -> None:
+        """Start to listen to the forked process."""
+        self.pidfd, self.pid = pidfd, _pid_of(pidfd)
+        os.set_blocking(self._verdicts, False)
+        os.set_blocking(self._requests, False)
+        self._loop.add_reader(self._verdicts, self._read)
+
+    def send(self, frame: bytes) -> None:
+        """Write a frame as fast as the worker takes it; an end of the worker shows elsewhere."""
+        self._outgoing.append(memoryview(frame))
+        if len(self._outgoing) == 1:
+            self._write()
+
+    def _write(self) -> None:
+        while self._outgoing:
+            head = self._outgoing[0]
+            try:
+                written = os.write(self._requests, head)
+            except BlockingIOError:
+                self._loop.add_writer(self._requests, self._write)
+                return
+            except OSError:
+                written = len(head)
+            if written == len(head):
+                self._outgoing.pop(0)
+            else:
+                self._outgoing[0] = head[written:]
+        self._loop.remove_writer(self._requests)
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._verdicts, PIPE_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            self._loop.remove_reader(self._verdicts)
+            if not self.exited and self.killed_for is None:
+                self._violated(ProtocolViolationError("a worker closed its pipe without ending"), grace=0.2)
+            return
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        try:
+            for frame in self._frames.feed(data):
+                self._listener.on_frame(self, frame)
+        except ProtocolViolationError as exc:
+            self._violated(exc)
+
+    def _violated(self, exc: ProtocolViolationError, *, grace: float = 0.0) -> None:
+        """Report; after a closed pipe the process gets a moment to report its own end first."""
+
+        def report() -> None:
+            if not self.exited and self.killed_for is None:
+                self._listener.on_violation(self, exc)
+
+        if grace:
+            self._loop.call_later(grace, report)
+        else:
+            report()
+
+    def drain(self) -> None:
+        """Take what the ended process has written and nobody has read."""
+        while True:
+            try:
+                data = os.read(self._verdicts, PIPE_BYTES)
+            except BlockingIOError:
+                return
+            if not data:
+                return
+            self._take(data)
+
+    def progress(self) -> tuple[int, int, int]:
+        """Return sequence, index in the chunk, and the CPU nanoseconds at that item's start."""
+        sequence, index, start = _PROGRESS.unpack_from(self._progress)
+        return sequence, index, start
+
+    def cpu_nanoseconds(self) -> int:
+        """Return the CPU time of the process so far; 0 where it has ended."""
+        try:
+            # The clock id of another process's CPU time, as clock_getcpuclockid(3) makes it.
+            return time.clock_gettime_ns((~self.pid << 3) | 2)
+        except OSError:
+            return 0
+
+    def resident_bytes(self) -> int:
+        """Return the resident memory of the process; 0 where it has ended."""
+        try:
+            return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * _PAGE
+        except (OSError, IndexError):
+            return 0
+
+    def is_runnable(self) -> bool:
+        """True where the process wants a processor and waits for one."""
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "R"
+        except (OSError, IndexError):
+            return False
+
+    def lower_priority(self) -> None:
+        """Let every other process go first, for good."""
+        with contextlib.suppress(OSError):  # it has ended, which its exit will tell
+            os.setpriority(os.PRIO_PROCESS, self.pid, 19)
+
+    def kill(self, reason: str) -> None:
+        """End the process now; its exit is reported as any other."""
+        if self.killed_for is None:
+            self.killed_for = reason
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def retire(self) -> None:
+        """Let an idle worker end by itself."""
+        self.killed_for = "retired"
+        self._close_requests()
+
+    def _close_requests(self) -> None:
+        if self._requests >= 0:
+            self._loop.remove_writer(self._requests)
+            os.close(self._requests)
+            self._requests = -1
+
+    def close(self) -> None:
+        """Give back the descriptors of an ended worker."""
+        self.exited = True
+        if self._verdicts >= 0:
+            self._loop.remove_reader(self._verdicts)
+            os.close(self._verdicts)
+            self._verdicts = -1
+        self._close_requests()
+        self._progress.close()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+
+def _pid_of(pidfd: int) -> int:
+    for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines():
+        if line.startswith("Pid:"):
+            return int(line.split()[1])
+    raise UnavailableError("the kernel does not tell the process of a pidfd: Linux 5.3 or later is needed.")

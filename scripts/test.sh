@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Runs all tests, in JOBS processes (2). Arguments go to pytest: scripts/test.sh tests/unit -x
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Elsewhere tests that need a tool are skipped where it is missing; in CI that would hide them.
+if [ -n "${CI:-}" ]; then
+    for tool in redis-server bwrap; do
+        if ! command -v "$tool" >/dev/null; then
+            echo "test: $tool is missing, and in CI no test may be skipped for that. Install it with apt-get." >&2
+            exit 1
+        fi
+    done
+fi
+
+# A file's tests stay in one process, so that what they share is started once.
+exec .venv/bin/python -m pytest -n "${JOBS:-2}" --dist loadfile "$@"

@@ -1,6 +1,7 @@
 """Settings in, running parts out: the only place that picks concrete classes."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from countermark_service.engine.environment import EnvironmentCache
 from countermark_service.engine.pool import Pool, PoolLimits
@@ -9,7 +10,7 @@ from countermark_service.runtimes import PythonRuntime
 from countermark_service.sandbox import detect_containment
 from countermark_service.scoring import ItemLimits, Scorer
 from countermark_service.settings import Settings
-from countermark_service.store import RedisStore, SqliteStore, Store, TieredLimits, TieredStore
+from countermark_service.store import SqliteStore, Store, TieredLimits, TieredStore
 from countermark_service.store.access_keys import AccessKeys
 
 _MIB = 1 << 20
@@ -47,8 +48,7 @@ def assemble(settings: Settings) -> Service:
     """
     settings.data.mkdir(parents=True, exist_ok=True)
     pool = build_pool(settings)
-    registry = Registry(bundle_roots(settings.bundles))
-    scorer = Scorer(registry, {"python": PythonRuntime(pool)}, build_store(settings))
+    scorer = Scorer(build_registry(settings), {"python": PythonRuntime(pool)}, build_store(settings))
     return Service(
         settings=settings,
         scorer=scorer,
@@ -59,9 +59,31 @@ def assemble(settings: Settings) -> Service:
     )
 
 
+def imported_bundles(settings: Settings) -> Path:
+    """Return the folder that imported bundles go to; it need not exist."""
+    return settings.data / "bundles"
+
+
+def imported_wheels(settings: Settings) -> Path:
+    """Return the folder that the wheels of imported bundles go to; it need not exist."""
+    return settings.data / "wheels"
+
+
+def build_registry(settings: Settings) -> Registry:
+    """Return every bundle in sight: the operator's, the imported, the shipped.
+
+    Raises:
+        BundleError: A bundle folder of the settings does not exist.
+    """
+    imported = imported_bundles(settings)
+    return Registry(bundle_roots([*settings.bundles, *([imported] if imported.is_dir() else [])]))
+
+
 def build_environments(settings: Settings) -> EnvironmentCache:
-    """Return the cache of bundle environments."""
-    return EnvironmentCache(settings.data / "environments", offline=settings.offline)
+    """Return the cache of bundle environments; imported wheels are asked before any index."""
+    return EnvironmentCache(
+        settings.data / "environments", wheelhouses=[imported_wheels(settings)], offline=settings.offline
+    )
 
 
 def build_pool(settings: Settings) -> Pool:
@@ -88,10 +110,15 @@ def build_store(settings: Settings) -> TieredStore:
     """Return the store of verdicts: Redis where it is set, else one SQLite file; an LRU in front."""
     backend: Store
     if settings.redis_url:
+        # Imported here: Redis's client takes longer to import than the web framework, and most need none.
+        from countermark_service.store.redis import RedisStore
+
         backend = RedisStore(settings.redis_url)
     else:
         backend = SqliteStore(settings.data / "verdicts.sqlite", max_bytes=settings.sqlite_max_mib * _MIB)
     limits = TieredLimits(
-        lru_entries=1_000_000, lru_bytes=settings.lru_mib * _MIB, read_seconds=settings.store_timeout_seconds
+        lru_entries=settings.lru_entries,
+        lru_bytes=settings.lru_mib * _MIB,
+        read_seconds=settings.store_timeout_seconds,
     )
     return TieredStore(backend, limits)

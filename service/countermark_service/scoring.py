@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import jsonschema
@@ -18,12 +19,15 @@ import msgspec
 
 from countermark_service.bundles import Bundle
 from countermark_service.errors import RequestError, TooLargeError, UnavailableError
-from countermark_service.model import CACHEABLE, Item, OnFailure, Verdict, item_key, reduced_key
+from countermark_service.model import CACHEABLE, Item, OnFailure, Verdict, item_keys, reduced_key
 from countermark_service.registry import Registry
 from countermark_service.runtimes import Runtime
 from countermark_service.store import TieredStore
 
 _REMEMBERED_PARAMS = 1024
+
+Scored = tuple[Verdict, bool]
+"""A verdict, and whether it was there already."""
 
 OnScored = Callable[[int, Verdict, bool], None]
 """Takes the index of an item, its verdict, and whether it was there already."""
@@ -118,14 +122,10 @@ class Scorer:
                 f"{len(items)} items in one request; this service takes {limits.items}. Split the batch."
             )
             raise TooLargeError("too_many_items", message, limit=limits.items)
+        most = limits.response_bytes
+        if max((len(item.response) for item in items), default=0) * 4 > most:  # no character has more bytes
+            _refuse_large_responses(items, most, first)
         for index, item in enumerate(items, start=first):
-            response = item.response
-            if len(response) * 4 > limits.response_bytes and len(response.encode()) > limits.response_bytes:
-                message = (
-                    f"item {index}: the response has {len(response.encode())} bytes; "
-                    f"this service takes {limits.response_bytes}."
-                )
-                raise TooLargeError("response_too_large", message, limit=limits.response_bytes, item=index)
             if item.params:
                 self._check_params(bundle, item.params, index)
 
@@ -147,6 +147,26 @@ class Scorer:
             self._good_params.clear()
         self._good_params.add(known)
 
+    async def score_batch(self, bundle: Bundle, items: Sequence[Item]) -> tuple[list[Scored], Run]:
+        """Score `items`; return one verdict per item, in order. Raises what `score` raises."""
+        scored: list[Scored | None] = [None] * len(items)
+
+        def take(index: int, verdict: Verdict, cached: bool) -> None:
+            scored[index] = (verdict, cached)
+
+        run = Run(items=len(items))
+        started = time.perf_counter()
+        keys = _keys(bundle, items)
+        verdicts = await self._find(keys, run)
+        if None in verdicts:
+            await self._score(bundle, items, keys, verdicts, take, run)
+        else:
+            scored = [(verdict, True) for verdict in verdicts if verdict is not None]
+            run.cached = len(scored)
+            run.failed = sum(1 for verdict in verdicts if verdict is not None and verdict.score is None)
+        run.seconds = time.perf_counter() - started
+        return [one for one in scored if one is not None], run
+
     async def score(self, bundle: Bundle, items: Sequence[Item], on_scored: OnScored) -> Run:
         """Score `items` and call `on_scored` once for each, as verdicts come.
 
@@ -157,8 +177,23 @@ class Scorer:
             UnavailableError: The bundle cannot run here.
             RequestError: An item cannot be encoded.
         """
-        started = time.perf_counter()
         run = Run(items=len(items))
+        started = time.perf_counter()
+        keys = _keys(bundle, items)
+        await self._score(bundle, items, keys, await self._find(keys, run), on_scored, run)
+        run.seconds = time.perf_counter() - started
+        return run
+
+    async def _score(
+        self,
+        bundle: Bundle,
+        items: Sequence[Item],
+        keys: Sequence[bytes],
+        found: Sequence[Verdict | None],
+        on_scored: OnScored,
+        run: Run,
+    ) -> None:
+        """Report what was found and judge the rest."""
 
         def report(indices: Iterable[int], verdict: Verdict, *, cached: bool) -> None:
             for index in indices:
@@ -167,43 +202,30 @@ class Scorer:
                 on_scored(index, verdict, cached)
                 cached = True  # the others of equal items
 
-        payloads, keys = self._encode(bundle, items)
-        found = await self._find(keys, run)
         missing: dict[bytes, _Work] = {}
-        for index, (key, value) in enumerate(zip(keys, found, strict=True)):
-            verdict = _read(value)
+        for index, (key, verdict) in enumerate(zip(keys, found, strict=True)):
             if verdict is not None:
                 report((index,), verdict, cached=True)
             elif key in missing:
                 missing[key].indices.append(index)
             else:
-                missing[key] = _Work(payloads[index], [index], set())
+                payload = items[index].canonical(uses_prompt=bundle.manifest.uses_prompt)
+                missing[key] = _Work(payload, [index], set())
         if missing:
             runtime = self.runtime(bundle)
             if runtime.reduces(bundle):
                 missing = await self._reduce(bundle, runtime, missing, report, run)
             await self._judge(bundle, runtime, missing, report)
-        run.seconds = time.perf_counter() - started
-        return run
 
-    def _encode(self, bundle: Bundle, items: Sequence[Item]) -> tuple[list[bytes], list[bytes]]:
-        uses_prompt, digest = bundle.manifest.uses_prompt, bundle.digest_bytes
-        payloads: list[bytes] = []
-        for index, item in enumerate(items):
-            try:
-                payloads.append(item.canonical(uses_prompt=uses_prompt))
-            except (ValueError, TypeError, RecursionError) as exc:
-                raise RequestError(f"item {index} cannot be written as JSON: {exc}", item=index) from exc
-        return payloads, [item_key(digest, payload) for payload in payloads]
-
-    async def _find(self, keys: Sequence[bytes], run: Run) -> list[bytes | None]:
-        found = self.store.peek(keys)
-        if None not in found:
-            return found
-        lookup = await self.store.get_many(keys)
-        if lookup.degraded:
-            run.degraded.add("store_unavailable")
-        return lookup.values
+    async def _find(self, keys: Sequence[bytes], run: Run) -> list[Verdict | None]:
+        """Look verdicts up; what cannot be trusted, or not be asked, is not there."""
+        values = self.store.peek(keys)
+        if None in values:
+            lookup = await self.store.get_many(keys)
+            values = lookup.values
+            if lookup.degraded:
+                run.degraded.add("store_unavailable")
+        return [None if value is None else _decoded(value) for value in values]
 
     async def _reduce(
         self,
@@ -230,12 +252,11 @@ class Scorer:
             else:
                 joined[final] = _Work(work.payload, work.indices, {key})
         finals = list(joined)
-        for final, value in zip(finals, await self._find(finals, run), strict=True):
-            verdict = _read(value)
-            if verdict is not None and value is not None:
+        for final, verdict in zip(finals, await self._find(finals, run), strict=True):
+            if verdict is not None:
                 work = joined.pop(final)
                 run.reduced += len(work.indices)
-                self.store.put_many(dict.fromkeys(work.keys, value))
+                self.store.put_many(dict.fromkeys(work.keys, verdict.json))
                 report(work.indices, verdict, cached=True)
         return joined
 
@@ -266,7 +287,7 @@ class Scorer:
         def take(index: int, verdict: Verdict) -> None:
             key, work = order[index]
             if verdict.outcome in CACHEABLE:
-                self.store.put_many(dict.fromkeys({key, *work.keys}, verdict.encode()))
+                self.store.put_many(dict.fromkeys({key, *work.keys}, verdict.json))
             del self._in_flight[key]
             flights.pop(key).set_result(verdict)
             report(work.indices, verdict, cached=False)
@@ -292,10 +313,29 @@ def reward_of(verdict: Verdict, on_failure: OnFailure) -> float | None:
     return verdict.score
 
 
-def _read(value: bytes | None) -> Verdict | None:
-    """Read a stored verdict; one that is not to be trusted counts as not there."""
-    if value is None:
-        return None
+def _keys(bundle: Bundle, items: Sequence[Item]) -> list[bytes]:
+    try:
+        return item_keys(bundle.digest_bytes, items, uses_prompt=bundle.manifest.uses_prompt)
+    except (ValueError, TypeError, RecursionError):
+        for index, item in enumerate(items):
+            try:
+                item.canonical(uses_prompt=bundle.manifest.uses_prompt)
+            except (ValueError, TypeError, RecursionError) as exc:
+                raise RequestError(f"item {index} cannot be written as JSON: {exc}", item=index) from exc
+        raise
+
+
+def _refuse_large_responses(items: Sequence[Item], most: int, first: int) -> None:
+    for index, item in enumerate(items, start=first):
+        size = len(item.response.encode())
+        if size > most:
+            message = f"item {index}: the response has {size} bytes; this service takes {most}."
+            raise TooLargeError("response_too_large", message, limit=most, item=index)
+
+
+@lru_cache(maxsize=1 << 16)
+def _decoded(value: bytes) -> Verdict | None:
+    """Return a stored verdict; None for one that is not to be trusted."""
     try:
         verdict = Verdict.decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError):

@@ -76,6 +76,9 @@ class Settings(BaseModel):
     lru_mib: Annotated[int, Field(ge=1)] = Field(
         128, description="MiB of verdicts kept in the service's memory."
     )
+    lru_entries: Annotated[int, Field(ge=1)] = Field(
+        1_000_000, description="Verdicts kept in the service's memory, at most."
+    )
     sqlite_max_mib: Annotated[int, Field(ge=16)] = Field(
         8192, description="Size at which the SQLite file drops old verdicts."
     )
@@ -105,6 +108,11 @@ class Settings(BaseModel):
     def _refs(cls, value: object) -> object:
         return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
+    @field_validator("data")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()  # a contained worker has another working folder
+
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, value: str | None) -> str | None:
@@ -126,16 +134,7 @@ def load_settings(
         SettingsError: A source that cannot be read, an unknown key, or a bad value.
     """
     env = os.environ if environment is None else environment
-    values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    config = env.get(f"{PREFIX}CONFIG")
-    if config:
-        for key, value in _read_file(Path(config)).items():
-            values[key], sources[key] = value, config
-    for key in Settings.model_fields:
-        name = f"{PREFIX}{key.upper()}"
-        if name in env:
-            values[key], sources[key] = env[name], f"the environment ({name})"
+    values, sources = _collect(env)
     for key, value in (overrides or {}).items():
         if value is not None:
             values[key], sources[key] = value, "the command line"
@@ -146,6 +145,30 @@ def load_settings(
         key = str(first["loc"][0]) if first["loc"] else "(settings)"
         problem = first["msg"].removeprefix("Value error, ")
         raise SettingsError(sources.get(key, "settings"), key, first["input"], problem) from exc
+
+
+def setting_sources(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return where the value of each setting comes from, in words, for those that are not left at their default.
+
+    Raises:
+        SettingsError: The file cannot be read.
+    """
+    return _collect(os.environ if environment is None else environment)[1]
+
+
+def _collect(env: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what file and environment set, and where each value is from."""
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    config = env.get(f"{PREFIX}CONFIG")
+    if config:
+        for key, value in _read_file(Path(config)).items():
+            values[key], sources[key] = value, config
+    for key in Settings.model_fields:
+        name = f"{PREFIX}{key.upper()}"
+        if name in env:
+            values[key], sources[key] = env[name], f"the environment ({name})"
+    return values, sources
 
 
 def _read_file(file: Path) -> dict[str, Any]:

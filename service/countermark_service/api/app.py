@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 
 from countermark_service import __version__
 from countermark_service.api import errors
+from countermark_service.api.dependencies import Parts
 from countermark_service.api.metrics import Metrics
 from countermark_service.api.observe import Observe
 from countermark_service.api.routes import health, score, verifiers
@@ -41,9 +42,8 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
         generate_unique_id_function=_operation_id,
     )
-    app.state.service = service
-    app.state.metrics = Metrics(service)
-    app.add_middleware(Observe, metrics=app.state.metrics)
+    app.state.parts = Parts(service, Metrics(service))
+    app.add_middleware(Observe, metrics=app.state.parts.metrics)
     errors.install(app)
     for router in (score.router, verifiers.router, health.router):
         app.include_router(router)

@@ -8,7 +8,7 @@ test holds the two together.
 import json
 import re
 import zlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
@@ -37,12 +37,20 @@ class ItemBody(msgspec.Struct, forbid_unknown_fields=True, gc=False, omit_defaul
     id: str | int | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class ScoreBody(msgspec.Struct, forbid_unknown_fields=True, gc=False, omit_defaults=True):
-    """A batch, as it is sent."""
+class Batch(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A batch whose responses are texts: what is sent is what is scored."""
+
+    verifier: str
+    items: list[Item]
+    on_failure: OnFailure = OnFailure.NULL
+
+
+class _MixedBatch(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A batch, some of whose responses are chat messages."""
 
     verifier: str
     items: list[ItemBody]
-    on_failure: OnFailure | msgspec.UnsetType = msgspec.UNSET
+    on_failure: OnFailure = OnFailure.NULL
 
 
 class StreamHead(msgspec.Struct, forbid_unknown_fields=True):
@@ -52,7 +60,8 @@ class StreamHead(msgspec.Struct, forbid_unknown_fields=True):
     on_failure: OnFailure = OnFailure.NULL
 
 
-_batch_decoder = msgspec.json.Decoder(ScoreBody)
+_batch_decoder = msgspec.json.Decoder(Batch)
+_mixed_decoder = msgspec.json.Decoder(_MixedBatch)
 _head_decoder = msgspec.json.Decoder(StreamHead)
 _item_decoder = msgspec.json.Decoder(ItemBody)
 
@@ -131,16 +140,27 @@ async def read_lines(request: Request, limit: int) -> AsyncIterator[bytes]:
         yield rest
 
 
-def decode_batch(body: bytes) -> ScoreBody:
+def decode_batch(body: bytes) -> Batch:
     """Read a batch.
 
     Raises:
         RequestError: Not JSON, not of the shape, or a key or id given twice; says where.
     """
-    decoded: ScoreBody = _decode(_batch_decoder, body)
-    _refuse_double_keys(body, _count_keys(decoded))
-    _refuse_double_ids(decoded.items)
-    return decoded
+    try:
+        batch = _batch_decoder.decode(body)
+    except (msgspec.ValidationError, RecursionError):
+        # Chat messages, or a fault: the wider shape tells which.
+        mixed: _MixedBatch = _decode(_mixed_decoder, body)
+        batch = Batch(mixed.verifier, items_of(mixed.items), mixed.on_failure)
+        keys = -1
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        raise _unreadable(exc, "the body", None) from exc
+    else:
+        keys = _count_keys(batch.items)
+    if body.count(b":") != keys + batch.verifier.count(":"):
+        _refuse_double_keys(body, keys)
+    _refuse_double_ids(batch.items)
+    return batch
 
 
 def decode_head(line: bytes) -> StreamHead:
@@ -180,7 +200,7 @@ def _item(body: ItemBody, index: int) -> Item:
         response = text
     params = {} if body.params is msgspec.UNSET else body.params
     prompt = None if body.prompt is msgspec.UNSET else body.prompt
-    return Item(response, body.reference, params, prompt)
+    return Item(response, body.reference, params, prompt, id_of(body))
 
 
 def _decode(
@@ -188,13 +208,16 @@ def _decode(
 ) -> Any:
     try:
         return decoder.decode(data)
-    except RecursionError as exc:
-        raise RequestError(f"{where} is nested too deeply: at most some hundred levels.", item=item) from exc
-    except UnicodeDecodeError as exc:
-        message = f"{where} is not UTF-8: {exc.reason} at byte {exc.start}."
-        raise RequestError(message, item=item) from exc
-    except msgspec.MsgspecError as exc:
-        raise _located(str(exc), where, item) from exc
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        raise _unreadable(exc, where, item) from exc
+
+
+def _unreadable(exc: Exception, where: str, item: int | None) -> RequestError:
+    if isinstance(exc, RecursionError):
+        return RequestError(f"{where} is nested too deeply: at most some hundred levels.", item=item)
+    if isinstance(exc, UnicodeDecodeError):
+        return RequestError(f"{where} is not UTF-8: {exc.reason} at byte {exc.start}.", item=item)
+    return _located(str(exc), where, item)
 
 
 def _located(text: str, where: str, item: int | None) -> RequestError:
@@ -215,13 +238,13 @@ def _located(text: str, where: str, item: int | None) -> RequestError:
 
 
 # A JSON object may hold a key twice, and decoders keep the last one: two readers of one request could
-# see different items. Counting the keys is cheap: inside a JSON text an unescaped quote before a colon
-# ends a key, always. Only where the count differs is the body read again, slowly.
+# see different items. Counting the keys is cheap: a key takes a colon outside of any text, and inside a
+# JSON text an unescaped quote before a colon ends a key, always. Where a text holds such signs too, or
+# a key is given that says nothing ("id": null), the counts differ and the body is read again, slowly.
 
 
 def _refuse_double_keys(body: bytes, expected: int) -> None:
-    found = body.count(b'":') - body.count(b'\\":')
-    if found == expected:
+    if body.count(b'":') - body.count(b'\\":') == expected:
         return
     try:
         json.loads(body, object_pairs_hook=_unique)
@@ -233,15 +256,19 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         double = next(key for key in found if sum(key == other for other, _ in pairs) > 1)
-        raise RequestError(
-            f"the key {double[:80]!r} is given twice in one object: give it once.", field=double[:80]
-        )
+        shown = double[:80]
+        raise RequestError(f"the key {shown!r} is given twice in one object: give it once.", field=shown)
     return found
 
 
-def _count_keys(body: ScoreBody) -> int:
-    own = 2 + (body.on_failure is not msgspec.UNSET)
-    return own + sum(map(_count_item_keys, body.items))
+def _count_keys(items: Sequence[Item]) -> int:
+    """Return how many keys a batch has that gives `verifier` and `items` and no key without a say."""
+    count = 2 + 2 * len(items)
+    count += sum(1 for item in items if item.id is not None) + sum(
+        1 for item in items if item.prompt is not None
+    )
+    count += sum(1 + _nested_keys(item.params) for item in items if item.params)
+    return count + sum(_nested_keys(item.reference) for item in items if type(item.reference) is not str)
 
 
 def _count_item_keys(item: ItemBody) -> int:
@@ -257,24 +284,25 @@ def _count_item_keys(item: ItemBody) -> int:
 
 
 def _nested_keys(value: Any) -> int:
-    return sum(len(found) for found in _dicts(value))
-
-
-def _dicts(value: Any) -> Iterator[dict[str, Any]]:
-    waiting = [value]
+    """Return how many keys the objects in a JSON value have."""
+    count, waiting = 0, [value]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            yield value
+            count += len(value)
             waiting.extend(value.values())
         elif isinstance(value, list):
             waiting.extend(value)
+    return count
 
 
-def _refuse_double_ids(items: Sequence[ItemBody]) -> None:
+def _refuse_double_ids(items: Sequence[Item]) -> None:
+    ids = [item.id for item in items if item.id is not None]
+    if len(set(ids)) == len(ids):
+        return
     seen: dict[str | int, int] = {}
     for index, item in enumerate(items):
-        if item.id is msgspec.UNSET or item.id is None:
+        if item.id is None:
             continue
         if item.id in seen:
             raise RequestError(

@@ -1,6 +1,10 @@
-"""What routes are given: the service's parts, and the right to be here."""
+"""What routes are given: the service's parts, and the right to be here.
 
-from typing import Annotated, cast
+All are coroutines, though none waits: FastAPI sends plain functions to a thread.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
 
 from fastapi import Depends, Request
 
@@ -8,25 +12,31 @@ from countermark_service.api.metrics import Metrics
 from countermark_service.assembly import Service
 
 
-def get_service(request: Request) -> Service:
-    """Return the assembled service of the app."""
-    return cast("Service", request.app.state.service)
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an app is made of."""
+
+    service: Service
+    metrics: Metrics
 
 
-ServiceDep = Annotated[Service, Depends(get_service)]
+async def get_parts(request: Request) -> Parts:
+    """Return the parts of the app."""
+    parts: Parts = request.app.state.parts
+    return parts
 
 
-def get_metrics(request: Request) -> Metrics:
-    """Return the counters of the app."""
-    return cast("Metrics", request.app.state.metrics)
+async def may_score(request: Request) -> Parts:
+    """Return the parts of the app to a caller who may score.
+
+    Raises:
+        UnauthorizedError: Keys are set up, and the caller has none of them.
+        ForbiddenError: The caller's key lacks the scope `score`.
+    """
+    parts: Parts = request.app.state.parts
+    parts.service.access.require(request.headers.get("authorization"), "score")
+    return parts
 
 
-MetricsDep = Annotated[Metrics, Depends(get_metrics)]
-
-
-async def may_score(request: Request, service: ServiceDep) -> str | None:
-    """Let a caller score; raises `AccessError`. Returns the key's id."""
-    return service.access.require(request.headers.get("authorization"), "score")
-
-
-MayScore = Annotated[str | None, Depends(may_score)]
+PartsDep = Annotated[Parts, Depends(get_parts)]
+ScoringDep = Annotated[Parts, Depends(may_score)]

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from countermark_service.assembly import Service
 from countermark_service.bundles import Bundle
 from countermark_service.model import Verdict
+from countermark_service.scoring import Scored
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _ITEMS = (1, 4, 16, 64, 256, 1024, 4096)
@@ -43,7 +44,7 @@ class Metrics:
         )
         self._registry.register(_Parts(service))
 
-    def count_batch(self, bundle: Bundle, scored: Sequence[tuple[Verdict, bool]]) -> None:
+    def count_batch(self, bundle: Bundle, scored: Sequence[Scored]) -> None:
         """Count the verdicts of one batch."""
         self._batch.observe(len(scored))
         name, version = bundle.manifest.name, bundle.manifest.version

@@ -1,17 +1,14 @@
 """Replies of the hot routes, put together from verdicts that are JSON already."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from countermark_service.bundles import Bundle
 from countermark_service.errors import VerdictFailedError
-from countermark_service.model import OnFailure, Verdict
-from countermark_service.scoring import Run, reward_of
-
-Scored = tuple[Verdict, bool]
-"""A verdict, and whether it was there already."""
+from countermark_service.model import Item, OnFailure
+from countermark_service.scoring import Run, Scored, reward_of
 
 _encode = msgspec.json.encode
 
@@ -21,31 +18,26 @@ def verdict_json(
 ) -> bytes:
     """Return one verdict as JSON, with the caller's id and the reward that it chose."""
     verdict, cached = scored
-    reward = reward_of(verdict, on_failure)
-    place = b"" if index is None else b'"index":%d,' % index
-    return b'{%b"id":%b,"outcome":"%b","score":%b,"reward":%b,"cached":%b,"detail":%b,"surroundings":%b}' % (
-        place,
+    reward = verdict.score if on_failure is OnFailure.NULL else reward_of(verdict, on_failure)
+    return b'{%b"id":%b,"reward":%b,"cached":%b,%b' % (
+        b"" if index is None else b'"index":%d,' % index,
         b"null" if item_id is None else _encode(item_id),
-        verdict.outcome.value.encode(),
-        _number(verdict.score),
-        _number(reward),
+        _NUMBERS.get(reward) or _encode(reward),
         b"true" if cached else b"false",
-        bytes(verdict.detail),
-        bytes(verdict.surroundings),
+        verdict.json[1:],
     )
 
 
 def batch_json(
-    bundle: Bundle, scored: Sequence[Scored], ids: Iterable[str | int | None], on_failure: OnFailure, run: Run
+    bundle: Bundle, items: Sequence[Item], scored: Sequence[Scored], on_failure: OnFailure, run: Run
 ) -> bytes:
     """Return the reply to a batch: one verdict per item, in order."""
     verdicts = b",".join(
-        [verdict_json(one, item_id, on_failure) for one, item_id in zip(scored, ids, strict=True)]
+        [verdict_json(one, item.id, on_failure) for one, item in zip(scored, items, strict=True)]
     )
     tail = b',"degraded":%b' % _encode(sorted(run.degraded)) if run.degraded else b""
-    return b'{"verifier":%b,"verdicts":[%b],"stats":%b%b}' % (
-        _encode(verifier_of(bundle)), verdicts, _encode(stats_of(run)), tail,
-    )  # fmt: skip
+    head = _encode(verifier_of(bundle))
+    return b'{"verifier":%b,"verdicts":[%b],"stats":%b%b}' % (head, verdicts, _encode(stats_of(run)), tail)
 
 
 def summary_json(bundle: Bundle, run: Run) -> bytes:
@@ -70,14 +62,14 @@ def stats_of(run: Run) -> dict[str, Any]:
     return {"items": run.items, "cached": run.cached, "failed": run.failed, "seconds": round(run.seconds, 6)}
 
 
-def refuse_failures(scored: Sequence[Scored], ids: Sequence[str | int | None]) -> None:
+def refuse_failures(items: Sequence[Item], scored: Sequence[Scored]) -> None:
     """Apply `on_failure: raise`.
 
     Raises:
         VerdictFailedError: Some verdicts have no score.
     """
     failed = [
-        {"index": index, "id": ids[index], "outcome": verdict.outcome.value, "detail": verdict.detail_dict()}
+        {"index": index, "id": items[index].id, "outcome": verdict.outcome.value, "detail": verdict.detail()}
         for index, (verdict, _) in enumerate(scored)
         if verdict.score is None
     ]
@@ -86,7 +78,4 @@ def refuse_failures(scored: Sequence[Scored], ids: Sequence[str | int | None]) -
 
 
 _NUMBERS: dict[float | None, bytes] = {None: b"null", 0.0: b"0.0", 1.0: b"1.0"}
-
-
-def _number(value: float | None) -> bytes:
-    return _NUMBERS.get(value) or _encode(value)
+"""The rewards that most replies carry, encoded."""

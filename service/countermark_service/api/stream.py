@@ -16,7 +16,7 @@ import structlog
 from fastapi import Request
 
 from countermark_service.api import replies
-from countermark_service.api.bodies import ItemBody, decode_head, decode_line, id_of, items_of, read_lines
+from countermark_service.api.bodies import ItemBody, decode_head, decode_line, items_of, read_lines
 from countermark_service.api.errors import problem, problem_of
 from countermark_service.api.metrics import Metrics
 from countermark_service.assembly import Service
@@ -173,10 +173,10 @@ class ScoreStream:
         failed: list[dict[str, Any]] = []
 
         def take(index: int, verdict: Verdict, cached: bool) -> None:
-            item_id = id_of(window[index])
+            item_id = items[index].id
             if verdict.score is None and self._on_failure is OnFailure.RAISE:
                 place = {"index": first + index, "id": item_id, "outcome": verdict.outcome.value}
-                failed.append({**place, "detail": verdict.detail_dict()})
+                failed.append({**place, "detail": verdict.detail()})
             self._metrics.count(self._bundle, verdict)
             self._take(
                 replies.verdict_json((verdict, cached), item_id, self._on_failure, index=first + index)

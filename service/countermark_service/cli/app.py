@@ -11,6 +11,7 @@ import traceback
 import typer
 
 from countermark_service import __version__
+from countermark_service.cli.score import score
 from countermark_service.cli.serve import serve
 from countermark_service.errors import CountermarkError
 
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(serve)
+app.command()(score)
 
 
 @app.callback(invoke_without_command=True)

@@ -1,5 +1,6 @@
 """`countermark serve`: the HTTP service in the foreground."""
 
+import gc
 import ipaddress
 import socket
 from pathlib import Path
@@ -48,8 +49,13 @@ def serve(
             "anybody who reaches this address could decide rewards and read prompts. Make a key with "
             "`countermark access add --scope score`, or say --open-access on a closed network",
         )  # fmt: skip
+    app = create_app(service)
+    # What is here now stays for good: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     uvicorn.run(
-        create_app(service),
+        app,
         host=settings.host,
         port=settings.port,
         loop="uvloop",
@@ -58,6 +64,7 @@ def serve(
         access_log=False,
         timeout_graceful_shutdown=30,
         server_header=False,
+        proxy_headers=False,
     )
 
 

@@ -15,7 +15,7 @@ import msgspec
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-class Item(msgspec.Struct, frozen=True, gc=False):
+class Item(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """What a verifier judges."""
 
     response: str
@@ -26,7 +26,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     """Parameters of the verifier, by the schema of its manifest."""
     prompt: str | None = None
     """The question. It takes part only where the manifest says `uses_prompt`."""
-    id: str | None = None
+    id: str | int | None = None
     """The caller's own name for the item; no part of its identity."""
 
     def canonical(self, *, uses_prompt: bool) -> bytes:
@@ -37,6 +37,22 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 def item_key(digest: bytes, canonical: bytes) -> bytes:
     """Return the 32-byte store key of an item under the bundle of `digest` (32 bytes)."""
     return hashlib.sha256(digest + canonical).digest()
+
+
+def item_keys(digest: bytes, items: Sequence[Item], *, uses_prompt: bool) -> list[bytes]:
+    """Return the store key of each item: `item_key` of its `canonical`, in one loop for large batches.
+
+    Raises:
+        TypeError, ValueError, RecursionError: An item cannot be written as JSON.
+    """
+    sha256, encode = hashlib.sha256, _encode
+    return [
+        sha256(
+            digest
+            + encode((item.response, item.reference, item.params, item.prompt if uses_prompt else None))
+        ).digest()
+        for item in items
+    ]
 
 
 def reduced_key(digest: bytes, reduction: bytes) -> bytes:

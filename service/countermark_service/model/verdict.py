@@ -6,7 +6,7 @@ about the item: deterministic, and kept for ever. `timeout`, `error` and
 """
 
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -40,62 +40,63 @@ class OnFailure(StrEnum):
 class Verdict(msgspec.Struct, frozen=True, gc=False):
     """The verifier's answer for one item.
 
-    The encoded form (`encode`) is what the store keeps and what replies carry, so
-    the two JSON parts stay raw: they are read only by whoever looks at them.
+    `json` is what the store keeps and what replies carry: the whole verdict, encoded
+    once, when it is made. The other two are what scoring itself must know of it.
     """
 
     outcome: Outcome
     score: float | None
     """In [0, 1], or None for the outcomes of `FAILURES`."""
-    detail: msgspec.Raw
-    """JSON object: what the verifier found, or the `code` and `message` of a failure."""
-    surroundings: msgspec.Raw
-    """JSON object: interpreter, platform and containment that the verdict was made in."""
+    json: bytes
+    """JSON object of outcome, score, detail and surroundings, in this order."""
 
     @classmethod
-    def of(
-        cls,
-        outcome: Outcome,
-        score: float | None,
-        detail: dict[str, Any],
-        surroundings: dict[str, Any] | None = None,
-    ) -> "Verdict":
-        """Build a verdict from plain values."""
-        return cls(outcome, score, msgspec.Raw(msgspec.json.encode(detail)), _raw(surroundings or {}))
+    def made(cls, outcome: Outcome, score: float | None, detail: bytes, surroundings: bytes) -> "Verdict":
+        """Build a verdict.
+
+        Args:
+            outcome: How the item ended.
+            score: In [0, 1], or None for a failure.
+            detail: JSON object: what the verifier found, or `code` and `message` of a failure.
+            surroundings: JSON object: interpreter, platform and containment it was made in.
+        """
+        number = b"null" if score is None else msgspec.json.encode(score)
+        head = b'{"outcome":"%b","score":%b' % (outcome.value.encode(), number)
+        return cls(outcome, score, b'%b,"detail":%b,"surroundings":%b}' % (head, detail, surroundings))
 
     @classmethod
-    def failure(
-        cls, outcome: Outcome, code: str, message: str, surroundings: msgspec.Raw | None = None
-    ) -> "Verdict":
+    def failure(cls, outcome: Outcome, code: str, message: str, surroundings: bytes = b"{}") -> "Verdict":
         """Build a verdict without a score; `code` is stable, `message` is for people."""
-        return cls(outcome, None, _raw({"code": code, "message": message}), surroundings or _EMPTY)
-
-    def encode(self) -> bytes:
-        """Return the verdict as a JSON object."""
-        return _encoder.encode(self)
+        detail = msgspec.json.encode({"code": code, "message": message})
+        return cls.made(outcome, None, detail, surroundings)
 
     @classmethod
     def decode(cls, data: bytes) -> "Verdict":
-        """Read `encode`'s bytes.
+        """Read a verdict's `json`.
 
         Raises:
             msgspec.MsgspecError: The bytes are no verdict.
         """
-        verdict = _decoder.decode(data)
-        if (verdict.score is None) is not (verdict.outcome in FAILURES):
-            raise msgspec.ValidationError(f"outcome {verdict.outcome} with score {verdict.score}")
-        return verdict
+        parts = _decoder.decode(data)
+        if (parts.score is None) is not (parts.outcome in FAILURES):
+            raise msgspec.ValidationError(f"outcome {parts.outcome} with score {parts.score}")
+        return cls(parts.outcome, parts.score, data)
 
-    def detail_dict(self) -> dict[str, Any]:
-        """Return `detail` as plain values."""
-        found: dict[str, Any] = msgspec.json.decode(self.detail)
-        return found
-
-
-def _raw(value: dict[str, Any]) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(value))
+    def detail(self) -> dict[str, Any]:
+        """Return what the verifier found, as plain values."""
+        return dict(_decoder.decode(self.json).read_detail())
 
 
-_EMPTY = msgspec.Raw(b"{}")
-_encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(Verdict)
+class _Parts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A verdict's JSON, its two objects unread."""
+
+    outcome: Outcome
+    score: Annotated[float, msgspec.Meta(ge=0, le=1)] | None
+    detail: msgspec.Raw
+    surroundings: msgspec.Raw
+
+    def read_detail(self) -> dict[str, Any]:
+        return msgspec.json.decode(self.detail, type=dict[str, Any])
+
+
+_decoder = msgspec.json.Decoder(_Parts)

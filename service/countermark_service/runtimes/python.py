@@ -8,6 +8,8 @@ from countermark_service.engine.wire import Judged, Reduced
 from countermark_service.model import Outcome, Verdict
 from countermark_service.runtimes.interface import OnReduction, OnVerdict
 
+_OUTCOMES = {outcome.value: outcome for outcome in Outcome}
+
 
 class PythonRuntime:
     """Judges items of `python` bundles in a `Pool`. A `Runtime`."""
@@ -35,13 +37,17 @@ class PythonRuntime:
 
     async def verify(self, bundle: Bundle, payloads: Sequence[bytes], on_verdict: OnVerdict) -> None:
         """Run the bundle's `verify`; see `Runtime`."""
-        surroundings = await self.pool.ready(bundle)
+        surroundings = bytes(await self.pool.ready(bundle))
 
         def take(index: int, result: Result) -> None:
             if isinstance(result, Judged):
-                verdict = Verdict(Outcome(result.outcome), result.score, result.detail, surroundings)
+                verdict = Verdict.made(
+                    _OUTCOMES[result.outcome], result.score, bytes(result.detail), surroundings
+                )
             elif isinstance(result, Failed):
-                verdict = Verdict.failure(Outcome(result.outcome), result.code, result.message, surroundings)
+                verdict = Verdict.failure(
+                    _OUTCOMES[result.outcome], result.code, result.message, surroundings
+                )
             else:
                 raise TypeError(f"a verify run reported {type(result).__name__}")
             on_verdict(index, verdict)

@@ -16,7 +16,7 @@ What every store promises:
   value and never a silent loss of what `put_many` has returned for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from countermark_service.errors import CountermarkError
@@ -64,6 +64,7 @@ class Store(Protocol):
         """Return one value per key, in order; None where nothing is kept. Keys may repeat.
 
         Raises:
+            ValueError: A key has not 32 bytes.
             StoreUnavailableError: The store could not be asked.
         """
 
@@ -79,12 +80,12 @@ class Store(Protocol):
         """Finish what was started and let go of files and connections. May be called twice."""
 
 
-def check_keys(keys: Mapping[bytes, bytes]) -> None:
+def check_keys(keys: Collection[bytes]) -> None:
     """Refuse keys that are not SHA-256 digests, before they reach any format that counts on the length.
 
     Raises:
         ValueError: A key has not 32 bytes. This is a bug of the caller, so it is no domain error.
     """
-    for key in keys:
-        if len(key) != KEY_BYTES:
-            raise ValueError(f"a store key has {KEY_BYTES} bytes, this one has {len(key)}: {key[:40]!r}")
+    wrong = set(map(len, keys)) - {KEY_BYTES}
+    if wrong:
+        raise ValueError(f"a store key has {KEY_BYTES} bytes, here are some of {min(wrong)}")

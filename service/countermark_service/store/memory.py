@@ -69,11 +69,7 @@ class Lru:
         """Keep every entry whose key is not there yet, as the newest ones, and evict down to the bounds.
 
         A value that alone is over the bound of bytes is not kept.
-
-        Raises:
-            ValueError: A key has not 32 bytes.
         """
-        check_keys(entries)
         kept = self._entries
         for key, value in entries.items():
             cost = len(value) + ENTRY_OVERHEAD_BYTES
@@ -99,11 +95,21 @@ class MemoryStore:
         """Do nothing: memory is always there."""
 
     async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Return one value per key, in order; None where nothing is kept."""
+        """Return one value per key, in order; None where nothing is kept.
+
+        Raises:
+            ValueError: A key has not 32 bytes.
+        """
+        check_keys(keys)
         return self._lru.get_many(keys)
 
     async def put_many(self, entries: Mapping[bytes, bytes]) -> None:
-        """Keep every entry whose key is not there yet."""
+        """Keep every entry whose key is not there yet.
+
+        Raises:
+            ValueError: A key has not 32 bytes.
+        """
+        check_keys(entries)
         self._lru.put_many(entries)
 
     async def close(self) -> None:

@@ -71,10 +71,12 @@ class RedisStore:
         """Return one value per key, in order; None where nothing is kept. One MGET.
 
         Raises:
+            ValueError: A key has not 32 bytes.
             StoreUnavailableError: The server could not be asked.
         """
         if not keys:
             return []
+        check_keys(keys)
         reply: list[bytes | None] = await self._command(b"MGET", *[KEY_PREFIX + key for key in keys])
         return reply
 

@@ -70,6 +70,7 @@ class SqliteStore:
         """Return one value per key, in order; None where nothing is kept, or where what is kept is damaged.
 
         Raises:
+            ValueError: A key has not 32 bytes.
             StoreUnavailableError: The file cannot be read.
         """
         if not keys:

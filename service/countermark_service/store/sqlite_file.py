@@ -1,7 +1,7 @@
 """The SQLite file behind the store: its layout and every statement, without threads.
 
 One table, `verdicts(id, head, value)`. `id` is the first eight bytes of the key
-as a signed integer and is the rowid: SQLite finds integers in half the time it
+as a signed little-endian integer and is the rowid: SQLite finds integers in half the time it
 needs for blobs, and a row may fill half a page before it spills. The whole key is
 in `head`, so two keys that share eight bytes are told apart (the later one is
 simply not kept). `head` also holds the value's length and a CRC-32 over key and
@@ -28,9 +28,11 @@ import itertools
 import secrets
 import sqlite3
 import struct
+import sys
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -140,12 +142,13 @@ class VerdictReader(_SqliteFile):
         """Return one value per key, in order, and the rows that were found damaged.
 
         Raises:
+            ValueError: A key has not 32 bytes.
             StoreUnavailableError: The file cannot be read.
         """
         found: dict[bytes, bytes] = {}
         damaged: list[int] = []
         with self._connection() as connection:
-            for ids in _padded([_row_id(key) for key in keys]):
+            for ids in _padded(_row_ids(keys)):
                 damaged += _read(connection, ids, found)
         return Found([found.get(key) for key in keys], damaged)
 
@@ -168,8 +171,8 @@ class VerdictWriter(_SqliteFile):
             ValueError: A key has not 32 bytes.
             StoreUnavailableError: Nothing of the batch was kept.
         """
-        check_keys(entries)
-        rows = sorted((_row_id(key), _head(key, value), value) for key, value in entries.items())
+        heads = [_head(key, value) for key, value in entries.items()]
+        rows = sorted(zip(_row_ids(entries), heads, entries.values(), strict=True))
         with self._connection() as connection:
             with _transaction(connection):
                 for batch in _padded(rows):
@@ -206,8 +209,9 @@ class VerdictWriter(_SqliteFile):
 
 def _prepare(connection: sqlite3.Connection, path: Path, busy_seconds: float) -> None:
     """Create the tables in an empty file; refuse a file that is not ours to touch."""
-    if _version(connection, path) == SCHEMA_VERSION:
-        return
+    with _transaction(connection, "DEFERRED"):  # one view of the file, while another service may create it
+        if _version(connection, path) == SCHEMA_VERSION:
+            return
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     _switch_to_wal(connection, busy_seconds)
     with _transaction(connection):
@@ -256,9 +260,9 @@ def _switch_to_wal(connection: sqlite3.Connection, busy_seconds: float) -> None:
 
 
 @contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+def _transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
     """Write everything or nothing. IMMEDIATE, so that waiting for another writer happens at the start."""
-    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(f"BEGIN {kind}")
     try:
         yield
         connection.execute("COMMIT")
@@ -326,8 +330,17 @@ def _padded(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
         yield piece + [piece[-1]] * (size - len(piece))
 
 
-def _row_id(key: bytes) -> int:
-    return int.from_bytes(key[:8], "big", signed=True)
+def _row_ids(keys: Collection[bytes]) -> list[int]:
+    """Return the `id` of each key, in order.
+
+    Raises:
+        ValueError: A key has not 32 bytes.
+    """
+    check_keys(keys)
+    words = array("q", b"".join(keys))
+    if sys.byteorder == "big":
+        words.byteswap()
+    return words[:: KEY_BYTES // words.itemsize].tolist()
 
 
 def _head(key: bytes, value: bytes) -> bytes:
@@ -344,7 +357,7 @@ def _used_bytes(connection: sqlite3.Connection) -> int:
 
 _ADVICE = {
     sqlite3.SQLITE_FULL: ("the disk is full", "Free space; writing goes on by itself."),
-    sqlite3.SQLITE_READONLY: ("it cannot be written", "Make the file and its folder writable for this user."),
+    sqlite3.SQLITE_READONLY: ("it cannot be written", "Make it, its -wal and -shm and the folder writable."),
     sqlite3.SQLITE_CANTOPEN: ("it cannot be opened", "Check the path, its folder and the permissions."),
     sqlite3.SQLITE_CORRUPT: ("it is damaged", "Move it away: it is a cache and is made anew."),
     sqlite3.SQLITE_NOTADB: ("it is no SQLite file", "Move it away: it is a cache and is made anew."),

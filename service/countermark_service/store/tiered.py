@@ -208,13 +208,14 @@ class TieredStore:
         if answers is None:
             counters.misses += len(missing)
             return Lookup(values, degraded=True)
-        found = {}
-        for index, key, value in zip(missing, wanted, answers, strict=True):
-            if value is not None:
-                values[index] = found[key] = value
-                counters.backend_hits += 1
-        counters.misses += answers.count(None)
-        self._lru.put_many(found)
+        for index, value in zip(missing, answers, strict=True):
+            values[index] = value
+        self._lru.put_many(
+            {key: value for key, value in zip(wanted, answers, strict=True) if value is not None}
+        )
+        misses = answers.count(None)
+        counters.misses += misses
+        counters.backend_hits += len(answers) - misses
         return Lookup(values, degraded=False)
 
     def put_many(self, entries: Mapping[bytes, bytes]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from fastapi import APIRouter, Response
 
 from countermark_service import __version__
-from countermark_service.api.dependencies import MetricsDep, ServiceDep
+from countermark_service.api.dependencies import PartsDep
 from countermark_service.api.schemas import Ready
 
 router = APIRouter(tags=["operation"])
@@ -24,8 +24,9 @@ async def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz", summary="Can it score?")
-async def readyz(service: ServiceDep) -> Ready:
+async def readyz(parts: PartsDep) -> Ready:
     """Ready as long as it can score. A store that is down costs hits: that is `degraded`, and ready."""
+    service = parts.service
     store = asdict(service.scorer.store.health())
     return Ready.model_validate(
         {
@@ -39,6 +40,6 @@ async def readyz(service: ServiceDep) -> Ready:
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
-async def metrics(metrics: MetricsDep) -> Response:
+async def metrics(parts: PartsDep) -> Response:
     """Counters and gauges in Prometheus's text format."""
-    return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(parts.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

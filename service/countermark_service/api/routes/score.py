@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import msgspec
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
@@ -11,15 +10,13 @@ from countermark_service.api.bodies import (
     JSON_TYPES,
     LINE_TYPES,
     decode_batch,
-    id_of,
-    items_of,
     read_body,
     require_type,
 )
-from countermark_service.api.dependencies import MayScore, MetricsDep, ServiceDep
+from countermark_service.api.dependencies import ScoringDep
 from countermark_service.api.schemas import Problem, ScoreRequest, ScoreResponse
 from countermark_service.api.stream import ScoreStream
-from countermark_service.model import OnFailure, Verdict
+from countermark_service.model import OnFailure
 
 router = APIRouter(prefix="/v1/score", tags=["score"])
 
@@ -53,7 +50,7 @@ _STREAM_BODY = {
         "content": {
             "application/x-ndjson": {
                 "schema": {"type": "string"},
-                "example": '{"verifier": "math-verify:0.9.0"}\n{"response": "\\\\boxed{2}", "reference": "2"}\n',
+                "example": '{"verifier": "exact:1.0.0"}\n{"response": "2", "reference": "2"}\n',
             }
         },
     }
@@ -63,26 +60,19 @@ _STREAM_BODY = {
 @router.post(
     "", summary="Score a batch", response_model=ScoreResponse, responses=_REFUSALS, openapi_extra=_BATCH_BODY
 )
-async def score(request: Request, service: ServiceDep, metrics: MetricsDep, key: MayScore) -> Response:
+async def score(request: Request, parts: ScoringDep) -> Response:
     """One verdict per item, in order. Nothing is scored where the request is refused."""
     require_type(request, JSON_TYPES)
-    body = decode_batch(await read_body(request, service.body_limit))
-    bundle = service.scorer.resolve(body.verifier)
-    items = items_of(body.items)
-    service.scorer.check(bundle, items, service.item_limits)
-    scored: list[tuple[Verdict, bool] | None] = [None] * len(items)
-
-    def take(index: int, verdict: Verdict, cached: bool) -> None:
-        scored[index] = (verdict, cached)
-
-    run = await service.scorer.score(bundle, items, take)
-    whole = [one for one in scored if one is not None]
-    metrics.count_batch(bundle, whole)
-    ids = [id_of(item) for item in body.items]
-    on_failure = OnFailure.NULL if body.on_failure is msgspec.UNSET else body.on_failure
-    if on_failure is OnFailure.RAISE:
-        replies.refuse_failures(whole, ids)
-    return Response(replies.batch_json(bundle, whole, ids, on_failure, run), media_type="application/json")
+    service = parts.service
+    batch = decode_batch(await read_body(request, service.body_limit))
+    bundle = service.scorer.resolve(batch.verifier)
+    service.scorer.check(bundle, batch.items, service.item_limits)
+    scored, run = await service.scorer.score_batch(bundle, batch.items)
+    parts.metrics.count_batch(bundle, scored)
+    if batch.on_failure is OnFailure.RAISE:
+        replies.refuse_failures(batch.items, scored)
+    reply = replies.batch_json(bundle, batch.items, scored, batch.on_failure, run)
+    return Response(reply, media_type="application/json")
 
 
 @router.post(
@@ -91,10 +81,10 @@ async def score(request: Request, service: ServiceDep, metrics: MetricsDep, key:
     responses={200: {"content": {"application/x-ndjson": {}}}, **_REFUSALS},
     openapi_extra=_STREAM_BODY,
 )
-async def stream(request: Request, service: ServiceDep, metrics: MetricsDep, key: MayScore) -> Response:
+async def stream(request: Request, parts: ScoringDep) -> Response:
     """NDJSON in: a head line `{"verifier": …}`, then an item a line. NDJSON out: a verdict
     a line as it is made, with the `index` of its item; a `summary` line last. What goes
     wrong after the first line is an `error` line in place of the summary."""
     require_type(request, LINE_TYPES)
-    scoring = await ScoreStream.begin(request, service, metrics)
+    scoring = await ScoreStream.begin(request, parts.service, parts.metrics)
     return StreamingResponse(scoring.lines(), media_type="application/x-ndjson")

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter
 
-from countermark_service.api.dependencies import MayScore, ServiceDep
+from countermark_service.api.dependencies import ScoringDep
 from countermark_service.api.replies import verifier_of
 from countermark_service.api.schemas import Problem, VerifierDetail, VerifierList
 from countermark_service.bundles import Bundle
@@ -23,9 +23,9 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("", summary="List the verifiers")
-async def verifiers(service: ServiceDep, key: MayScore) -> VerifierList:
+async def verifiers(parts: ScoringDep) -> VerifierList:
     """Every verifier with its digest, and the folders that cannot be used."""
-    registry = service.scorer.registry
+    registry = parts.service.scorer.registry
     broken = [{"ref": ref, "code": exc.code, "detail": str(exc)} for ref, exc in registry.broken.items()]
     return VerifierList.model_validate(
         {"verifiers": [_summary(bundle) for bundle in registry], "broken": broken}
@@ -33,9 +33,9 @@ async def verifiers(service: ServiceDep, key: MayScore) -> VerifierList:
 
 
 @router.get("/{ref:path}", summary="Show one verifier", responses=_REFUSALS)
-async def verifier(ref: str, service: ServiceDep, key: MayScore) -> VerifierDetail:
+async def verifier(ref: str, parts: ScoringDep) -> VerifierDetail:
     """Manifest, digest, schema of the parameters, vectors and advisories of one version."""
-    bundle = service.scorer.resolve(ref)
+    bundle = parts.service.scorer.resolve(ref)
     manifest = bundle.manifest
     return VerifierDetail.model_validate(
         {

@@ -1,0 +1,80 @@
+"""How commands print: tables for people, JSON for programs, progress on a terminal only.
+
+What was asked for goes to standard output; whatever else there is to say (progress,
+notes, errors) goes to standard error, so that output can be piped. Rich is loaded
+by whoever prints with it: `countermark serve` does not.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+_PIPED_WIDTH = 120
+"""Columns of a table that goes to a file or a pipe, unless COLUMNS says otherwise."""
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """Return a console for tables and sentences; texts from bundles and responses are never markup."""
+    import os
+
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False, soft_wrap=False)
+
+
+def table(*texts: str, numbers: Sequence[str] = (), caption: str | None = None) -> "Table":
+    """Return an empty table: columns for `texts`, folded where they are too long, then for `numbers`."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, caption=caption, caption_justify="left", caption_style="none"
+    )
+    for name in texts:
+        made.add_column(name, overflow="fold")
+    for name in numbers:
+        made.add_column(name, justify="right")
+    return made
+
+
+def print_json(value: object, *, stderr: bool = False) -> None:
+    """Print `value` as indented JSON and nothing else."""
+    import msgspec
+
+    text = msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode()
+    print(text, file=sys.stderr if stderr else sys.stdout)
+
+
+def note(text: str) -> None:
+    """Say something beside the output."""
+    print(text, file=sys.stderr)
+
+
+def short_digest(digest: str) -> str:
+    """Return the head of a digest, for tables: enough to tell versions apart, not to pin one."""
+    return digest[: len("sha256:") + 12]
+
+
+@contextmanager
+def progress(*columns: Any) -> "Iterator[Progress]":
+    """Show a progress display on standard error while the block runs; nothing where that is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    shown = columns or (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(
+        *shown, console=console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+    ) as bar:
+        yield bar

@@ -1,0 +1,206 @@
+"""Who judges the rows of `countermark score`: this process, or a service somewhere else.
+
+Both are held by the same port, so that the command reads, counts and writes in one
+way. A row that a verifier does not take (an unknown parameter, a response over the
+limit) is refused by its place in the batch and not scored as anything.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from countermark_service.errors import CountermarkError, RequestError
+from countermark_service.model import BundleRef, Item
+
+if TYPE_CHECKING:
+    from countermark_service.bundles import Bundle
+    from countermark_service.model import Verdict
+    from countermark_service.settings import Settings
+
+
+class RowRefusedError(CountermarkError):
+    """A row of a batch that a verifier does not take; nothing of the batch was scored under it."""
+
+    code = "row_refused"
+
+    def __init__(self, index: int, problem: str) -> None:
+        super().__init__(f"row {index} of the batch: {problem}")
+        self.index, self.problem = index, problem
+
+
+class ServiceError(CountermarkError):
+    """The service at the other end did not do what it was asked; carries the client's own code and text."""
+
+    code = "service"
+
+
+class Judgement(msgspec.Struct, frozen=True, gc=False):
+    """A verdict, wherever it was made. `detail` and `surroundings` are JSON objects."""
+
+    outcome: str
+    score: float | None
+    cached: bool
+    detail: Any
+    surroundings: Any
+
+
+class _Rest(msgspec.Struct, frozen=True):
+    """What a verdict's JSON says besides outcome and score; not read, only handed on."""
+
+    detail: msgspec.Raw
+    surroundings: msgspec.Raw
+
+
+_read_rest = msgspec.json.Decoder(_Rest).decode
+
+
+@dataclass
+class Judged:
+    """The verdicts on one batch, in its order."""
+
+    judgements: list[Judgement]
+    degraded: set[str] = field(default_factory=set)
+    """Codes of what did not work meanwhile."""
+
+
+class Judge(Protocol):
+    """Judges batches under some verifiers, which go by their place in `pins`."""
+
+    pins: list[BundleRef]
+    """Filled by `open`; each has name, version and digest."""
+
+    async def open(self, refs: Sequence[str]) -> None:
+        """Find the verifiers; raises `CountermarkError` where one is not there."""
+
+    def refusal(self, item: Item) -> str | None:
+        """Return why a verifier does not take `item`, as far as that is known without asking anybody."""
+
+    async def prepare(self) -> None:
+        """Have everything ready that takes long the first time."""
+
+    async def judge(self, verifier: int, items: Sequence[Item]) -> Judged:
+        """Judge a batch; raises `RowRefusedError` for an item that the verifier does not take."""
+
+    async def close(self) -> None:
+        """End what was started."""
+
+
+class LocalJudge:
+    """Judges in worker processes of this machine, with the store of the data folder."""
+
+    def __init__(self, settings: "Settings") -> None:
+        """Nothing is started yet."""
+        from countermark_service.assembly import assemble
+
+        # The queue's bounds protect a service from strangers; this command bounds its own work.
+        unbounded = {"queue_items": 1 << 40, "queue_mib": 1 << 20}
+        self._service = assemble(settings.model_copy(update=unbounded))
+        self._bundles: list[Bundle] = []
+        self.pins: list[BundleRef] = []
+
+    async def open(self, refs: Sequence[str]) -> None:
+        """Find the bundles; see `Judge`."""
+        self._bundles = [self._service.scorer.resolve(ref) for ref in refs]
+        self.pins = [bundle.ref for bundle in self._bundles]
+
+    def refusal(self, item: Item) -> str | None:
+        """Hold `item` to the limits and to every bundle's parameters; see `Judge`."""
+        try:
+            for bundle in self._bundles:
+                self._service.scorer.check(bundle, [item], self._service.item_limits)
+                item.canonical(uses_prompt=bundle.manifest.uses_prompt)
+        except RequestError as exc:
+            return str(exc).removeprefix("item 0: ")
+        except RecursionError:
+            return "it is nested too deeply"
+        return None
+
+    async def prepare(self) -> None:
+        """Open the store, build environments and load the verifiers; see `Judge`."""
+        await self._service.scorer.store.start()
+        for bundle in self._bundles:
+            await self._service.scorer.runtime(bundle).prepare(bundle)
+
+    async def judge(self, verifier: int, items: Sequence[Item]) -> Judged:
+        """Score a batch; see `Judge`."""
+        found: list[Judgement | None] = [None] * len(items)
+
+        def take(index: int, verdict: "Verdict", cached: bool) -> None:
+            rest = _read_rest(verdict.json)
+            outcome = verdict.outcome.value
+            found[index] = Judgement(outcome, verdict.score, cached, rest.detail, rest.surroundings)
+
+        run = await self._service.scorer.score(self._bundles[verifier], items, take)
+        return Judged([one for one in found if one is not None], run.degraded)
+
+    async def close(self) -> None:
+        """End workers and store; see `Judge`."""
+        await self._service.close()
+
+
+class RemoteJudge:
+    """Judges at a service, through the client."""
+
+    def __init__(self, url: str, batch: int) -> None:
+        """`batch` items go in one request."""
+        import math
+
+        import countermark
+
+        try:
+            self._client = countermark.AsyncClient(url, timeout=math.inf, max_items_per_request=batch)
+        except countermark.CountermarkClientError as exc:
+            raise ServiceError(str(exc).replace("base_url", "--server", 1)) from exc
+        self.pins: list[BundleRef] = []
+
+    async def open(self, refs: Sequence[str]) -> None:
+        """Ask which digests the references mean, so that all batches are judged by the same; see `Judge`."""
+        import countermark
+
+        try:
+            found = [await self._client.verifier(ref, deadline=60.0) for ref in refs]
+        except countermark.CountermarkClientError as exc:
+            raise ServiceError(str(exc)) from exc
+        self.pins = [BundleRef(info.name, info.version, info.digest) for info in found]
+
+    def refusal(self, item: Item) -> str | None:
+        """Nothing is known here; the service says it. See `Judge`."""
+        return None
+
+    async def prepare(self) -> None:
+        """Nothing: the service prepares itself. See `Judge`."""
+
+    async def judge(self, verifier: int, items: Sequence[Item]) -> Judged:
+        """Send a batch; see `Judge`."""
+        import countermark
+
+        try:
+            result = await self._client.score(str(self.pins[verifier]), [_document(item) for item in items])
+        except (countermark.InvalidRequestError, countermark.TooLargeError) as exc:
+            place = exc.problem.get("item")
+            if not isinstance(place, int):
+                raise ServiceError(str(exc)) from exc
+            index = place + (exc.items.start if exc.items else 0)
+            raise RowRefusedError(index, exc.detail.removeprefix(f"item {place}: ").rstrip(".")) from exc
+        except countermark.CountermarkClientError as exc:
+            raise ServiceError(str(exc)) from exc
+        judgements = [
+            Judgement(one.outcome.value, one.score, one.cached, one.detail, one.surroundings)
+            for one in result.verdicts
+        ]
+        return Judged(judgements, set(result.degraded))
+
+    async def close(self) -> None:
+        """Give back the connections; see `Judge`."""
+        await self._client.aclose()
+
+
+def _document(item: Item) -> Mapping[str, Any]:
+    document: dict[str, Any] = {"response": item.response, "reference": item.reference}
+    if item.params:
+        document["params"] = item.params
+    if item.prompt is not None:
+        document["prompt"] = item.prompt
+    return document

@@ -1,0 +1,88 @@
+"""`countermark verifier check`: a bundle proves itself, or says where it does not."""
+
+import asyncio
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from countermark_service.cli.options import DataOption, JsonOption, command_settings
+
+if TYPE_CHECKING:
+    from countermark_service.bundles import Bundle
+    from countermark_service.cli.verifier.proof import Report
+    from countermark_service.settings import Settings
+
+
+def check(
+    bundle: Annotated[str, typer.Argument(help="Folder of a bundle, or `name:version`.")],
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a bundle's vectors, and hostile items, twice in real workers.
+
+    Example: `countermark verifier check verifiers/my-rules/1.0.0`
+
+    Every vector must get its verdict. Both runs, which have processes of their own and opposite orders,
+    must agree in outcome, score and detail. Hostile items (empty, huge, broken, deeply nested) must not
+    be errors. Where the bundle has a `reduce`, equal reductions must have equal verdicts. The exit code
+    is 1 where anything differs.
+    """
+    from countermark_service.cli.console import print_json
+
+    settings = command_settings(data)
+    report = check_bundle(find_bundle(bundle, settings), settings)
+    if as_json:
+        print_json(report.document())
+    else:
+        print_report(report)
+    if report.problems:
+        raise typer.Exit(1)
+
+
+def find_bundle(name: str, settings: "Settings") -> "Bundle":
+    """Return the bundle in the folder `name`, or that the reference `name` means.
+
+    Raises:
+        BundleError: The folder's bundle cannot be used; names file, key and value.
+        CountermarkError: There is no such folder, and no such verifier.
+    """
+    from countermark_service.assembly import build_registry
+    from countermark_service.bundles import read_bundle
+
+    if Path(name).is_dir():
+        return read_bundle(Path(name).resolve())
+    return build_registry(settings).resolve(name)
+
+
+def check_bundle(bundle: "Bundle", settings: "Settings") -> "Report":
+    """Check a bundle, with a word on a terminal meanwhile; raises what `prove` raises."""
+    from countermark_service.cli.console import console
+    from countermark_service.cli.verifier.proof import prove
+
+    screen = console(stderr=True)
+    with screen.status(f"checking {bundle.manifest.name}") if screen.is_terminal else nullcontext():
+        return asyncio.run(prove(bundle, settings))
+
+
+def print_report(report: "Report") -> None:
+    """Print what was found, the differences as a table."""
+    from countermark_service.cli.console import console, table
+
+    screen, bundle = console(), report.bundle
+    screen.print(str(bundle.ref))
+    screen.print(f"{report.vectors} vectors and {report.attacks} hostile items, twice, in real workers")
+    if report.timeouts:
+        screen.print(f"{len(report.timeouts)} hostile items ran into the budget: {', '.join(report.timeouts)}")
+    if bundle.manifest.reduce:
+        screen.print(f"{report.reduced} items share a reduction with another one")
+    if not report.problems:
+        screen.print("all as it must be")
+        return
+    rows = table("rule", "case", "what differs")
+    for problem in report.problems:
+        rows.add_row(problem.rule, problem.case, problem.problem)
+    screen.print(rows)
+    count = len(report.problems)
+    screen.print(f"{count} {'difference' if count == 1 else 'differences'}")

@@ -1,0 +1,38 @@
+"""`countermark verifier list`: every verifier in sight."""
+
+from countermark_service.cli.options import DataOption, JsonOption, command_settings
+
+
+def list_(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """List the verifiers that this machine has, with their pins.
+
+    Example: `countermark verifier list`
+    """
+    from countermark_service.assembly import build_registry
+    from countermark_service.cli.console import console, note, print_json, table
+
+    registry = build_registry(command_settings(data))
+    if as_json:
+        verifiers = [
+            {
+                "ref": str(bundle.ref),
+                "name": bundle.manifest.name,
+                "version": bundle.manifest.version,
+                "digest": bundle.digest,
+                "runtime": bundle.manifest.runtime,
+                "summary": bundle.manifest.summary,
+                "origin": bundle.origin,
+            }
+            for bundle in registry
+        ]
+        broken = [
+            {"ref": ref, "code": exc.code, "detail": str(exc)} for ref, exc in registry.broken.items()
+        ]
+        print_json({"verifiers": verifiers, "broken": broken})
+        return
+    rows = table("pin", "runtime", "summary")
+    for bundle in registry:
+        rows.add_row(str(bundle.ref), bundle.manifest.runtime, bundle.manifest.summary)
+    console().print(rows)
+    for ref, exc in registry.broken.items():
+        note(f"not usable: {ref}: {exc}")

@@ -1,0 +1,76 @@
+"""`countermark verifier publish`: the promise that a version stays what it is."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from countermark_service.cli.options import DataOption, JsonOption, command_settings
+from countermark_service.errors import BundleError, DigestMismatchError
+
+if TYPE_CHECKING:
+    from countermark_service.bundles import Bundle
+
+
+def publish(
+    bundle: Annotated[str, typer.Argument(help="Folder of a bundle, or `name:version`.")],
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a bundle, then add its digest to `published.toml` beside the bundles.
+
+    Example: `countermark verifier publish verifiers/my-rules/1.0.0`
+
+    From then on a changed folder is refused under that name and version. A version that was published
+    with other content is refused at once: publish the change as a new version.
+    """
+    from countermark_service.cli.console import note, print_json
+    from countermark_service.cli.verifier.check import check_bundle, find_bundle, print_report
+    from countermark_service.registry import append_published
+
+    settings = command_settings(data)
+    found = find_bundle(bundle, settings)
+    root = bundle_root(found)
+    refuse_change(found, root)
+    report = check_bundle(found, settings)
+    if report.problems:
+        print_report(report)
+        note(f"{found.ref.name}:{found.ref.version} is not published: mend what differs first.")
+        raise typer.Exit(1)
+    added = append_published(root, found.ref)
+    if as_json:
+        print_json({"verifier": str(found.ref), "published": str(root / "published.toml"), "added": added})
+    else:
+        print(found.ref)
+        note(f"{'added to' if added else 'was already in'} {root / 'published.toml'}")
+
+
+def bundle_root(bundle: "Bundle") -> Path:
+    """Return the folder of bundles that `bundle` lies in.
+
+    Raises:
+        BundleError: Its folder has not the name and version that the manifest says.
+    """
+    manifest, folder = bundle.manifest, Path(bundle.origin)
+    expected = Path(manifest.name) / manifest.version
+    if folder.parts[-len(expected.parts) :] != expected.parts:
+        raise BundleError(
+            f"{folder / 'verifier.toml'} says {manifest.name}:{manifest.version}, so its folder must end in "
+            f"{expected}: make the two agree."
+        )
+    return folder.parents[len(expected.parts) - 1]
+
+
+def refuse_change(bundle: "Bundle", root: Path) -> None:
+    """Refuse a bundle that was published with other content.
+
+    Raises:
+        DigestMismatchError: It was.
+    """
+    from countermark_service.registry import read_published
+
+    manifest = bundle.manifest
+    known = read_published(root).get((manifest.name, manifest.version))
+    if known is not None and known != bundle.digest:
+        name = f"{manifest.name}:{manifest.version}"
+        raise DigestMismatchError(name, pinned=known, found=bundle.digest, pinned_by="published.toml")

@@ -1,0 +1,93 @@
+"""`countermark verifier show`: what one verifier says of itself."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from countermark_service.cli.options import DataOption, JsonOption, command_settings
+
+if TYPE_CHECKING:
+    from countermark_service.bundles import Bundle
+
+
+def show(
+    ref: Annotated[str, typer.Argument(help="`name:version`, or a pin with digest.")],
+    vectors: Annotated[bool, typer.Option("--vectors", help="Show every vector as well.")] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a verifier: pin, rules, parameters, limits.
+
+    Example: `countermark verifier show math-verify:0.9.0`
+    """
+    from countermark_service.assembly import build_registry
+    from countermark_service.cli.console import print_json
+
+    bundle = build_registry(command_settings(data)).resolve(ref)
+    if as_json:
+        print_json(_document(bundle))
+    else:
+        _print(bundle, vectors=vectors)
+
+
+def _document(bundle: "Bundle") -> dict[str, Any]:
+    import msgspec
+
+    return {
+        "ref": str(bundle.ref),
+        "digest": bundle.digest,
+        "origin": bundle.origin,
+        "manifest": bundle.manifest.model_dump(mode="json", exclude_none=True),
+        "parameters": bundle.manifest.parameters_schema(),
+        "requirements": bundle.lock.decode("utf-8", "replace"),
+        "vectors": msgspec.to_builtins(bundle.vectors),
+    }
+
+
+def _print(bundle: "Bundle", *, vectors: bool) -> None:
+    import json
+
+    import msgspec
+
+    from countermark_service.cli.console import console, table
+    from countermark_service.engine.lockfile import read_lock
+
+    screen, manifest, limits = console(), bundle.manifest, bundle.manifest.limits
+    screen.print(f"{bundle.ref}\n{manifest.summary}\n", style="bold")
+    if manifest.description:
+        screen.print(manifest.description.strip() + "\n")
+    facts = table("", "")
+    facts.show_header = False
+    facts.add_row("runtime", manifest.runtime + (f", Python {manifest.python}" if manifest.python else ""))
+    facts.add_row(
+        "limits",
+        f"{limits.cpu_seconds:g} s of CPU time and {limits.memory_mib} MiB an item, "
+        f"{limits.wall_seconds:g} s without progress",
+    )
+    facts.add_row("prompt", "takes part" if manifest.uses_prompt else "takes no part")
+    facts.add_row("reduction", "declared" if manifest.reduce else "none")
+    locked = [str(one) for one in read_lock(bundle.lock)]
+    facts.add_row("requirements", ", ".join(locked) or "none")
+    facts.add_row("license", manifest.license or "not said")
+    facts.add_row("vectors", str(len(bundle.vectors)))
+    facts.add_row("folder", bundle.origin)
+    screen.print(facts)
+    if manifest.parameters:
+        rows = table("parameter", "default", "schema", "description")
+        for name, schema in manifest.parameters.items():
+            rest = {k: v for k, v in schema.items() if k not in ("default", "description")}
+            default = json.dumps(schema["default"], ensure_ascii=False) if "default" in schema else "-"
+            shown = json.dumps(rest, ensure_ascii=False)
+            rows.add_row(name, default, shown, " ".join(schema.get("description", "").split()))
+        screen.print(rows)
+    if vectors:
+        rows = table("vector", "response", "reference", "expected")
+        for vector in bundle.vectors:
+            expected = f"{vector.expect.outcome} {vector.expect.score}"
+            reference = msgspec.json.encode(vector.item.reference).decode()
+            rows.add_row(vector.id, _short(vector.item.response), _short(reference), expected)
+        screen.print(rows)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:197]}..."

@@ -1,0 +1,215 @@
+"""Redis as a store: its commands, its addresses and its ways to fail, all with a real server."""
+
+import asyncio
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from countermark_service.errors import SettingsError
+from countermark_service.store import StoreUnavailableError
+from countermark_service.store.redis import RedisStore
+from tests.integration.store.conftest import EVENT_SECONDS, entries, key
+from tests.redis_server import RedisServer, skip_without_redis
+
+SECRET = "pa55-of-nobody"
+
+
+@pytest.fixture
+async def store(redis: RedisServer) -> AsyncIterator[RedisStore]:
+    """A store on the test's own server, which gives up quickly."""
+    made = RedisStore(redis.url, timeout_seconds=0.3)
+    yield made
+    await made.close()
+
+
+def calls(redis: RedisServer) -> dict[str, int]:
+    """Return how often the server ran each command."""
+    stats = redis.command("INFO", "commandstats").decode()
+    return {name: int(count) for name, count in re.findall(r"cmdstat_(\S+?):calls=(\d+)", stats)}
+
+
+async def test_a_batch_is_one_command_whatever_its_size(redis: RedisServer, store: RedisStore) -> None:
+    await store.put_many(entries(0, 1000))
+    await store.get_many(list(entries(0, 1000)))
+    done = calls(redis)
+    assert (done["mset"], done["mget"]) == (1, 1)
+    assert "set" not in done
+    assert "get" not in done
+
+
+async def test_keys_carry_a_prefix_and_have_no_time_to_live(redis: RedisServer, store: RedisStore) -> None:
+    await store.put_many({key(1): b"one"})
+    assert redis.command("GET", b"cm1:v:" + key(1)) == b"$3\r\none\r\n"
+    assert redis.command("TTL", b"cm1:v:" + key(1)) == b":-1\r\n"
+
+
+async def test_the_database_of_the_url_is_used(redis: RedisServer, store: RedisStore) -> None:
+    other = RedisStore(redis.url + "?db=3")
+    await other.put_many({key(1): b"in three"})
+    assert await store.get_many([key(1)]) == [None]
+    assert await other.get_many([key(1)]) == [b"in three"]
+    await other.close()
+
+
+async def test_nothing_is_connected_before_the_first_command() -> None:
+    store = RedisStore("redis://127.0.0.1:1/0")
+    await store.close()
+
+
+async def test_no_server_is_a_store_that_is_unavailable(tmp_path: Path) -> None:
+    store = RedisStore(f"unix://{tmp_path}/nobody")
+    for attempt in (store.start(), store.get_many([key(1)]), store.put_many({key(1): b"x"})):
+        with pytest.raises(StoreUnavailableError, match="Check that the server runs") as caught:
+            await attempt
+        assert caught.value.code == "store_unavailable"
+        assert caught.value.values()["store"] == "redis"
+    await store.close()
+
+
+async def test_a_killed_server_is_used_again_when_it_is_back(redis: RedisServer, store: RedisStore) -> None:
+    await store.put_many(entries(0, 10))
+    redis.kill()
+    with pytest.raises(StoreUnavailableError):
+        await store.get_many([key(1)])
+    redis.start()
+    assert await store.get_many([key(1)]) == [None]
+    await store.put_many(entries(0, 10))
+    assert await store.get_many([key(1)]) == [entries(1, 1)[key(1)]]
+
+
+async def test_connections_that_a_restart_broke_cost_no_error(redis: RedisServer, store: RedisStore) -> None:
+    await asyncio.gather(*[store.get_many([key(number)]) for number in range(20)])
+    redis.restart()
+    answers = await asyncio.gather(*[store.get_many([key(number)]) for number in range(20)])
+    assert answers == [[None]] * 20
+
+
+async def test_late_answers_of_a_server_that_hung_are_not_taken_for_new_ones(
+    redis: RedisServer, store: RedisStore
+) -> None:
+    kept = entries(0, 40)
+    await store.put_many(kept)
+    redis.pause()
+    lookups = [store.get_many([key(number)]) for number in range(20)]
+    async with asyncio.timeout(EVENT_SECONDS):
+        answers = await asyncio.gather(*lookups, return_exceptions=True)
+    assert {type(answer) for answer in answers} == {StoreUnavailableError}
+    assert "no answer to MGET within 0.3 s" in str(answers[0])
+    redis.resume()
+    for number in range(20, 40):
+        assert await store.get_many([key(number)]) == [kept[key(number)]]
+
+
+async def test_a_full_server_that_may_not_evict_refuses_writes_and_goes_on_answering(tmp_path: Path) -> None:
+    skip_without_redis()
+    with RedisServer(tmp_path, "--maxmemory", "3mb", "--maxmemory-policy", "noeviction") as full:
+        store = RedisStore(full.url)
+        await store.put_many(entries(0, 10))
+
+        async def fill() -> None:
+            for first in range(10, 100_000, 500):
+                await store.put_many(entries(first, 500, size=1000))
+
+        with pytest.raises(StoreUnavailableError, match="maxmemory"):
+            await fill()
+        assert await store.get_many(list(entries(0, 10))) == list(entries(0, 10).values())
+        await store.close()
+
+
+async def test_a_full_server_that_evicts_takes_everything(tmp_path: Path) -> None:
+    skip_without_redis()
+    with RedisServer(tmp_path, "--maxmemory", "3mb", "--maxmemory-policy", "allkeys-lru") as small:
+        store = RedisStore(small.url)
+        for first in range(0, 10_000, 500):
+            await store.put_many(entries(first, 500, size=1000))
+        kept = entries(0, 10_000, size=1000)
+        answers = await store.get_many(list(kept))
+        assert None in answers
+        assert any(answers)
+        assert all(answer in (None, right) for answer, right in zip(answers, kept.values(), strict=True))
+        await store.close()
+
+
+async def test_a_password_is_used_and_never_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    skip_without_redis()
+    caplog.set_level("DEBUG")
+    with RedisServer(tmp_path, "--requirepass", SECRET) as locked:
+        right = RedisStore(f"unix://:{SECRET}@{locked.socket}")
+        await right.start()
+        await right.put_many({key(1): b"one"})
+        assert await right.get_many([key(1)]) == [b"one"]
+        wrong = RedisStore(f"unix://:{SECRET}-not@{locked.socket}")
+        with pytest.raises(StoreUnavailableError, match="Check user and password") as caught:
+            await wrong.start()
+        without = RedisStore(locked.url)
+        with pytest.raises(StoreUnavailableError, match="Check user and password"):
+            await without.start()
+        for store in (right, wrong, without):
+            await store.close()
+    shown: list[str] = [caplog.text]
+    error: BaseException | None = caught.value
+    while error is not None:
+        shown.append(repr(error))
+        error = error.__cause__ or error.__context__
+    assert not [text for text in shown if SECRET in text]
+
+
+async def test_a_user_without_rights_is_told_which_it_needs(redis: RedisServer) -> None:
+    redis.command("ACL", "SETUSER", "reader", "on", f">{SECRET}", "~cm1:*", "+ping", "+mget", "+client")
+    store = RedisStore(f"unix://reader:{SECRET}@{redis.socket}")
+    await store.start()
+    assert await store.get_many([key(1)]) == [None]
+    with pytest.raises(StoreUnavailableError, match="Allow this user PING, MGET and MSET"):
+        await store.put_many({key(1): b"x"})
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://:{SECRET}@localhost",
+        f"redis://:{SECRET}/7@localhost:6379",
+        f"redis://user:{SECRET}@localhost:port",
+        f"redis://:{SECRET}@localhost?socket_timeout=soon",
+        f"redis://:{SECRET}@localhost?no_such_option=1",
+        "",
+    ],
+)
+def test_an_address_that_cannot_be_read_is_refused_without_being_shown(url: str) -> None:
+    with pytest.raises(SettingsError, match="rediss://") as caught:
+        RedisStore(url)
+    assert SECRET not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+async def test_tls_is_spoken_and_an_unknown_certificate_is_refused(tmp_path: Path) -> None:
+    skip_without_redis()
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed; it makes the certificate for this test")
+    certificate, secret_key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost", "-keyout", secret_key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    tls = ["--tls-port", str(port), "--tls-auth-clients", "no", "--bind", "127.0.0.1",
+           "--tls-cert-file", str(certificate), "--tls-key-file", str(secret_key)]  # fmt: skip
+    with RedisServer(tmp_path / "redis", *tls):
+        trusting = RedisStore(f"rediss://localhost:{port}/0?ssl_ca_certs={certificate}")
+        await trusting.put_many(entries(0, 300))
+        assert await trusting.get_many(list(entries(0, 300))) == list(entries(0, 300).values())
+        wary = RedisStore(f"rediss://localhost:{port}/0")
+        with pytest.raises(StoreUnavailableError, match="certificate"):
+            await wary.start()
+        await trusting.close()
+        await wary.close()

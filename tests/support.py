@@ -1,0 +1,110 @@
+"""Bundles and services that tests make for themselves."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from countermark_service.bundles import Bundle, read_bundle
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+_READY_SECONDS = 60.0
+
+MANIFEST = """\
+name = "{name}"
+version = "{version}"
+summary = "A bundle of the tests"
+protocol = 1
+runtime = "python"
+entry = "verifier:verify"
+python = "3.11"
+files = ["verifier.toml", "verifier.py", "requirements.lock", "vectors.jsonl"]
+limits = {{ cpu_seconds = {cpu_seconds}, wall_seconds = {wall_seconds}, memory_mib = {memory_mib} }}
+{extra}
+"""
+
+
+def write_bundle(
+    root: Path,
+    code: str,
+    *,
+    name: str = "subject",
+    version: str = "1.0.0",
+    cpu_seconds: float = 1.0,
+    wall_seconds: float = 5.0,
+    memory_mib: int = 256,
+    extra: str = "",
+    lock: str = "# no dependencies\n",
+) -> Path:
+    """Write a bundle folder below `root` and return it."""
+    folder = root / name / version
+    folder.mkdir(parents=True)
+    manifest = MANIFEST.format(
+        name=name, version=version, cpu_seconds=cpu_seconds, wall_seconds=wall_seconds,
+        memory_mib=memory_mib, extra=extra,
+    )  # fmt: skip
+    (folder / "verifier.toml").write_text(manifest)
+    (folder / "verifier.py").write_text(code)
+    (folder / "requirements.lock").write_text(lock)
+    (folder / "vectors.jsonl").write_text("")
+    return folder
+
+
+def make_bundle(root: Path, code: str, **facts: Any) -> Bundle:
+    """Write a bundle and read it."""
+    return read_bundle(write_bundle(root, code, **facts))
+
+
+class ServiceProcess:
+    """`countermark serve` as a process of its own, on a port of its own."""
+
+    def __init__(self, data: Path, environment: dict[str, str] | None = None) -> None:
+        """Describe it; `start` runs it."""
+        self.data = data
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("COUNTERMARK_")},
+            "COUNTERMARK_DATA": str(data),
+            **(environment or {}),
+        }
+        self.log = data / "service.log"
+
+    def start(self) -> "ServiceProcess":
+        """Run it and wait until it is ready."""
+        self.data.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "countermark_service", "serve", "--port", str(self.port)],
+                env=self._environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        deadline = time.monotonic() + _READY_SECONDS
+        while True:
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200:
+                    return self
+            except httpx.TransportError:
+                pass
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"the service did not start:\n{self.log.read_text()}")
+            time.sleep(0.02)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End it and return its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(60)
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])

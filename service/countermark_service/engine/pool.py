@@ -236,6 +236,9 @@ class Pool:
 
     def _sweep_idle(self) -> None:
         self._sweep = asyncio.get_running_loop().call_later(self.limits.idle_seconds / 4, self._sweep_idle)
-        for lane in self._lanes.values():
-            if lane.is_idle_since(time.monotonic() - self.limits.idle_seconds):
-                self.spawn(lane.close())
+        self.spawn(self.sweep())
+
+    async def sweep(self) -> None:
+        """End the processes of bundles that have had no work for `idle_seconds`."""
+        since = time.monotonic() - self.limits.idle_seconds
+        await asyncio.gather(*(lane.close() for lane in self._lanes.values() if lane.is_idle_since(since)))

@@ -7,7 +7,7 @@ Three levels, best first:
   all read-only, and one scratch), plus Landlock and the call filter inside.
 - ``landlock``: no user namespaces to be had, as in an unprivileged container:
   Landlock keeps files read-only, the call filter keeps processes and network away.
-- ``limits``: resource limits and a cleared environment only.
+- ``limits``: neither; the call filter, resource limits and a cleared environment remain.
 
 Symbolic verifiers run on any of them and the verdict records which. This module
 builds command lines and looks at the machine; the engine runs them.

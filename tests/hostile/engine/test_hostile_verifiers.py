@@ -6,15 +6,18 @@ its neighbours keep their verdicts, and it never becomes a score.
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from countermark_service.bundles import Bundle
+from countermark_service.engine.environment import EnvironmentCache
 from countermark_service.engine.jobs import Failed, Result
-from countermark_service.engine.pool import Pool
+from countermark_service.engine.pool import Pool, PoolLimits
 from countermark_service.engine.wire import Judged
 from countermark_service.model import Item
+from countermark_service.sandbox import Containment, ContainmentLevel
 from tests.support import make_bundle
 
 HOSTILE = """
@@ -145,7 +148,7 @@ ERRORS = {
 @pytest.fixture
 def hostile(tmp_path: Path) -> Bundle:
     """A verifier that does whatever the response names."""
-    return make_bundle(tmp_path / "bundles", HOSTILE, cpu_seconds=0.3, wall_seconds=1.0)
+    return make_bundle(tmp_path / "bundles", HOSTILE, cpu_seconds=0.5, wall_seconds=1.0, memory_mib=64)
 
 
 async def judge(pool: Pool, bundle: Bundle, responses: list[str]) -> list[Result]:
@@ -179,17 +182,39 @@ async def test_a_hostile_item_fails_alone(pool: Pool, hostile: Bundle, case: str
     assert code_of(results[2]) == expected
 
 
+@pytest.mark.parametrize("level", list(ContainmentLevel))
 async def test_every_failure_in_one_batch_leaves_every_neighbour_its_verdict(
-    pool: Pool, hostile: Bundle
+    environments: EnvironmentCache,
+    containment: Containment,
+    hostile: Bundle,
+    tmp_path: Path,
+    level: ContainmentLevel,
 ) -> None:
+    """On every level: what the level lacks is made up for by the call filter and the limits."""
+    if list(ContainmentLevel).index(level) < list(ContainmentLevel).index(containment.level):
+        pytest.skip(f"this machine gives {containment.level} at best")
+    weaker = {
+        ContainmentLevel.NAMESPACES: containment,
+        ContainmentLevel.LANDLOCK: replace(containment, level=level, bwrap=None),
+        ContainmentLevel.LIMITS: replace(containment, level=level, bwrap=None, landlock_abi=0),
+    }[level]
+    pool = Pool(
+        environments=environments, containment=weaker, data=tmp_path / "data", limits=PoolLimits(slots=2)
+    )
     cases = [*TIMEOUTS, *ERRORS]
     responses = [part for case in cases for part in ("right", case, "wrong")]
 
-    results = await judge(pool, hostile, responses)
+    try:
+        results = await judge(pool, hostile, responses)
+    finally:
+        await pool.close()
 
     assert scores(results[0::3]) == [1.0] * len(cases)
     assert scores(results[2::3]) == [0.0] * len(cases)
-    assert scores(results[1::3]) == [None] * len(cases)
+    assert dict(zip(cases, map(code_of, results[1::3]), strict=True)) == {
+        **{case: ("timeout", code) for case, code in TIMEOUTS.items()},
+        **{case: ("error", code) for case, code in ERRORS.items()},
+    }
 
 
 async def test_workers_killed_by_hand_cost_no_verdict(pool: Pool, hostile: Bundle) -> None:

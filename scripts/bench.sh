@@ -13,7 +13,7 @@ for script in "$@"; do
         exit 1
     fi
     echo "== $script"
-    .venv/bin/python "$script" || failed+=("$script")
+    PYTHONPATH=. .venv/bin/python "$script" || failed+=("$script")
 done
 
 if [ "${#failed[@]}" -gt 0 ]; then

@@ -79,7 +79,7 @@ async def bench_sqlite(folder: Path, kept: dict[bytes, bytes], batches: list[lis
     file = folder / "verdicts.sqlite"
     store = SqliteStore(file)
     put_ms = await fill(store, kept)
-    plain = sqlite3.connect(folder / "plain.sqlite", isolation_level=None)
+    plain = sqlite3.connect(folder / "plain.sqlite", isolation_level=None, check_same_thread=False)
     plain.execute("PRAGMA journal_mode = WAL")
     plain.execute("CREATE TABLE verdicts (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID")
     plain.execute("BEGIN")
@@ -87,16 +87,45 @@ async def bench_sqlite(folder: Path, kept: dict[bytes, bytes], batches: list[lis
     plain.execute("COMMIT")
     marks = ",".join("?" * BATCH)
 
-    async def rows(keys: list[bytes]) -> object:
+    def rows(keys: list[bytes]) -> object:
         return dict(plain.execute(f"SELECT key, value FROM verdicts WHERE key IN ({marks})", keys).fetchall())
 
-    baseline = ("blob key, row by row, no thread", await measured(rows, batches))
+    async def plain_lookup(keys: list[bytes]) -> object:
+        return rows(keys)
+
+    baseline = ("blob key, row by row, no thread", await measured(plain_lookup, batches))
     show("SQLite", await measured(store.get_many, batches), baseline)
+    await bench_busy_loop(store, rows, batches)
     print(f"{'SQLite, put 256 in batches of 1,024':<44}{put_ms:>8.3f}")
     tiered = TieredStore(store, TieredLimits(lru_entries=1))
     show("SQLite behind the tiers, LRU misses", await measured(tiered.get_many, batches), baseline)
     await tiered.close()
     plain.close()
+
+
+async def bench_busy_loop(
+    store: SqliteStore, rows: Callable[[list[bytes]], object], batches: list[list[bytes]]
+) -> None:
+    """Show the wall time of a lookup in a thread while the event loop computes, and of one row by row."""
+
+    async def beside_work(lookup: asyncio.Future[object]) -> object:
+        while not lookup.done():
+            sum(range(200_000))
+            await asyncio.sleep(0)
+        return await lookup
+
+    async def one_row(keys: list[bytes]) -> object:
+        return await beside_work(asyncio.ensure_future(store.get_many(keys)))
+
+    async def row_by_row(keys: list[bytes]) -> object:
+        return await beside_work(asyncio.ensure_future(asyncio.to_thread(rows, keys)))
+
+    few = batches[:4]
+    _, wall = await measured(one_row, few)
+    _, row_wall = await measured(row_by_row, few)
+    print(
+        f"{'SQLite beside a busy event loop':<44}{'':>8}{wall:>9.1f}   row by row in a thread: {row_wall:.1f}"
+    )
 
 
 async def bench_redis(folder: Path, kept: dict[bytes, bytes], batches: list[list[bytes]]) -> None:

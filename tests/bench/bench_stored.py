@@ -6,7 +6,6 @@ and left in place for "from the LRU".
 """
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -139,5 +138,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, os.getcwd())
     main()

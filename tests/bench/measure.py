@@ -46,7 +46,5 @@ def interleaved(measures: Sequence[Callable[[], float]], rounds: int = ROUNDS) -
 def report(what: str, value: float, unit: str, baseline: float, baseline_name: str, *, goal: str) -> None:
     """Print one line: the figure, its baseline, the ratio, and what is to be reached."""
     ratio = value / baseline if baseline else float("inf")
-    print(
-        f"{what:<58} {value:>10.4g} {unit:<16} {baseline_name}: {baseline:.4g}   ratio {ratio:.2f}   goal {goal}",
-        flush=True,
-    )
+    figures = f"{value:>10.4g} {unit:<16} {baseline_name}: {baseline:.4g}   ratio {ratio:.2f}   goal {goal}"
+    print(f"{what:<58} {figures}", flush=True)

@@ -11,8 +11,12 @@ import traceback
 import typer
 
 from countermark_service import __version__
+from countermark_service.cli.access import app as access
+from countermark_service.cli.doctor import doctor
 from countermark_service.cli.score import score
 from countermark_service.cli.serve import serve
+from countermark_service.cli.settings import settings
+from countermark_service.cli.verifier import app as verifier
 from countermark_service.errors import CountermarkError
 
 app = typer.Typer(
@@ -24,6 +28,10 @@ app = typer.Typer(
 )
 app.command()(serve)
 app.command()(score)
+app.command()(doctor)
+app.command()(settings)
+app.add_typer(verifier, name="verifier")
+app.add_typer(access, name="access")
 
 
 @app.callback(invoke_without_command=True)

@@ -36,13 +36,30 @@ def table(*texts: str, numbers: Sequence[str] = (), caption: str | None = None) 
     from rich.table import Table
 
     made = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, caption=caption, caption_justify="left", caption_style="none"
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+        caption=caption,
+        caption_justify="left",
+        caption_style="none",
     )
     for name in texts:
         made.add_column(name, overflow="fold")
     for name in numbers:
         made.add_column(name, justify="right")
     return made
+
+
+def show(*parts: Any, stderr: bool = False) -> None:
+    """Print tables and sentences; in a file or a pipe without the blanks that fill up a line."""
+    screen = console(stderr=stderr)
+    if screen.is_terminal:
+        screen.print(*parts, sep="\n")
+        return
+    with screen.capture() as captured:
+        screen.print(*parts, sep="\n")
+    for line in captured.get().splitlines():
+        print(line.rstrip(), file=screen.file)
 
 
 def print_json(value: object, *, stderr: bool = False) -> None:

@@ -49,7 +49,9 @@ class Built:
             "base_prefix": None if found is None else str(found.base_prefix),
             "environment": None if found is None else str(found.path),
             "seconds": round(self.seconds, 3),
-            "error": None if self.failure is None else {"code": self.failure.code, "detail": str(self.failure)},
+            "error": None
+            if self.failure is None
+            else {"code": self.failure.code, "detail": str(self.failure)},
         }
 
 
@@ -80,7 +82,9 @@ def build_and_show(environments: EnvironmentCache, bundles: Sequence[Bundle]) ->
     results: dict[str, Built] = {}
     with progress() as bar:
         task = bar.add_task("building environments", total=len(bundles))
-        for built in build_all(environments, bundles, lambda bundle: bar.update(task, description=_name(bundle))):
+        for built in build_all(
+            environments, bundles, lambda bundle: bar.update(task, description=_name(bundle))
+        ):
             results[built.bundle.digest] = built
             bar.advance(task)
             bar.console.print(f"{built.name:{width}}  {built.in_words()}")

@@ -83,7 +83,7 @@ def score(
     --skip-bad-rows they are counted and left out. A service that wants a key finds it in
     COUNTERMARK_API_KEY.
     """
-    from countermark_service.cli.console import console, print_json
+    from countermark_service.cli.console import print_json, show
     from countermark_service.cli.rows import Columns
     from countermark_service.cli.score_run import Plan
 
@@ -102,7 +102,7 @@ def score(
     if as_json:
         print_json(summary.document(), stderr=on_stderr)
     else:
-        console(stderr=on_stderr).print(summary.table())
+        show(summary.table(), stderr=on_stderr)
 
 
 def _params(text: str) -> dict[str, Any]:

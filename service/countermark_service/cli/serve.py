@@ -43,7 +43,7 @@ def serve(
     settings = load_settings(options)
     configure_logs(settings)
     service = assemble(settings)
-    if not (_is_loopback(settings.host) or settings.open_access or service.access.all()):
+    if not (is_loopback(settings.host) or settings.open_access or service.access.all()):
         raise SettingsError(
             "settings", "host", settings.host,
             "anybody who reaches this address could decide rewards and read prompts. Make a key with "
@@ -68,7 +68,8 @@ def serve(
     )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """True where only this machine reaches `host`."""
     try:
         addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
         return all(ipaddress.ip_address(address).is_loopback for address in addresses)

@@ -12,14 +12,11 @@ from countermark_service.cli.verifier.publish import publish
 from countermark_service.cli.verifier.show import show
 
 app = typer.Typer(help="Look at, write, prove and move verifiers.", no_args_is_help=True)
-for name, command in {
-    "list": list_,
-    "show": show,
-    "new": new,
-    "check": check,
-    "publish": publish,
-    "build": build,
-    "export": export,
-    "import": import_,
-}.items():
-    app.command(name)(command)
+app.command("list")(list_)
+app.command("show")(show)
+app.command("new")(new)
+app.command("check")(check)
+app.command("publish")(publish)
+app.command("build")(build)
+app.command("export")(export)
+app.command("import")(import_)

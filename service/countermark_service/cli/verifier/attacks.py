@@ -19,7 +19,8 @@ _RESPONSES: dict[str, str] = {
     "nul": "\x00",
     "nul-inside": "the answer is\x0042\x00",
     "controls": "".join(map(chr, range(32))) + "\x7f\x85",
-    "unicode-mess": "\u202e42\u202c A\u0301\u0327\u0489 \ufffe\uffff \U0010ffff \U0001f468\u200d\U0001f469 ４２ ٤٢ \ufeff",
+    "unicode-mess": "\u202e42\u202c A\u0301\u0327\u0489 \ufffe\uffff \U0010ffff \U0001f468\u200d\U0001f469 "
+    "\uff14\uff12 \u0664\u0662 \u2154 \u2212\u221e \ufeff",
     "one-mib-of-text": "so it goes on and on " * (_MIB // 21),
     "one-mib-word": "x" * _MIB,
     "many-digits": "9" * 100_000,

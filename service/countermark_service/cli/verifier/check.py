@@ -30,9 +30,14 @@ def check(
     is 1 where anything differs.
     """
     from countermark_service.cli.console import print_json
+    from countermark_service.cli.verifier.publish import bundle_root, refuse_change
 
     settings = command_settings(data)
-    report = check_bundle(find_bundle(bundle, settings), settings)
+    found = find_bundle(bundle, settings)
+    root = bundle_root(found)
+    if root is not None:
+        refuse_change(found, root)
+    report = check_bundle(found, settings)
     if as_json:
         print_json(report.document())
     else:
@@ -68,21 +73,21 @@ def check_bundle(bundle: "Bundle", settings: "Settings") -> "Report":
 
 def print_report(report: "Report") -> None:
     """Print what was found, the differences as a table."""
-    from countermark_service.cli.console import console, table
+    from countermark_service.cli.console import show, table
 
-    screen, bundle = console(), report.bundle
-    screen.print(str(bundle.ref))
-    screen.print(f"{report.vectors} vectors and {report.attacks} hostile items, twice, in real workers")
+    bundle, count = report.bundle, len(report.problems)
+    said = [
+        str(bundle.ref),
+        f"{report.vectors} vectors and {report.attacks} hostile items, twice, in real workers",
+    ]
     if report.timeouts:
-        screen.print(f"{len(report.timeouts)} hostile items ran into the budget: {', '.join(report.timeouts)}")
+        said.append(f"{len(report.timeouts)} hostile items ran into the budget: {', '.join(report.timeouts)}")
     if bundle.manifest.reduce:
-        screen.print(f"{report.reduced} items share a reduction with another one")
+        said.append(f"{report.reduced} items share a reduction with another one")
     if not report.problems:
-        screen.print("all as it must be")
+        show(*said, "all as it must be")
         return
     rows = table("rule", "case", "what differs")
     for problem in report.problems:
         rows.add_row(problem.rule, problem.case, problem.problem)
-    screen.print(rows)
-    count = len(report.problems)
-    screen.print(f"{count} {'difference' if count == 1 else 'differences'}")
+    show(*said, "", rows, "", f"{count} {'difference' if count == 1 else 'differences'}")

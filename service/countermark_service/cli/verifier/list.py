@@ -4,12 +4,14 @@ from countermark_service.cli.options import DataOption, JsonOption, command_sett
 
 
 def list_(data: DataOption = None, as_json: JsonOption = False) -> None:
-    """List the verifiers that this machine has, with their pins.
+    """List the verifiers that this machine has.
 
     Example: `countermark verifier list`
+
+    Digests are shortened to fit; `--json` and `countermark verifier show` have the whole pins.
     """
     from countermark_service.assembly import build_registry
-    from countermark_service.cli.console import console, note, print_json, table
+    from countermark_service.cli.console import note, print_json, short_digest, show, table
 
     registry = build_registry(command_settings(data))
     if as_json:
@@ -25,14 +27,14 @@ def list_(data: DataOption = None, as_json: JsonOption = False) -> None:
             }
             for bundle in registry
         ]
-        broken = [
-            {"ref": ref, "code": exc.code, "detail": str(exc)} for ref, exc in registry.broken.items()
-        ]
+        broken = [{"ref": ref, "code": exc.code, "detail": str(exc)} for ref, exc in registry.broken.items()]
         print_json({"verifiers": verifiers, "broken": broken})
         return
-    rows = table("pin", "runtime", "summary")
+    rows = table("verifier", "digest", "runtime", "summary")
     for bundle in registry:
-        rows.add_row(str(bundle.ref), bundle.manifest.runtime, bundle.manifest.summary)
-    console().print(rows)
+        manifest = bundle.manifest
+        name = f"{manifest.name}:{manifest.version}"
+        rows.add_row(name, short_digest(bundle.digest), manifest.runtime, manifest.summary)
+    show(rows)
     for ref, exc in registry.broken.items():
         note(f"not usable: {ref}: {exc}")

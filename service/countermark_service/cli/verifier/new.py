@@ -31,7 +31,9 @@ def new(
             f"{folder} is there already: name another version, such as {ref.name}:1.0.1, or change its files."
         ) from None
     except OSError as exc:
-        raise BundleError(f"{folder} cannot be made: {exc.strerror}. Name another folder with --into.") from exc
+        raise BundleError(
+            f"{folder} cannot be made: {exc.strerror}. Name another folder with --into."
+        ) from exc
     for template in sorted(_SCAFFOLD.iterdir()):
         if template.is_file():
             text = template.read_text(encoding="utf-8")

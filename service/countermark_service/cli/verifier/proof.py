@@ -57,9 +57,7 @@ class Report:
 
     def document(self) -> dict[str, Any]:
         """Return everything as JSON values."""
-        problems = [
-            {"rule": one.rule, "case": one.case, "problem": one.problem} for one in self.problems
-        ]
+        problems = [{"rule": one.rule, "case": one.case, "problem": one.problem} for one in self.problems]
         return {
             "verifier": str(self.bundle.ref),
             "ok": not self.problems,
@@ -180,7 +178,9 @@ def _hold_to_attacks(report: Report, cases: list[_Case], run: _Run) -> None:
         if case.kind == "attack" and outcome == Outcome.TIMEOUT:
             report.timeouts.append(case.name)
         elif case.kind != "vector" and outcome == Outcome.ERROR:
-            report.problems.append(Problem("attack", case.name, f"expected a verdict, got error {_short(detail)}"))
+            report.problems.append(
+                Problem("attack", case.name, f"expected a verdict, got error {_short(detail)}")
+            )
 
 
 def _hold_to_each_other(report: Report, cases: list[_Case], first: _Run, second: _Run) -> None:

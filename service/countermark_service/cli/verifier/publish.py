@@ -31,13 +31,22 @@ def publish(
     settings = command_settings(data)
     found = find_bundle(bundle, settings)
     root = bundle_root(found)
+    if root is None:
+        manifest = found.manifest
+        raise BundleError(
+            f"{found.origin}/verifier.toml says {manifest.name}:{manifest.version}, so its folder must end "
+            f"in {manifest.name}/{manifest.version}: make the two agree."
+        )
     refuse_change(found, root)
     report = check_bundle(found, settings)
     if report.problems:
         print_report(report)
         note(f"{found.ref.name}:{found.ref.version} is not published: mend what differs first.")
         raise typer.Exit(1)
-    added = append_published(root, found.ref)
+    try:
+        added = append_published(root, found.ref)
+    except OSError as exc:
+        raise BundleError(f"{root / 'published.toml'} cannot be written: {exc.strerror}.") from exc
     if as_json:
         print_json({"verifier": str(found.ref), "published": str(root / "published.toml"), "added": added})
     else:
@@ -45,20 +54,11 @@ def publish(
         note(f"{'added to' if added else 'was already in'} {root / 'published.toml'}")
 
 
-def bundle_root(bundle: "Bundle") -> Path:
-    """Return the folder of bundles that `bundle` lies in.
-
-    Raises:
-        BundleError: Its folder has not the name and version that the manifest says.
-    """
-    manifest, folder = bundle.manifest, Path(bundle.origin)
-    expected = Path(manifest.name) / manifest.version
-    if folder.parts[-len(expected.parts) :] != expected.parts:
-        raise BundleError(
-            f"{folder / 'verifier.toml'} says {manifest.name}:{manifest.version}, so its folder must end in "
-            f"{expected}: make the two agree."
-        )
-    return folder.parents[len(expected.parts) - 1]
+def bundle_root(bundle: "Bundle") -> Path | None:
+    """Return the folder of bundles that `bundle` lies in; None where its own folder is not NAME/VERSION."""
+    folder = Path(bundle.origin)
+    own = Path(bundle.manifest.name, bundle.manifest.version).parts
+    return folder.parents[len(own) - 1] if folder.parts[-len(own) :] == own else None
 
 
 def refuse_change(bundle: "Bundle", root: Path) -> None:

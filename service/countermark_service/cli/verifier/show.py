@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def show(
-    ref: Annotated[str, typer.Argument(help="`name:version`, or a pin with digest.")],
+    ref: Annotated[str, typer.Argument(help="`name:version`, a pin with digest, or a folder.")],
     vectors: Annotated[bool, typer.Option("--vectors", help="Show every vector as well.")] = False,
     data: DataOption = None,
     as_json: JsonOption = False,
@@ -20,10 +20,10 @@ def show(
 
     Example: `countermark verifier show math-verify:0.9.0`
     """
-    from countermark_service.assembly import build_registry
     from countermark_service.cli.console import print_json
+    from countermark_service.cli.verifier.check import find_bundle
 
-    bundle = build_registry(command_settings(data)).resolve(ref)
+    bundle = find_bundle(ref, command_settings(data))
     if as_json:
         print_json(_document(bundle))
     else:
@@ -49,13 +49,14 @@ def _print(bundle: "Bundle", *, vectors: bool) -> None:
 
     import msgspec
 
-    from countermark_service.cli.console import console, table
+    from countermark_service.cli.console import show as print_parts
+    from countermark_service.cli.console import table
     from countermark_service.engine.lockfile import read_lock
 
-    screen, manifest, limits = console(), bundle.manifest, bundle.manifest.limits
-    screen.print(f"{bundle.ref}\n{manifest.summary}\n", style="bold")
+    manifest, limits = bundle.manifest, bundle.manifest.limits
+    parts: list[Any] = [str(bundle.ref), manifest.summary, ""]
     if manifest.description:
-        screen.print(manifest.description.strip() + "\n")
+        parts += [manifest.description.strip(), ""]
     facts = table("", "")
     facts.show_header = False
     facts.add_row("runtime", manifest.runtime + (f", Python {manifest.python}" if manifest.python else ""))
@@ -71,7 +72,7 @@ def _print(bundle: "Bundle", *, vectors: bool) -> None:
     facts.add_row("license", manifest.license or "not said")
     facts.add_row("vectors", str(len(bundle.vectors)))
     facts.add_row("folder", bundle.origin)
-    screen.print(facts)
+    parts.append(facts)
     if manifest.parameters:
         rows = table("parameter", "default", "schema", "description")
         for name, schema in manifest.parameters.items():
@@ -79,14 +80,15 @@ def _print(bundle: "Bundle", *, vectors: bool) -> None:
             default = json.dumps(schema["default"], ensure_ascii=False) if "default" in schema else "-"
             shown = json.dumps(rest, ensure_ascii=False)
             rows.add_row(name, default, shown, " ".join(schema.get("description", "").split()))
-        screen.print(rows)
+        parts += ["", rows]
     if vectors:
         rows = table("vector", "response", "reference", "expected")
         for vector in bundle.vectors:
             expected = f"{vector.expect.outcome} {vector.expect.score}"
             reference = msgspec.json.encode(vector.item.reference).decode()
             rows.add_row(vector.id, _short(vector.item.response), _short(reference), expected)
-        screen.print(rows)
+        parts += ["", rows]
+    print_parts(*parts)
 
 
 def _short(text: str) -> str:

@@ -1,11 +1,12 @@
 """The last number of the response against the reference, by value and without tolerance.
 
-What counts as equal: the same value in decimal digits, so "4" equals "4.0". What is ignored: all text around the last
-number. What is not attempted: fractions, exponents, grouping commas, number words. The manifest says the same to those
-who use this verifier; keep the two in step.
+What counts as equal: the same value in decimal digits, so "4" equals "4.0". What is ignored: all text around
+the last number. What is not attempted: fractions, exponents, grouping commas, number words. The manifest says
+the same to those who use this verifier; keep the two in step.
 
-This file runs in an environment of its own, on the Python that the manifest names, with what `requirements.lock` pins
-and nothing else. It must be a pure function of the item: no clock, no network, no state kept between items.
+This file runs in an environment of its own, on the Python that the manifest names, with what its
+`requirements.lock` pins and nothing else. It must be a pure function of the item: no clock, no network,
+nothing kept between items.
 """
 
 import re
@@ -23,8 +24,8 @@ def verify(item: dict[str, Any]) -> dict[str, Any]:
         item: `response` (str), `reference` (any JSON), `params` (dict), `prompt` (str or None).
 
     Returns:
-        The verdict: `outcome` is "scored", "no_answer" (score 0) or "bad_reference" (score None); `detail` is for
-        people. What is raised here becomes the outcome "error" of the item; it is never a score.
+        The verdict: `outcome` is "scored", "no_answer" (score 0) or "bad_reference" (score None); `detail` is
+        for people. What is raised here becomes the outcome "error" of the item; it is never a score.
     """
     expected = _value(item["reference"])
     if expected is None:

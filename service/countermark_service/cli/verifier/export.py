@@ -1,0 +1,58 @@
+"""`countermark verifier export`: a bundle and its wheels in one file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from countermark_service.cli.options import DataOption, JsonOption, command_settings
+from countermark_service.errors import BundleError
+
+
+def export(
+    ref: Annotated[str, typer.Argument(help="`name:version`, a pin with digest, or a folder.")],
+    out: Annotated[Path, typer.Option(help="The archive to write.")],
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a bundle with its wheels into one archive.
+
+    Example: `countermark verifier export math-verify:0.9.0 --out math-verify-0.9.0.zip`
+
+    The archive still builds and runs when every index has forgotten the packages. The wheels in it are
+    those for this machine's platform. The same bundle gives the same bytes.
+    """
+    from tempfile import TemporaryDirectory
+
+    from countermark_service.assembly import imported_wheels
+    from countermark_service.cli.console import note, print_json
+    from countermark_service.cli.verifier.check import find_bundle
+    from countermark_service.engine.nursery import platform_name
+    from countermark_service.engine.wheelhouse import collect_wheels
+    from countermark_service.registry.archive import write_archive
+
+    settings = command_settings(data)
+    bundle = find_bundle(ref, settings)
+    with TemporaryDirectory(prefix="countermark-export-") as folder:
+        wheels = (
+            collect_wheels(
+                bundle.lock,
+                bundle.manifest.python,
+                Path(folder),
+                wheelhouses=[imported_wheels(settings)],
+                offline=settings.offline,
+                label=f"{bundle.manifest.name}:{bundle.manifest.version}",
+            )
+            if bundle.manifest.python is not None
+            else []
+        )
+        try:
+            write_archive(bundle, wheels, platform=platform_name(), into=out)
+        except OSError as exc:
+            raise BundleError(f"{out} cannot be written: {exc.strerror}. Name another with --out.") from exc
+        names, size = [wheel.name for wheel in wheels], out.stat().st_size
+    if as_json:
+        print_json({"verifier": str(bundle.ref), "archive": str(out), "bytes": size, "wheels": names})
+    else:
+        print(bundle.ref)
+        note(f"{out}: {len(names)} wheels, {size / 2**20:.1f} MiB")

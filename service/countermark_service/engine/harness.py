@@ -60,6 +60,7 @@ _LENGTH = struct.Struct(">I")
 _PROGRESS = struct.Struct("=QQQ")  # sequence, index in the chunk, CPU nanoseconds at the item's start
 _FLUSH_SECONDS = 0.010
 _LARGEST_DETAIL = 64 * 1024
+_VECTOR_SECONDS = 3.0
 _LONGEST_MESSAGE = 500
 _OUTCOMES = {"scored", "no_answer", "bad_reference"}
 
@@ -134,9 +135,42 @@ def _load(load: dict[str, Any]) -> dict[str, Verifier]:
     if load["reduce"]:
         module, _, name = load["reduce"].partition(":")
         functions["reduce"] = getattr(importlib.import_module(module), name)
+    if load["vectors"]:
+        _hold_to_vectors(load["vectors"], functions["verify"])
     gc.collect()
     gc.freeze()
     return functions
+
+
+def _hold_to_vectors(file: str, verify: Verifier) -> None:
+    """Judge the bundle's own vectors, for some seconds at most.
+
+    A machine on which they do not hold must not serve the bundle. And what a library keeps between calls
+    (tables of a parser, say) is then there before the forks, so no worker begins cold.
+    """
+    start = time.process_time()
+    with open(file, encoding="utf-8") as lines:
+        for line in lines:
+            if not line.strip() or time.process_time() - start > _VECTOR_SECONDS:
+                continue
+            vector = json.loads(line)
+            item, expect = vector["item"], vector["expect"]
+            if expect["outcome"] not in _OUTCOMES:
+                continue
+            random.seed(0)
+            verdict = verify(
+                {
+                    "response": item["response"],
+                    "reference": item["reference"],
+                    "params": item.get("params", {}),
+                    "prompt": item.get("prompt"),
+                }
+            )
+            expected, found = (expect["outcome"], expect.get("score")), (verdict["outcome"], verdict["score"])
+            if expected != found:
+                raise ValueError(
+                    f"vector {vector['id']!r} does not hold here: expected {expected}, got {found}"
+                )
 
 
 def _reap(control: socket.socket, workers: dict[int, int]) -> None:

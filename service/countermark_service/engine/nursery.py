@@ -20,6 +20,7 @@ import tempfile
 from pathlib import Path
 
 from countermark_service.bundles import Bundle
+from countermark_service.bundles.manifest import VECTORS_NAME
 from countermark_service.engine.environment import Environment
 from countermark_service.engine.worker import PIPE_BYTES, Worker, WorkerListener
 from countermark_service.errors import UnavailableError
@@ -50,6 +51,7 @@ class Nursery:
         *,
         scratch_root: Path,
         listener: WorkerListener,
+        hold_to_vectors: bool = True,
     ) -> None:
         """Prepare; nothing runs before `start`.
 
@@ -60,6 +62,7 @@ class Nursery:
             containment: How to hold the processes.
             scratch_root: Folder for scratches where the containment has none of its own.
             listener: Who hears of frames and ends.
+            hold_to_vectors: Refuse to serve where the bundle's own vectors do not hold.
         """
         self._bundle = bundle
         self._environment = environment
@@ -67,6 +70,7 @@ class Nursery:
         self._containment = containment
         self._scratch_root = scratch_root
         self._listener = listener
+        self._hold_to_vectors = hold_to_vectors
         self._numbers = itertools.count(1)
         self._forking: dict[int, tuple[Worker, asyncio.Future[Worker]]] = {}
         self.workers: dict[int, Worker] = {}
@@ -124,6 +128,7 @@ class Nursery:
             "code": str(self._code),
             "entry": manifest.entry,
             "reduce": manifest.reduce,
+            "vectors": str(self._code / VECTORS_NAME) if self._hold_to_vectors else None,
             "scratch": self._containment.scratch_inside(self._scratch),
             "address_space": memory + _ADDRESS_SPACE_HEADROOM,
             "filter": base64.b64encode(code).decode() if code else None,

@@ -57,6 +57,7 @@ class Pool:
         containment: Containment,
         data: Path,
         limits: PoolLimits | None = None,
+        hold_to_vectors: bool = True,
     ) -> None:
         """Prepare; processes start with the first items.
 
@@ -65,11 +66,13 @@ class Pool:
             containment: How workers are held.
             data: Folder for snapshots and scratches.
             limits: Sizes and thresholds.
+            hold_to_vectors: Refuse to serve a bundle whose own vectors do not hold on this machine.
         """
         self.limits = limits or PoolLimits()
         self.containment = containment
         self.counters = PoolCounters()
         self._environments = environments
+        self._hold_to_vectors = hold_to_vectors
         self._data = data
         self._lanes: dict[str, Lane] = {}
         self._turns: deque[Lane] = deque()
@@ -198,6 +201,7 @@ class Pool:
             self.containment,
             scratch_root=self._data / "scratch",
             listener=listener,
+            hold_to_vectors=self._hold_to_vectors,
         )
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

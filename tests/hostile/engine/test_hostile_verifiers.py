@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from countermark_service.bundles import Bundle
+from countermark_service.bundles import Bundle, read_bundle
 from countermark_service.engine.environment import EnvironmentCache
 from countermark_service.engine.jobs import Failed, Result
 from countermark_service.engine.pool import Pool, PoolLimits
 from countermark_service.engine.wire import Judged
+from countermark_service.errors import UnavailableError
 from countermark_service.model import Item
 from countermark_service.sandbox import Containment, ContainmentLevel
-from tests.support import make_bundle
+from tests.support import make_bundle, write_bundle
 
 HOSTILE = """
 import ctypes, os, signal, sys, threading, time
@@ -254,3 +255,12 @@ async def test_a_killed_nursery_is_replaced_without_loss(pool: Pool, hostile: Bu
 
     assert scores([results[index] for index in range(len(responses))]) == [1.0, 0.0] * 2000
     assert pool.counters.restarts["nursery_lost"] >= 1
+
+
+async def test_a_bundle_whose_vectors_do_not_hold_here_is_not_served(pool: Pool, tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundles", HOSTILE, name="untrue")
+    vector = '{"id": "claims-more", "item": {"response": "wrong", "reference": "right"}, '
+    (folder / "vectors.jsonl").write_text(vector + '"expect": {"outcome": "scored", "score": 1.0}}\n')
+
+    with pytest.raises(UnavailableError, match="claims-more"):
+        await judge(pool, read_bundle(folder), ["right"])

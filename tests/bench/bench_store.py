@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -24,6 +25,7 @@ from redis.asyncio import Redis
 
 from countermark_service.store import Lru, SqliteStore, Store, TieredLimits, TieredStore
 from countermark_service.store.redis import KEY_PREFIX, RedisStore
+from countermark_service.store.sqlite_file import VerdictReader
 from tests.redis_server import RedisServer
 
 KEYS, BATCH, LOOKUPS, ROUNDS = 51_200, 256, 60, 5
@@ -95,7 +97,7 @@ async def bench_sqlite(folder: Path, kept: dict[bytes, bytes], batches: list[lis
 
     baseline = ("blob key, row by row, no thread", await measured(plain_lookup, batches))
     show("SQLite", await measured(store.get_many, batches), baseline)
-    await bench_busy_loop(store, rows, batches)
+    bench_busy(file, rows, batches[:5])
     print(f"{'SQLite, put 256 in batches of 1,024':<44}{put_ms:>8.3f}")
     tiered = TieredStore(store, TieredLimits(lru_entries=1))
     show("SQLite behind the tiers, LRU misses", await measured(tiered.get_many, batches), baseline)
@@ -103,29 +105,25 @@ async def bench_sqlite(folder: Path, kept: dict[bytes, bytes], batches: list[lis
     plain.close()
 
 
-async def bench_busy_loop(
-    store: SqliteStore, rows: Callable[[list[bytes]], object], batches: list[list[bytes]]
-) -> None:
-    """Show the wall time of a lookup in a thread while the event loop computes, and of one row by row."""
+def bench_busy(file: Path, rows: Callable[[list[bytes]], object], batches: list[list[bytes]]) -> None:
+    """Show the wall time of a lookup in a thread while this thread computes, and of one row by row."""
+    reader = VerdictReader(file, busy_seconds=5.0)
 
-    async def beside_work(lookup: asyncio.Future[object]) -> object:
-        while not lookup.done():
-            sum(range(200_000))
-            await asyncio.sleep(0)
-        return await lookup
+    def beside_work(lookup: Callable[[list[bytes]], object], thread: ThreadPoolExecutor) -> float:
+        taken = []
+        for batch in batches:
+            start = time.perf_counter()
+            answer = thread.submit(lookup, batch)
+            while not answer.done():
+                sum(range(1000))
+            taken.append((time.perf_counter() - start) * 1000)
+        return statistics.median(taken)
 
-    async def one_row(keys: list[bytes]) -> object:
-        return await beside_work(asyncio.ensure_future(store.get_many(keys)))
-
-    async def row_by_row(keys: list[bytes]) -> object:
-        return await beside_work(asyncio.ensure_future(asyncio.to_thread(rows, keys)))
-
-    few = batches[:4]
-    _, wall = await measured(one_row, few)
-    _, row_wall = await measured(row_by_row, few)
-    print(
-        f"{'SQLite beside a busy event loop':<44}{'':>8}{wall:>9.1f}   row by row in a thread: {row_wall:.1f}"
-    )
+    with ThreadPoolExecutor(1) as thread:
+        beside_work(reader.get_many, thread)
+        wall, row_wall = beside_work(reader.get_many, thread), beside_work(rows, thread)
+        thread.submit(reader.close).result()
+    print(f"{'SQLite beside a busy thread':<44}{'':>8}{wall:>9.1f}   row by row: {row_wall:.1f}")
 
 
 async def bench_redis(folder: Path, kept: dict[bytes, bytes], batches: list[list[bytes]]) -> None:

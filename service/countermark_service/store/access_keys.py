@@ -45,13 +45,18 @@ class AccessKey:
 
 
 class AccessKeys:
-    """The keys of one file. A file that changes is read again."""
+    """The keys of one file. A file that changes is read again.
+
+    An object that has once seen a key stays locked: taking away the last key, or the
+    file, shuts everybody out rather than letting everybody in.
+    """
 
     def __init__(self, file: Path) -> None:
         """`file` need not exist: no file, no keys."""
         self._file = file
         self._stamp: tuple[int, int] | None = None
         self._by_hash: dict[str, AccessKey] = {}
+        self._locked = False
 
     def all(self) -> list[AccessKey]:
         """Return every key.
@@ -90,14 +95,14 @@ class AccessKeys:
         self._write(kept)
 
     def require(self, authorization: str | None, scope: str) -> str | None:
-        """Return the id of the key in an `Authorization` header; None where no keys are set up.
+        """Return the id of the key in an `Authorization` header; None where no keys were ever set up.
 
         Raises:
             UnauthorizedError: Keys are set up and this is none of them.
             ForbiddenError: The key lacks `scope`.
         """
         self._refresh()
-        if not self._by_hash:
+        if not self._locked:
             return None
         kind, _, secret = (authorization or "").partition(" ")
         key = self._by_hash.get(_hash(secret.strip())) if kind.lower() == "bearer" else None
@@ -123,6 +128,7 @@ class AccessKeys:
             message = f"{self._file} cannot be read ({exc}): restore it or make the keys anew."
             raise AccessKeysError(message) from exc
         self._stamp, self._by_hash = stamp, {key.hash: key for key in keys}
+        self._locked = self._locked or bool(keys)
 
     def _write(self, keys: list[AccessKey]) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)

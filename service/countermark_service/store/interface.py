@@ -11,9 +11,9 @@ What every store promises:
   nothing that matters: the first value stays, except in Redis, where one of two
   values that are written at the same time stays (both are right).
 - A value that comes back is, byte for byte, one that was put under that key.
-- A value may be gone at any time (eviction): that costs a computation.
-- What cannot be read or written is a `StoreUnavailableError`, never a wrong
-  value and never a silent loss of what `put_many` has returned for.
+- A value may be gone at any time (eviction, a lost machine): that costs a
+  computation.
+- What cannot be read or written is a `StoreUnavailableError`, never a wrong value.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -55,14 +55,11 @@ class Lru:
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return one value per key, in order; None where nothing is kept. A hit becomes the newest entry."""
-        get, touch = self._entries.get, self._entries.move_to_end
-        values: list[bytes | None] = []
-        append = values.append
-        for key in keys:
-            value = get(key)
+        values = list(map(self._entries.get, keys))
+        touch = self._entries.move_to_end
+        for key, value in zip(keys, values, strict=True):
             if value is not None:
                 touch(key)
-            append(value)
         return values
 
     def put_many(self, entries: Mapping[bytes, bytes]) -> None:

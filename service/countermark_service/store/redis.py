@@ -33,6 +33,7 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.ReadOnlyError, "The URL names a replica: name its master."),
     (exceptions.NoPermissionError, "Allow this user PING, MGET and MSET on the keys `cm1:*`."),
     (exceptions.BusyLoadingError, "It is loading its data set and will answer when that is done."),
+    (exceptions.ResponseError, "The server refused the command; its own words say why."),
 )
 
 
@@ -58,6 +59,7 @@ class RedisStore:
         self._slots = asyncio.Semaphore(max_connections)
         self._pool = _pool(url)
         self._where = _where(self._pool.connection_kwargs)
+        self._closed = False
 
     async def start(self) -> None:
         """Ask the server for a PING.
@@ -95,6 +97,7 @@ class RedisStore:
 
     async def close(self) -> None:
         """Close all connections."""
+        self._closed = True
         await self._pool.aclose()
 
     async def _command(self, *words: bytes) -> Any:
@@ -116,6 +119,8 @@ class RedisStore:
 
     async def _exchange(self, packed: Sequence[bytes]) -> Any:
         """Send one packed command over a pooled connection and return its reply."""
+        if self._closed:
+            raise self._unavailable("it is closed", "Open a new store.")
         # Untyped because the client wraps it to warn about arguments that are not given here.
         connection: Connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
         try:

@@ -1,6 +1,7 @@
 """Verdicts in one SQLite file: the store of a service without Redis.
 
-No server, one file that survives restarts and that two services may share. A disk
+No server, one file that survives restarts and that two services may share; a power
+cut may cost the last few writes, never the file. A disk
 can stall for seconds, so no statement runs in the event loop: one thread reads,
 another writes, each with a connection of its own, which the write-ahead log keeps
 out of each other's way. What the file looks like is `sqlite_file`'s subject.

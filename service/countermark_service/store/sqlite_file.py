@@ -1,18 +1,18 @@
 """The SQLite file behind the store: its layout and every statement, without threads.
 
-One table, `verdicts(id, head, value)`. `id` is the first eight bytes of the key
-as a signed little-endian integer and is the rowid: SQLite finds integers in half the time it
-needs for blobs, and a row may fill half a page before it spills. The whole key is
-in `head`, so two keys that share eight bytes are told apart (the later one is
-simply not kept). `head` also holds the value's length and a CRC-32 over key and
-value, because SQLite has no checksums of its own: a flipped bit on disk must be a
-miss, never another verdict. `value` is what was put, untouched, so an auditor can
+One table, `verdicts(id, head, value)`. `id` is the first eight bytes of the key as
+a signed little-endian integer and is the rowid: SQLite finds integers in about half
+the time it needs for blobs, and a row may fill a whole page before it spills. The
+whole key is in `head`, so two keys that share eight bytes are told apart (the later
+one is simply not kept). `head` also holds the value's length and a CRC-32 over key
+and value, because SQLite has no checksums of its own: a flipped bit on disk must be
+a miss, never another verdict. `value` is what was put, untouched, so an auditor can
 query it.
 
 Whole batches travel in one statement, as one row or one list of values. The
-sqlite3 module hands the interpreter lock back and forth for every row, and while
-the event loop is busy each return costs up to 5 ms: 256 rows took 600 ms in a
-thread beside a busy loop, one row with all of them 15 ms.
+sqlite3 module hands the interpreter lock back and forth for every row, and beside
+a thread that computes each return can take 5 ms: 256 rows took up to 600 ms, one
+row with all of them 15 ms (`tests/bench/bench_store.py`).
 
 Room is made by key range. Digests are spread evenly, so deleting one 64th of the
 range of `id` deletes one 64th of the entries, on neighbouring pages, with no
@@ -20,7 +20,7 @@ index by age. Under independent requests random replacement hits as often as
 first in, first out (Gelenbe 1973), and the recent past is kept by the LRU in front.
 
 A later table (transcripts, say) raises `SCHEMA_VERSION` and adds a step to
-`_create`; files of a newer version are refused.
+`_prepare`; files of a newer version are refused.
 """
 
 import contextlib
@@ -52,6 +52,8 @@ APPLICATION_ID = 0x434D4B31
 
 PAGE_BYTES = 8192
 READ_CACHE_KIB = 16 * 1024
+WAL_PAGES = 4000
+"""Length of the write-ahead log, about 32 MiB, at which it is copied into the file."""
 WAL_KEEP_BYTES = 64 * 1024 * 1024
 """A write-ahead log that a burst made longer is cut back to this."""
 
@@ -122,6 +124,7 @@ class _SqliteFile:
             _prepare(connection, self._path, self._busy_seconds)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA temp_store = MEMORY")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
             connection.execute(f"PRAGMA journal_size_limit = {WAL_KEEP_BYTES}")
         except BaseException:
             connection.close()

@@ -145,6 +145,7 @@ class TieredStore:
         self._too_large = 0
         self._problem: str | None = None
         self._probing: asyncio.Task[None] | None = None
+        self._closed = False
 
     @property
     def degraded(self) -> str | None:
@@ -236,13 +237,16 @@ class TieredStore:
 
     async def close(self) -> None:
         """Flush once, stop the background tasks and close the backend."""
+        self._closed = True
         if self._probing is not None:
             self._probing.cancel()
             await asyncio.wait({self._probing})
             self._probing = None
-        await self._writes.close()
-        with contextlib.suppress(StoreUnavailableError):  # it was down anyway, and holds nothing of ours
-            await self._backend.close()
+        try:
+            await self._writes.close()
+        finally:
+            with contextlib.suppress(StoreUnavailableError):  # it was down anyway, and holds nothing of ours
+                await self._backend.close()
 
     async def _ask(self, keys: Sequence[bytes]) -> list[bytes | None] | None:
         """Ask the backend within the deadline; None when it did not answer or is left alone."""
@@ -275,6 +279,8 @@ class TieredStore:
 
     def _leave_alone(self, problem: str) -> None:
         """Stop asking the backend, and start to probe it."""
+        if self._closed:
+            return  # a lookup that was under way at the end
         log.warning("scoring goes on without stored verdicts until the store answers: %s", problem)
         self._problem = problem
         self._reads.open()

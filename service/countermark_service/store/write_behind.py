@@ -75,7 +75,7 @@ class WriteBehind:
         """Begin to write."""
         if self._task is None:
             self._task = asyncio.create_task(self._write_for_ever(), name="store write-behind")
-            self._task.add_done_callback(_report)
+            self._task.add_done_callback(self._ended)
 
     def add(self, entries: Mapping[bytes, bytes]) -> None:
         """Queue entries, as far as there is room; return at once."""
@@ -183,8 +183,8 @@ class WriteBehind:
             self._attempt.set_result(None)
             self._attempt = None
 
-
-def _report(task: asyncio.Task[None]) -> None:
-    """Log a bug that ended the task, at the time it happens."""
-    if not task.cancelled() and (bug := task.exception()) is not None:
-        log.error("writing verdicts to the store has ended", exc_info=bug)
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Tell of a bug that ended the task, at the time it happens."""
+        if not task.cancelled() and (bug := task.exception()) is not None:
+            self.problem = f"{self._store.name} store: a bug has ended the writing: {bug!r}"
+            log.error("writing verdicts to the store has ended", exc_info=bug)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from countermark_service.store import Store
+from countermark_service.store import Store, StoreUnavailableError
 from tests.integration.store.conftest import entries, key
 
 
@@ -115,7 +115,10 @@ async def test_lookups_that_are_given_up_do_not_mix_up_the_next_answers(store: S
         assert await store.get_many(asked) == [kept[each] for each in asked]
 
 
-async def test_close_may_be_called_twice(store: Store) -> None:
+async def test_close_may_be_called_twice_and_a_closed_store_that_held_something_says_so(store: Store) -> None:
     await store.put_many(entries(0, 3))
     await store.close()
     await store.close()
+    if store.name != "memory":
+        with pytest.raises(StoreUnavailableError, match="it is closed"):
+            await store.get_many([key(1)])

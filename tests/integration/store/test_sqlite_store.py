@@ -8,19 +8,17 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
 from countermark_service.store import SqliteStore, StoreSchemaError, StoreUnavailableError
-from tests.integration.store.conftest import EVENT_SECONDS, entries, key
+from countermark_service.store.sqlite_file import VerdictReader, VerdictWriter
+from tests.integration.store.conftest import entries, key
 
 PROGRAM = Path(__file__).with_name("sqlite_service.py")
 NOBODY = 65534
-T = TypeVar("T")
 
 
 @contextlib.asynccontextmanager
@@ -87,13 +85,6 @@ async def test_the_first_value_of_a_key_stays(file: Path) -> None:
         await store.put_many({key(1): b"first"})
         await store.put_many({key(1): b"second", key(2): b"new"})
         assert await store.get_many([key(1), key(2)]) == [b"first", b"new"]
-
-
-async def test_a_closed_store_says_so(file: Path) -> None:
-    async with opened(file) as store:
-        await store.start()
-    with pytest.raises(StoreUnavailableError, match="it is closed"):
-        await store.get_many([key(1)])
 
 
 def started(file: Path, first: int, count: int, batch: int, *more: str) -> subprocess.Popen[str]:
@@ -469,36 +460,27 @@ async def test_a_database_of_another_program_is_refused_and_left_as_it_is(file: 
     assert [each.name for each in file.parent.iterdir()] == [file.name]
 
 
-# Threads
+# Statements
 
 
-@pytest.fixture
-def greedy_threads() -> Iterator[None]:
-    """Let a running thread keep the interpreter lock for 0.1 s, 20 times as long as usual."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(0.1)
-    yield
-    sys.setswitchinterval(before)
+async def test_a_batch_is_one_statement_and_one_row(file: Path) -> None:
+    """A thread hands over the interpreter lock for every row: beside a busy event loop that costs most."""
+    kept = entries(0, 1024)
+    ran: list[str] = []
 
+    def traced(opened_file: VerdictReader | VerdictWriter) -> None:
+        opened_file.open()
+        assert opened_file._open is not None
+        opened_file._open.set_trace_callback(ran.append)
 
-async def keep_the_loop_busy_until(call: asyncio.Future[T]) -> T:
-    """Compute in slices of 50 ms until `call` is done; fail the test when that is not soon."""
-    deadline = time.monotonic() + EVENT_SECONDS
-    while not call.done():
-        slice_end = time.monotonic() + 0.05
-        assert slice_end < deadline, "the call got the interpreter lock too seldom"
-        while time.monotonic() < slice_end:
-            pass
-        await asyncio.sleep(0)
-    return await call
-
-
-@pytest.mark.usefixtures("greedy_threads")
-async def test_a_busy_event_loop_delays_a_batch_once_and_not_once_per_row(file: Path) -> None:
-    """Row by row, 4,000 rows would wait for the interpreter lock 4,000 times: for minutes."""
-    kept = entries(0, 4000)
-    async with opened(file) as store:
-        await store.start()
-        await keep_the_loop_busy_until(asyncio.ensure_future(store.put_many(kept)))
-        lookup = asyncio.ensure_future(store.get_many(list(kept)))
-        assert await keep_the_loop_busy_until(lookup) == list(kept.values())
+    writer = VerdictWriter(file, busy_seconds=1.0, max_bytes=1024**3)
+    traced(writer)
+    writer.put_many(kept)
+    assert [line.split()[0] for line in ran] == ["BEGIN", "INSERT", "COMMIT", "PRAGMA", "PRAGMA", "PRAGMA"]
+    ran.clear()
+    reader = VerdictReader(file, busy_seconds=1.0)
+    traced(reader)
+    assert reader.get_many(list(kept)).values == list(kept.values())
+    assert [line.split("(")[0] for line in ran] == ["SELECT CAST"]
+    reader.close()
+    writer.close()

@@ -265,9 +265,16 @@ async def test_an_answer_that_came_while_the_event_loop_was_busy_counts(redis: R
         store.put_many(entries(0, 10))
         await store.flush()
         assert (await store.get_many([key(77)])).values == [None]  # from here on there is a connection
+        redis.pause()
         lookup = asyncio.ensure_future(store.get_many([key(78)]))
-        await asyncio.sleep(0)
-        asyncio.get_running_loop().call_soon(time.sleep, 0.3)  # busy for six deadlines
+        for _ in range(5):
+            await asyncio.sleep(0)  # the question is on its way
+
+        def compute() -> None:
+            redis.resume()
+            time.sleep(0.3)  # six deadlines, in which the answer comes in
+
+        asyncio.get_running_loop().call_soon(compute)
         assert not (await lookup).degraded
         assert store.counters.read_timeouts == 0
 
@@ -312,6 +319,19 @@ async def test_many_requests_during_an_outage_each_get_all_their_verdict_slots(r
         assert min(await asyncio.gather(*callers)) > 3
 
 
+async def test_a_bug_in_a_backend_is_shown_and_not_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    store = TieredStore(_Faulty(MemoryStore()), LIMITS)
+    await store.start()
+    store.put_many(entries(0, 5))
+    with pytest.raises(ZeroDivisionError):
+        await store.flush()
+    assert store.degraded == "store_not_writable"
+    assert "ZeroDivisionError" in caplog.text
+    assert store.peek([key(1)]) == [entries(1, 1)[key(1)]]
+    with pytest.raises(ZeroDivisionError):
+        await store.close()
+
+
 class _Shared:
     """Another service's view of one running store: it may not close it."""
 
@@ -330,6 +350,13 @@ class _Shared:
 
     async def close(self) -> None:
         """Leave it open."""
+
+
+class _Faulty(_Shared):
+    """A backend with a bug in it, as a third-party one might have."""
+
+    async def put_many(self, entries: Mapping[bytes, bytes]) -> None:
+        raise ZeroDivisionError
 
 
 async def test_a_store_in_memory_serves_as_a_backend() -> None:

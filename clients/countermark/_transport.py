@@ -1,0 +1,99 @@
+"""HTTP by httpx. The only module that knows httpx.
+
+Connections belong to the event loop that made them. So there is one httpx client per loop, made when it is
+first needed: one `AsyncClient` then serves several ``asyncio.run`` in a row, and a process that was forked
+never touches its parent's connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import weakref
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+import httpx
+
+from ._errors import ConnectError, ProtocolError, TransportError
+from ._http import Reply, Request
+
+CONNECT_SECONDS = 10.0
+"""How long making one connection may take; then it counts as failed and is tried again."""
+MAX_CONNECTIONS = 100
+"""Connections of one client to the service, over all calls that are under way."""
+
+_Clients: TypeAlias = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, httpx.AsyncClient]]
+
+
+class HttpxTransport:
+    """A `Transport` over httpx.
+
+    Args:
+        inner: The httpx transport to use in place of the network, e.g. ``httpx.ASGITransport(app)``.
+    """
+
+    def __init__(self, inner: httpx.AsyncBaseTransport | None = None) -> None:
+        self._inner = inner
+        self._clients: _Clients = weakref.WeakKeyDictionary()
+        self._trust: ssl.SSLContext | None = None
+
+    @asynccontextmanager
+    async def exchange(self, request: Request) -> AsyncIterator[Reply]:
+        """Send `request` and give its reply; see `Transport.exchange`."""
+        try:
+            async with self._client(request.url).stream(
+                request.method, request.url, headers=request.headers, content=request.body
+            ) as response:
+                yield Reply(response.status_code, response.headers, response.aiter_bytes())
+        except httpx.DecodingError as exc:
+            raise ProtocolError(f"the body of the answer to {request.url} is broken: {exc}") from exc
+        except (
+            httpx.TimeoutException,
+            httpx.NetworkError,
+            httpx.RemoteProtocolError,
+            httpx.ProxyError,
+        ) as exc:
+            raise ConnectError(_origin(request.url), f"{type(exc).__name__}: {exc}".rstrip(": ")) from exc
+        except httpx.HTTPError as exc:
+            raise TransportError(f"cannot carry a request to {request.url}: {exc}") from exc
+
+    async def aclose(self) -> None:
+        """Close the running loop's connections."""
+        for client in self._clients.pop(asyncio.get_running_loop(), {}).values():
+            await client.aclose()
+
+    def _client(self, url: str) -> httpx.AsyncClient:
+        """Return the running loop's httpx client for the scheme of `url`."""
+        scheme = urlsplit(url).scheme
+        clients = self._clients.setdefault(asyncio.get_running_loop(), {})
+        client = clients.get(scheme)
+        if client is None:
+            client = clients[scheme] = httpx.AsyncClient(
+                verify=self._tls(scheme),
+                transport=self._inner,
+                timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
+                limits=httpx.Limits(
+                    max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS
+                ),
+            )
+        return client
+
+    def _tls(self, scheme: str) -> ssl.SSLContext:
+        """Return whom to trust; plain HTTP goes without, as reading certificates takes a tenth of a second.
+
+        The context for plain HTTP trusts nobody: were it ever used, the connection would fail, not be open.
+        """
+        if scheme != "https":
+            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self._trust is None:
+            self._trust = httpx.create_ssl_context()
+        return self._trust
+
+
+def _origin(url: str) -> str:
+    """Return scheme, host and port of `url`."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

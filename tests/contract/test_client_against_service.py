@@ -1,0 +1,180 @@
+"""The real client against the real service: what one says and the other understands.
+
+The client's values ignore fields that they do not know and the service's refuse them, so the two are defined
+apart. These tests are what keeps them the same contract. `service_url` is the address of a running service
+that has ``exact:1.0.0`` and ``numeric:1.0.0`` and asks for no key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from countermark import (
+    AsyncClient,
+    Client,
+    DigestMismatchError,
+    InvalidRequestError,
+    Item,
+    Outcome,
+    UnknownVerifierError,
+    VerdictFailedError,
+    VersionRequiredError,
+)
+
+EXACT, NUMERIC = "exact:1.0.0", "numeric:1.0.0"
+PAIRS = [
+    ("the same", "the same"),
+    ("this", "that"),
+    ("", "x"),
+    ('naïve — 😀 \u2028 \\ " \n', 'naïve — 😀 \u2028 \\ " \n'),
+]
+ITEMS = [{"id": f"pair {n}", "response": said, "reference": right} for n, (said, right) in enumerate(PAIRS)]
+RIGHT = [1.0, 0.0, 0.0, 1.0]
+
+
+@pytest.fixture
+def client(service_url: str) -> Iterator[Client]:
+    """A client of the running service."""
+    with Client(service_url, timeout=120) as client:
+        yield client
+
+
+def test_the_service_says_that_it_lives_and_is_ready(client: Client) -> None:
+    assert client.livez()
+    assert client.readyz()
+
+
+def test_listed_verifiers_can_be_looked_up_by_ref_and_by_pin(client: Client) -> None:
+    listed = {f"{line.name}:{line.version}": line for line in client.verifiers()}
+    assert {EXACT, NUMERIC} <= listed.keys()
+    for line in (listed[EXACT], listed[NUMERIC]):
+        assert re.fullmatch(r"sha256:[0-9a-f]{64}", line.digest)
+        assert line.ref == f"{line.name}:{line.version}@{line.digest}"
+        assert line.runtime == "python"
+        for ref in (f"{line.name}:{line.version}", line.ref):
+            detail = client.verifier(ref)
+            assert (detail.ref, detail.summary) == (line.ref, line.summary)
+            assert detail.description
+            assert detail.vectors
+
+
+def test_a_batch_is_judged_in_order_under_a_pin(client: Client) -> None:
+    result = client.score(EXACT, ITEMS)
+    assert [verdict.score for verdict in result.verdicts] == RIGHT
+    assert [verdict.id for verdict in result.verdicts] == [item["id"] for item in ITEMS]
+    assert result.rewards == RIGHT
+    assert result.verifier.ref == client.verifier(EXACT).ref
+    assert (result.stats.items, result.stats.failed) == (4, 0)
+    assert set(result.verdicts[0].surroundings) >= {"python", "platform", "containment"}
+
+
+def test_the_answered_pin_can_be_asked_for(client: Client) -> None:
+    pin = client.score(EXACT, ITEMS).verifier.ref
+    again = client.score(pin, ITEMS)
+    assert again.rewards == RIGHT
+    assert again.verifier.ref == pin
+    assert [verdict.cached for verdict in again.verdicts] == [True] * 4
+
+
+def test_every_form_of_an_item_is_understood(client: Client) -> None:
+    chat = [{"role": "user", "content": "say x"}, {"role": "assistant", "content": "x"}]
+    items: list[Item | dict[str, Any]] = [
+        Item("x", "x", id="text", prompt="say x", params={}),
+        Item(chat, "x", id="chat"),
+        {"response": "x", "reference": "x"},
+    ]
+    assert client.score(EXACT, items).rewards == [1.0] * 3
+    assert client.score_one(EXACT, chat, "x").outcome is Outcome.SCORED
+
+
+def test_another_verifier_reads_numbers(client: Client) -> None:
+    assert client.score_one(NUMERIC, "the answer is 1,000.0", "1000").score == 1.0
+    assert client.score_one(NUMERIC, "the answer is 7", "8").score == 0.0
+
+
+def test_a_response_without_an_answer_is_a_verdict_and_no_failure(client: Client) -> None:
+    verdict = client.score_one(NUMERIC, "I do not know.", "8", on_failure="raise")
+    assert (verdict.outcome, verdict.score, verdict.reward) == (Outcome.NO_ANSWER, 0.0, 0.0)
+
+
+def test_a_reference_that_cannot_be_read_is_a_failure_by_every_policy(client: Client) -> None:
+    bad = [{"response": "8", "reference": "no number"}]
+    (verdict,) = client.score(NUMERIC, bad).verdicts
+    assert (verdict.outcome, verdict.score, verdict.reward) == (Outcome.BAD_REFERENCE, None, None)
+    (zero,) = client.score(NUMERIC, bad, on_failure="zero").verdicts
+    assert (zero.score, zero.reward) == (None, 0.0)
+    with pytest.raises(VerdictFailedError, match=r"1 of 1 items .* item 0: bad_reference"):
+        client.score(NUMERIC, bad, on_failure="raise")
+
+
+def test_a_large_input_comes_back_whole_from_many_requests(service_url: str) -> None:
+    items = [{"id": str(n), "response": str(n % 7), "reference": "3"} for n in range(1000)]
+    with Client(service_url, max_items_per_request=64) as client:
+        result = client.score(EXACT, items)
+        streamed = list(client.stream(EXACT, iter(items)))
+    assert result.rewards == [float(n % 7 == 3) for n in range(1000)]
+    assert [verdict.id for verdict in result.verdicts] == [item["id"] for item in items]
+    assert {index: verdict.reward for index, verdict in streamed} == dict(enumerate(result.rewards))
+
+
+def test_a_stream_ends_in_a_summary(client: Client) -> None:
+    with client.stream(EXACT, ITEMS) as stream:
+        came = dict(stream)
+    assert [came[index].reward for index in range(4)] == RIGHT
+    assert stream.summary.verifier.ref == client.verifier(EXACT).ref
+    assert (stream.summary.stats.items, stream.summary.stats.failed) == (4, 0)
+
+
+def test_no_items_are_no_verdicts(client: Client) -> None:
+    assert client.score(EXACT, []).rewards == []
+    assert list(client.stream(EXACT, [])) == []
+
+
+async def test_the_asynchronous_client_says_the_same(service_url: str) -> None:
+    async with AsyncClient(service_url, timeout=120) as client:
+        assert (await client.score(EXACT, ITEMS)).rewards == RIGHT
+        came = {index: verdict.reward async for index, verdict in client.stream(EXACT, ITEMS)}
+        assert [came[index] for index in range(4)] == RIGHT
+        assert await client.readyz()
+
+
+def test_a_ref_without_version_is_refused_with_the_versions(client: Client) -> None:
+    with pytest.raises(VersionRequiredError) as caught:
+        client.score("exact", ITEMS)
+    assert "1.0.0" in caught.value.versions
+
+
+def test_an_unknown_verifier_is_refused_in_every_call(client: Client) -> None:
+    with pytest.raises(UnknownVerifierError):
+        client.score("nobody-has-this:1.0.0", ITEMS)
+    with pytest.raises(UnknownVerifierError):
+        next(client.stream("nobody-has-this:1.0.0", ITEMS))
+    with pytest.raises(UnknownVerifierError):
+        client.verifier("nobody-has-this:1.0.0")
+
+
+def test_a_pin_of_other_content_is_refused(client: Client) -> None:
+    with pytest.raises(DigestMismatchError):
+        client.score(f"{EXACT}@sha256:{'0' * 64}", ITEMS)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"response": "x", "reference": "x", "surprise": 1},
+        {"reference": "x"},
+        {"response": 3, "reference": "x"},
+        {"response": "x", "reference": "x", "params": {"no-such-parameter": 1}},
+    ],
+    ids=["unknown-field", "no-response", "response-of-wrong-type", "unknown-parameter"],
+)
+def test_an_item_that_is_out_of_form_is_refused_with_its_index(
+    client: Client, item: dict[str, object]
+) -> None:
+    with pytest.raises(InvalidRequestError, match=r"\b1\b") as caught:
+        client.score(EXACT, [ITEMS[0], item])
+    assert caught.value.code == "invalid_request"

@@ -5,9 +5,11 @@ from pathlib import Path
 
 from countermark_service.engine.environment import EnvironmentCache
 from countermark_service.engine.pool import Pool, PoolLimits
+from countermark_service.errors import SettingsError
 from countermark_service.registry import Registry, bundle_roots
-from countermark_service.runtimes import PythonRuntime
+from countermark_service.runtimes import PythonRuntime, Runtime, Sandboxes, SandboxRuntime
 from countermark_service.sandbox import detect_containment
+from countermark_service.sandbox.code.model import Level
 from countermark_service.scoring import ItemLimits, Scorer
 from countermark_service.settings import Settings
 from countermark_service.store import SqliteStore, Store, TieredLimits, TieredStore
@@ -23,6 +25,7 @@ class Service:
     settings: Settings
     scorer: Scorer
     pool: Pool
+    sandboxes: Sandboxes
     access: AccessKeys
     item_limits: ItemLimits
     body_limit: int
@@ -44,15 +47,21 @@ def assemble(settings: Settings) -> Service:
     """Join the parts; nothing runs before `Service.start`.
 
     Raises:
+        SettingsError: The data folder cannot be made.
         BundleError: A bundle folder of the settings does not exist.
     """
-    settings.data.mkdir(parents=True, exist_ok=True)
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise SettingsError("settings", "data", str(settings.data), f"it cannot be made: {exc}") from exc
     pool = build_pool(settings)
-    scorer = Scorer(build_registry(settings), {"python": PythonRuntime(pool)}, build_store(settings))
+    sandboxes = build_sandboxes(settings)
+    scorer = Scorer(build_registry(settings), build_runtimes(pool, sandboxes), build_store(settings))
     return Service(
         settings=settings,
         scorer=scorer,
         pool=pool,
+        sandboxes=sandboxes,
         access=AccessKeys(settings.data / "keys.json"),
         item_limits=ItemLimits(settings.max_items, settings.max_response_kib << 10),
         body_limit=settings.max_body_mib * _MIB,
@@ -86,8 +95,13 @@ def build_environments(settings: Settings) -> EnvironmentCache:
     )
 
 
-def build_pool(settings: Settings) -> Pool:
-    """Return the pool of workers."""
+def build_runtimes(pool: Pool, sandboxes: Sandboxes) -> dict[str, Runtime]:
+    """Return the runtimes by the name that manifests call them; closing all of them closes both parts."""
+    return {"python": PythonRuntime(pool), "sandbox": SandboxRuntime(pool, sandboxes)}
+
+
+def build_pool(settings: Settings, *, hold_to_vectors: bool = True) -> Pool:
+    """Return the pool of workers; `hold_to_vectors` is as in `Pool`."""
     limits = PoolLimits(
         slots=settings.workers,
         slow_lane=settings.slow_lane,
@@ -103,6 +117,20 @@ def build_pool(settings: Settings) -> Pool:
         containment=detect_containment(),
         data=settings.data,
         limits=limits,
+        hold_to_vectors=hold_to_vectors,
+    )
+
+
+def build_sandboxes(settings: Settings) -> Sandboxes:
+    """Return what candidate programs run in; nothing runs before the first of them."""
+    order = list(Level)
+    levels = order[order.index(Level(settings.sandbox_best)) : order.index(Level(settings.sandbox_level)) + 1]
+    return Sandboxes(
+        build_environments(settings),
+        levels=levels,
+        slots=settings.sandbox_slots or settings.workers,
+        queue=settings.sandbox_queue,
+        idle_seconds=settings.idle_seconds,
     )
 
 

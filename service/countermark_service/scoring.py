@@ -216,6 +216,8 @@ class Scorer:
             if runtime.reduces(bundle):
                 missing = await self._reduce(bundle, runtime, missing, report, run)
             await self._judge(bundle, runtime, missing, report)
+            if self.store.degraded:  # what was judged just now may have to be judged again
+                run.degraded.add(self.store.degraded)
 
     async def _find(self, keys: Sequence[bytes], run: Run) -> list[Verdict | None]:
         """Look verdicts up; what cannot be trusted, or not be asked, is not there."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from countermark_service.errors import SettingsError
 
@@ -28,7 +28,7 @@ def default_data_folder() -> Path:
 class Settings(BaseModel):
     """The service's settings. The field texts are the documentation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     data: Path = Field(
         default_factory=default_data_folder,
@@ -65,6 +65,19 @@ class Settings(BaseModel):
     )
     recycle_mib: Annotated[int, Field(ge=1)] = Field(
         96, description="Growth after which a worker is replaced."
+    )
+
+    sandbox_level: Literal["namespaces", "landlock"] = Field(
+        "namespaces", description="Least containment of candidate programs; below it code verifiers are unavailable."
+    )
+    sandbox_best: Literal["namespaces", "landlock"] = Field(
+        "namespaces", description="Best containment that is tried; landlock leaves namespaces out."
+    )
+    sandbox_slots: Annotated[int, Field(ge=0, le=1024)] = Field(
+        0, description="Candidate programs that run at the same time; 0 means one per worker."
+    )
+    sandbox_queue: Annotated[int, Field(ge=1)] = Field(
+        16384, description="Candidate programs that may wait before 429."
     )
 
     max_body_mib: Annotated[int, Field(ge=1, le=4096)] = Field(
@@ -108,6 +121,12 @@ class Settings(BaseModel):
     def _refs(cls, value: object) -> object:
         return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
+    @model_validator(mode="after")
+    def _levels(self) -> "Settings":
+        if self.sandbox_best == "landlock" and self.sandbox_level == "namespaces":
+            raise ValueError("sandbox_best is landlock, which is below the least level namespaces")
+        return self
+
     @field_validator("data")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
@@ -148,7 +167,7 @@ def load_settings(
 
 
 def setting_sources(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return where the value of each setting comes from, in words, for those that are not left at their default.
+    """Return where the value of each setting comes from, in words, for those not left at their default.
 
     Raises:
         SettingsError: The file cannot be read.
@@ -174,5 +193,5 @@ def _collect(env: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
 def _read_file(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as exc:
         raise SettingsError(f"the environment ({PREFIX}CONFIG)", "config", str(file), str(exc)) from exc

@@ -8,6 +8,7 @@ loop, keys, store) and its workers, loading of the verifier left out on both sid
 import asyncio
 import itertools
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -81,7 +82,7 @@ class Bench:
             environments=self.environments, containment=detect_containment(), data=folder,
             limits=PoolLimits(slots=slots),
         )  # fmt: skip
-        self.registry = Registry(bundle_roots())
+        self.registry = Registry(bundle_roots([Path(extra) for extra in os.environ.get("COUNTERMARK_BUNDLES", "").split(":") if extra]))
         self.runtime = PythonRuntime(self.pool)
         self.scorer = Scorer(self.registry, {"python": self.runtime}, TieredStore(MemoryStore()))
         self.bundle: Bundle = self.registry.resolve(REF)

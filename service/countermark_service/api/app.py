@@ -2,15 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from countermark_service import __version__
 from countermark_service.api import errors
 from countermark_service.api.dependencies import Parts
+from countermark_service.api.document import document
 from countermark_service.api.metrics import Metrics
 from countermark_service.api.observe import Observe
 from countermark_service.api.routes import health, score, verifiers
@@ -47,19 +46,9 @@ def create_app(service: Service) -> FastAPI:
     errors.install(app)
     for router in (score.router, verifiers.router, health.router):
         app.include_router(router)
-    app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # FastAPI's own way to extend the document
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's own way to extend the document
     return app
 
 
 def _operation_id(route: APIRoute) -> str:
     return route.name
-
-
-def _document(app: FastAPI) -> dict[str, Any]:
-    if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes
-        )
-        document["components"]["schemas"].update(score.REQUEST_SCHEMAS)
-        app.openapi_schema = document
-    return app.openapi_schema

@@ -8,7 +8,9 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
+from countermark_service.api.document import PROBLEM_JSON
 from countermark_service.errors import (
     BundleError,
     CountermarkError,
@@ -23,8 +25,6 @@ from countermark_service.errors import (
     UnknownVerifierError,
     VerdictFailedError,
 )
-
-PROBLEM_JSON = "application/problem+json"
 
 STATUSES: Mapping[type[CountermarkError], int] = {
     RefError: 400,
@@ -77,9 +77,9 @@ def problem_of(error: CountermarkError) -> dict[str, Any]:
     return problem(status, code, str(error), error.values())
 
 
-def answer(body: Mapping[str, Any]) -> Response:
+def answer(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
     """Return the response for a problem's body."""
-    headers = {}
+    headers = dict(headers or {})
     if "retry_after" in body:
         headers["Retry-After"] = str(max(1, round(body["retry_after"])))
     if body["status"] == 401:
@@ -104,7 +104,13 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def framework(request: Request, exc: HTTPException) -> Response:
         code = _CODES.get(exc.status_code, "http_error")
-        return answer(problem(exc.status_code, code, f"{request.method} {request.url.path}: {exc.detail}"))
+        text = f"{request.method} {request.url.path[:200]}: {exc.detail}"
+        return answer(problem(exc.status_code, code, text), exc.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, exc: ClientDisconnect) -> Response:
+        # Nobody reads this; it is an answer so that the log says 400 and not that there is a bug.
+        return answer(problem(400, "client_gone", "the client went away before its request was whole."))
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, exc: Exception) -> Response:

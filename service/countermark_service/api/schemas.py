@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-_EXAMPLE_REF = "math-verify:0.9.0"
+_EXAMPLE_REF = "numeric:1.0.0"
 
 
 class _Request(BaseModel):
@@ -40,7 +40,7 @@ class ScoreRequest(_Request):
             "examples": [
                 {
                     "verifier": _EXAMPLE_REF,
-                    "items": [{"id": "a", "response": "So it is \\boxed{\\frac12}.", "reference": "0.5"}],
+                    "items": [{"id": "a", "response": "So it is \\boxed{\\frac{1}{2}}.", "reference": "0.5"}],
                     "on_failure": "null",
                 }
             ]

@@ -4,25 +4,34 @@ Lines are read while earlier items are judged. At most `_OPEN_ITEMS` items are
 open at a time, so a stream of millions costs the memory of a few thousand. The
 reply may begin before the request has ended; a client that only reads when it has
 sent everything is served too, as finished lines wait for it.
+
+A line that cannot be scored ends the stream, but costs no other item its verdict:
+what was sent before it is answered, then the error comes as the last line.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
 import structlog
 from fastapi import Request
+from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 from countermark_service.api import replies
-from countermark_service.api.bodies import ItemBody, decode_head, decode_line, items_of, read_lines
+from countermark_service.api.bodies import decode_head, decode_line
 from countermark_service.api.errors import problem, problem_of
+from countermark_service.api.intake import read_lines
 from countermark_service.api.metrics import Metrics
 from countermark_service.assembly import Service
 from countermark_service.bundles import Bundle
 from countermark_service.errors import CountermarkError, RequestError, VerdictFailedError
-from countermark_service.model import OnFailure, Verdict
+from countermark_service.model import Item, OnFailure, Verdict
 from countermark_service.scoring import Run
 
 _OPEN_ITEMS = 4096
@@ -32,6 +41,24 @@ _LINES_PER_CHUNK = 64
 _WAITING_BYTES = 256 << 20
 
 _log = structlog.get_logger("countermark.api")
+
+
+class StreamedReply(StreamingResponse):
+    """A reply that leaves the messages of the request to whoever makes the reply.
+
+    The framework's own waits for a disconnect while it sends. A body that is still
+    coming arrives by the same way, so it would take pieces of it for itself.
+    """
+
+    def __init__(self, lines: AsyncGenerator[bytes, None], media_type: str) -> None:
+        """Send `lines` as they are made; they are closed when the reply ends, however it ends."""
+        super().__init__(lines, media_type=media_type)
+        self._lines = lines
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send everything that is made."""
+        async with aclosing(self._lines):
+            await self.stream_response(send)
 
 
 class ScoreStream:
@@ -44,6 +71,7 @@ class ScoreStream:
         bundle: Bundle,
         on_failure: OnFailure,
         lines: AsyncIterator[bytes],
+        receive: Receive,
     ) -> None:
         """Use `begin`, which reads the head first."""
         self._service = service
@@ -51,14 +79,15 @@ class ScoreStream:
         self._bundle = bundle
         self._on_failure = on_failure
         self._incoming = lines
+        self._receive = receive
+        self._all_read = asyncio.Event()
         self._total = Run()
         self._open = 0
         self._room = asyncio.Event()
         self._room.set()
-        self._done: list[bytes] = []
+        self._done: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._news = asyncio.Event()
-        self._finished = False
 
     @classmethod
     async def begin(cls, request: Request, service: Service, metrics: Metrics) -> "ScoreStream":
@@ -75,73 +104,90 @@ class ScoreStream:
         head = decode_head(head_line)
         bundle = service.scorer.resolve(head.verifier)
         await service.scorer.runtime(bundle).prepare(bundle)
-        return cls(service, metrics, bundle, head.on_failure, lines)
+        return cls(service, metrics, bundle, head.on_failure, lines, request.receive)
 
-    async def lines(self) -> AsyncIterator[bytes]:
+    # --- what goes out -----------------------------------------------------------------------------
+
+    async def lines(self) -> AsyncGenerator[bytes, None]:
         """Yield the reply, some lines at a time."""
         started = time.perf_counter()
         work = asyncio.create_task(self._work())
         work.add_done_callback(lambda _: self._news.set())
+        watch = asyncio.create_task(self._end_when_gone(work))
         try:
-            while not work.done() or self._done:
+            while not work.done():
                 await self._news.wait()
                 self._news.clear()
                 while self._done:
-                    chunk, self._done = self._done[:_LINES_PER_CHUNK], self._done[_LINES_PER_CHUNK:]
-                    self._waiting_bytes -= sum(map(len, chunk))
-                    if not self._is_full():
-                        self._room.set()
-                    yield b"\n".join(chunk) + b"\n"
-                if work.done():
-                    break
+                    yield self._next_lines()
             self._total.seconds = time.perf_counter() - started
-            yield self._last_line(work) + b"\n"
+            last = self._last_line(work)
+            if last is not None:
+                yield last + b"\n"
         finally:
             work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+            watch.cancel()
+            await asyncio.gather(work, watch, return_exceptions=True)
 
-    def _last_line(self, work: asyncio.Task[None]) -> bytes:
-        exc = work.exception()
+    def _next_lines(self) -> bytes:
+        lines = [self._done.popleft() for _ in range(min(len(self._done), _LINES_PER_CHUNK))]
+        self._waiting_bytes -= sum(map(len, lines))
+        if not self._is_full():
+            self._room.set()
+        return b"\n".join(lines) + b"\n"
+
+    def _last_line(self, work: asyncio.Task[None]) -> bytes | None:
+        """Return the line that ends the reply; None where nobody is there to read it."""
+        exc = asyncio.CancelledError() if work.cancelled() else work.exception()
         if exc is None:
             return replies.summary_json(self._bundle, self._total)
         if isinstance(exc, CountermarkError):
             return msgspec.json.encode({"error": problem_of(exc)}, enc_hook=str)
+        if isinstance(exc, (ClientDisconnect, asyncio.CancelledError)):
+            _log.info("client gone", path="/v1/score/stream", items=self._total.items)
+            return None
         _log.error("unexpected", path="/v1/score/stream", exc_info=exc)
         text = "the service met an error that it does not know; its log has the details."
         return msgspec.json.encode({"error": problem(500, "internal", text)})
 
+    async def _end_when_gone(self, work: asyncio.Task[None]) -> None:
+        """Stop the work when the client goes away; until all is read, the reading itself shows that."""
+        await self._all_read.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        work.cancel()
+
+    # --- what comes in -----------------------------------------------------------------------------
+
     async def _work(self) -> None:
         """Read windows of items and have each scored beside the others."""
+        fault: CountermarkError | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
                 first = 0
-                async for window in self._windows():
-                    self._open += len(window)
-                    tasks.create_task(self._score(window, first))
-                    first += len(window)
-                    while self._is_full():
-                        self._room.clear()
-                        await self._room.wait()
+                try:
+                    async with aclosing(self._windows()) as windows:
+                        async for window in windows:
+                            self._open += len(window)
+                            tasks.create_task(self._score(window, first))
+                            first += len(window)
+                            while self._is_full():
+                                self._room.clear()
+                                await self._room.wait()
+                except CountermarkError as exc:
+                    fault = exc  # raised when what came before it is answered
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
+        if fault is not None:
+            raise fault
 
     def _is_full(self) -> bool:
         return self._open >= _OPEN_ITEMS or self._waiting_bytes >= _WAITING_BYTES
 
-    async def _windows(self) -> AsyncIterator[list[ItemBody]]:
+    async def _windows(self) -> AsyncGenerator[list[Item], None]:
         """Yield items as they come: what has arrived within a moment goes together."""
-        queue: asyncio.Queue[ItemBody | None] = asyncio.Queue(maxsize=_WINDOW_ITEMS)
-
-        async def read() -> None:
-            index = 0
-            try:
-                async for line in self._incoming:
-                    await queue.put(decode_line(line, index))
-                    index += 1
-            finally:
-                await queue.put(None)
-
-        reader = asyncio.create_task(read())
+        queue: asyncio.Queue[Item | None] = asyncio.Queue(maxsize=_WINDOW_ITEMS)
+        reader = asyncio.create_task(self._read_into(queue))
         try:
             ended = False
             while not ended:
@@ -167,9 +213,22 @@ class ScoreStream:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 
-    async def _score(self, window: list[ItemBody], first: int) -> None:
-        items = items_of(window, first=first)
-        self._service.scorer.check(self._bundle, items, self._service.item_limits, first=first)
+    async def _read_into(self, queue: asyncio.Queue[Item | None]) -> None:
+        """Put every item of the request into `queue`, checked; None at the end or before a fault."""
+        scorer, limits, index = self._service.scorer, self._service.item_limits, 0
+        try:
+            async for line in self._incoming:
+                item = decode_line(line, index)
+                scorer.check(self._bundle, (item,), limits, first=index)
+                await queue.put(item)
+                index += 1
+        except Exception:
+            await queue.put(None)  # whatever ended the reading, who waits for items must hear of it
+            raise
+        self._all_read.set()
+        await queue.put(None)
+
+    async def _score(self, items: list[Item], first: int) -> None:
         failed: list[dict[str, Any]] = []
 
         def take(index: int, verdict: Verdict, cached: bool) -> None:
@@ -177,7 +236,7 @@ class ScoreStream:
             if verdict.score is None and self._on_failure is OnFailure.RAISE:
                 place = {"index": first + index, "id": item_id, "outcome": verdict.outcome.value}
                 failed.append({**place, "detail": verdict.detail()})
-            self._metrics.count(self._bundle, verdict)
+            self._metrics.count(self._bundle, verdict, cached=cached)
             self._take(
                 replies.verdict_json((verdict, cached), item_id, self._on_failure, index=first + index)
             )

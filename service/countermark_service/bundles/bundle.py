@@ -56,6 +56,13 @@ class Bundle:
         return read_vectors(self.files[VECTORS_NAME], file=f"{self.origin}/{VECTORS_NAME}")
 
     @property
+    def locks(self) -> tuple[bytes, ...]:
+        """Content of every lock: of its own code, and of what candidate programs may import."""
+        table = self.manifest.sandbox
+        named = [LOCK_NAME, *([table.requirements] if table is not None and table.requirements else [])]
+        return tuple(self.files[path] for path in named if path in self.files)
+
+    @property
     def lock(self) -> bytes:
         """Content of `requirements.lock`; empty for a runtime without code."""
         return self.files.get(LOCK_NAME, b"")
@@ -69,7 +76,7 @@ def read_bundle(folder: Path) -> Bundle:
         BundleError: A declared file is missing, a link, or too large.
     """
     manifest_file = folder / MANIFEST_NAME
-    if not manifest_file.is_file():
+    if not (manifest_file.exists() or manifest_file.is_symlink()):
         raise ManifestError(str(manifest_file), "(whole file)", None, "the folder has no manifest")
     manifest = read_manifest(_read(folder, MANIFEST_NAME), file=str(manifest_file))
     files = {path: _read(folder, path) for path in manifest.files}
@@ -77,6 +84,13 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def _read(folder: Path, path: str) -> bytes:
+    try:
+        return _read_plain(folder, path)
+    except (OSError, RuntimeError) as exc:  # RuntimeError: links that lead in a circle
+        raise BundleError(f"{folder / path} cannot be read: {exc}.") from exc
+
+
+def _read_plain(folder: Path, path: str) -> bytes:
     target = folder / path
     if not target.resolve().is_relative_to(folder.resolve()):
         raise BundleError(

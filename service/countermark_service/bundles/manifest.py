@@ -10,8 +10,12 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 import jsonschema
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from countermark_service.bundles.composite_table import CompositeTable
+from countermark_service.bundles.judge_table import JudgeTable
+from countermark_service.bundles.strict import Strict as _Strict
+from countermark_service.bundles.strict import fault as _fault
 from countermark_service.errors import ManifestError
 from countermark_service.model.ref import NAME_PATTERN, VERSION_PATTERN
 
@@ -19,13 +23,16 @@ MANIFEST_NAME = "verifier.toml"
 VECTORS_NAME = "vectors.jsonl"
 LOCK_NAME = "requirements.lock"
 PROTOCOL = 1
+SANDBOX_LIMITS = (
+    "cpu_seconds", "wall_seconds", "memory_mib", "address_space_mib", "processes", "open_files", "stdout_bytes",
+    "stderr_bytes", "answer_bytes", "scratch_mib", "scratch_inodes", "stack_mib", "total_cpu_seconds",
+)  # fmt: skip
+"""What `[sandbox] limits` may name."""
+_FORMATS = jsonschema.Draft202012Validator.FORMAT_CHECKER
+"""Refuses a `pattern` that is no regular expression, which would fail at the first item only."""
 _ENTRY = re.compile(r"[A-Za-z_]\w*:[A-Za-z_]\w*")
 
 Runtime = Literal["python", "sandbox", "judge", "composite"]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Limits(_Strict):
@@ -47,6 +54,63 @@ class Limits(_Strict):
         return self
 
 
+class SandboxTable(_Strict):
+    """What a bundle of the runtime "sandbox" has run, and by which of its functions."""
+
+    language: Literal["python", "cpp", "javascript"]
+    """What candidate programs are written in."""
+    plan: str
+    """Function of the bundle that says what to run, as "module:function"."""
+    judge: str
+    """Function of the bundle that says what the results are worth, as "module:function"."""
+    requirements: str | None = None
+    """File of the bundle with the packages that candidates may import; without it, none."""
+    preload: Annotated[tuple[str, ...], Field(max_length=32)] = ()
+    """Modules that every candidate finds imported."""
+    limits: dict[str, float] = Field(default_factory=dict)
+    """Limits of one test that differ from the sandbox's own; an `address_space_mib` of 0 is none."""
+
+    @field_validator("preload", mode="before")
+    @classmethod
+    def _names_as_tuple(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("preload")
+    @classmethod
+    def _module_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not all(part.isidentifier() for part in name.split(".")):
+                raise ValueError(f"{name!r} is not the name of a module")
+        return value
+
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _numbers(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        for name, limit in value.items():
+            if name not in SANDBOX_LIMITS:
+                raise ValueError(f"{name!r} is no limit; there are {', '.join(SANDBOX_LIMITS)}")
+            if type(limit) not in (int, float) or limit < 0:
+                raise ValueError(f"{name} is {limit!r}, not a number from 0 up")
+        return {name: float(limit) for name, limit in value.items()}
+
+    @field_validator("plan", "judge")
+    @classmethod
+    def _callable_name(cls, value: str) -> str:
+        if not _ENTRY.fullmatch(value):
+            raise ValueError('must be "module:function"')
+        return value
+
+    @model_validator(mode="after")
+    def _packages_are_for_python(self) -> "SandboxTable":
+        if self.language != "python" and (self.requirements is not None or self.preload):
+            raise ValueError(
+                f"`requirements` and `preload` are for Python, and the language is {self.language}"
+            )
+        return self
+
+
 class Manifest(_Strict):
     """The declared facts of one bundle version."""
 
@@ -64,10 +128,10 @@ class Manifest(_Strict):
     uses_prompt: bool = False
     files: Annotated[tuple[str, ...], Field(min_length=1, max_length=1000)]
     limits: Limits = Limits()
-    parameters: dict[str, dict[str, Any]] = {}
-    sandbox: dict[str, Any] | None = None
-    judge: dict[str, Any] | None = None
-    composite: dict[str, Any] | None = None
+    parameters: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    sandbox: SandboxTable | None = None
+    judge: JudgeTable | None = None
+    composite: CompositeTable | None = None
 
     @field_validator("files", mode="before")
     @classmethod
@@ -128,7 +192,7 @@ class Manifest(_Strict):
     def _schemas(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for name, schema in value.items():
             try:
-                jsonschema.Draft202012Validator.check_schema(schema)
+                jsonschema.Draft202012Validator.check_schema(schema, format_checker=_FORMATS)
             except jsonschema.SchemaError as exc:
                 raise ValueError(f"parameter {name!r} is no JSON Schema: {exc.message}") from exc
         return value
@@ -136,20 +200,44 @@ class Manifest(_Strict):
     @model_validator(mode="after")
     def _runtime_has_its_parts(self) -> "Manifest":
         needed = {MANIFEST_NAME, VECTORS_NAME}
-        if self.runtime == "python":
+        if (self.sandbox is not None) is not (self.runtime == "sandbox"):
+            raise _fault("sandbox", 'the table [sandbox] belongs to the runtime "sandbox", which needs it')
+        if (self.judge is not None) is not (self.runtime == "judge"):
+            raise _fault("judge", 'the table [judge] belongs to the runtime "judge", which needs it')
+        if (self.composite is not None) is not (self.runtime == "composite"):
+            raise _fault("composite", 'the table [composite] belongs to the runtime "composite", which needs it')
+        if self.runtime in ("python", "sandbox"):
             needed.add(LOCK_NAME)
-            if self.entry is None or self.python is None:
-                raise ValueError('the runtime "python" needs `entry` and `python`')
-            for target in filter(None, (self.entry, self.reduce)):
-                needed.add(target.partition(":")[0] + ".py")
+            if self.python is None:
+                raise _fault("python", f'the runtime "{self.runtime}" needs it')
+            if (self.entry is None) is (self.runtime == "python"):
+                raise _fault("entry", 'it is for the runtime "python", which needs it')
+            needed.update(target.partition(":")[0] + ".py" for target in self.functions.values())
+            if self.sandbox is not None and self.sandbox.requirements is not None:
+                needed.add(self.sandbox.requirements)
         elif self.entry is not None or self.reduce is not None:
-            raise ValueError(
-                f'the runtime "{self.runtime}" runs no code: `entry` and `reduce` are for "python"'
-            )
+            key = "reduce" if self.entry is None else "entry"
+            raise _fault(key, f'the runtime "{self.runtime}" runs no code; drop the key')
+        if self.judge is not None:
+            if self.uses_prompt is not self.judge.shows_prompt:
+                raise _fault("uses_prompt", f"it must be {str(self.judge.shows_prompt).lower()}, as in [judge]")
+            if self.parameters:
+                raise _fault("parameters", 'the runtime "judge" takes none')
+        for child in self.composite.children if self.composite else ():
+            if unknown := sorted(set(child.forward.values()) - set(self.parameters)):
+                raise _fault("parameters", f"child {child.name!r} forwards {unknown[0]!r}, which is not declared")
         missing = sorted(needed - set(self.files))
         if missing:
-            raise ValueError(f"`files` must name {', '.join(missing)}")
+            raise _fault("files", f"it must name {', '.join(missing)} too")
         return self
+
+    @property
+    def functions(self) -> dict[str, str]:
+        """The bundle's own functions, "module:function" by what the engine calls them for."""
+        named = {"verify": self.entry, "reduce": self.reduce}
+        if self.sandbox is not None:
+            named |= {"plan": self.sandbox.plan, "judge": self.sandbox.judge}
+        return {operation: target for operation, target in named.items() if target is not None}
 
     def parameters_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of an item's `params`; what is not declared is refused."""
@@ -168,12 +256,26 @@ def read_manifest(content: bytes, *, file: str = MANIFEST_NAME) -> Manifest:
     """
     try:
         table = tomllib.loads(content.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as exc:
         raise ManifestError(file, "(whole file)", content[:40], f"not TOML: {exc}") from exc
     try:
         return Manifest.model_validate(table)
     except ValidationError as exc:
         first = exc.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"]) or "(manifest)"
-        value = first["input"] if first["loc"] and first["type"] != "missing" else "missing"
+        own = first.get("ctx", {}).get("key")
+        path = [*first["loc"], *([str(own)] if own is not None else [])]
+        value = "missing" if first["type"] == "missing" else first["input"]
+        if own is not None:
+            value = _at(table, path)
+        key = ".".join(str(part) for part in path)
         raise ManifestError(file, key, value, first["msg"].removeprefix("Value error, ")) from exc
+
+
+def _at(table: Any, path: list[str | int]) -> object:
+    """Return the value at a path of the file, or "missing"."""
+    for part in path:
+        try:
+            table = table[part]
+        except (KeyError, IndexError, TypeError):
+            return "missing"
+    return table

@@ -5,7 +5,7 @@ come out. `detail` in an expectation is a subset: keys that it does not name are
 free.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -17,7 +17,7 @@ class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What must come out for one vector."""
 
     outcome: Outcome
-    score: float | None = None
+    score: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     detail: dict[str, Any] = {}
 
     def difference(self, outcome: Outcome, score: float | None, detail: dict[str, Any]) -> str | None:
@@ -64,7 +64,8 @@ def read_vectors(content: bytes, *, file: str = "vectors.jsonl") -> tuple[Vector
         expect = vector.expect
         if vector.id in seen:
             raise VectorsError(file, number, f"the id {vector.id!r} is used twice")
-        if (expect.score is None) is not (expect.outcome in FAILURES):
+        fits = (expect.score is None) is (expect.outcome in FAILURES)
+        if not fits or (expect.outcome is Outcome.NO_ANSWER and expect.score != 0):
             raise VectorsError(file, number, f"outcome {expect.outcome} cannot have the score {expect.score}")
         seen.add(vector.id)
         vectors.append(vector)

@@ -68,7 +68,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     for subject, look in CHECKS:
         try:
             yield from look(machine)
-        except CountermarkError as exc:
+        except (CountermarkError, OSError) as exc:
             yield Check(subject, "fail", str(exc))
 
 
@@ -168,7 +168,7 @@ def _environments(machine: Machine) -> Iterator[Check]:
     missing = [
         f"{bundle.manifest.name}:{bundle.manifest.version}"
         for bundle in machine.code_bundles
-        if environments.find(bundle.lock, bundle.manifest.python or "") is None
+        if not all(environments.find(lock, bundle.manifest.python or "") for lock in bundle.locks)
     ]
     total = len(machine.code_bundles)
     found = f"{total - len(missing)} of {total} are built"

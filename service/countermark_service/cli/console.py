@@ -38,6 +38,7 @@ def table(*texts: str, numbers: Sequence[str] = (), caption: str | None = None) 
     made = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        padding=(0, 1, 0, 0),
         show_edge=False,
         caption=caption,
         caption_justify="left",
@@ -51,15 +52,24 @@ def table(*texts: str, numbers: Sequence[str] = (), caption: str | None = None) 
 
 
 def show(*parts: Any, stderr: bool = False) -> None:
-    """Print tables and sentences; in a file or a pipe without the blanks that fill up a line."""
+    """Print tables and sentences, each on lines of its own.
+
+    A pin is never broken over two lines, however narrow the terminal is: people copy it. In a
+    file or a pipe, lines go without the blanks that fill them up.
+    """
     screen = console(stderr=stderr)
     if screen.is_terminal:
-        screen.print(*parts, sep="\n")
+        _print_parts(screen, parts)
         return
     with screen.capture() as captured:
-        screen.print(*parts, sep="\n")
+        _print_parts(screen, parts)
     for line in captured.get().splitlines():
         print(line.rstrip(), file=screen.file)
+
+
+def _print_parts(screen: "Console", parts: Sequence[Any]) -> None:
+    for part in parts:
+        screen.print(part, soft_wrap=isinstance(part, str) and " " not in part)
 
 
 def print_json(value: object, *, stderr: bool = False) -> None:

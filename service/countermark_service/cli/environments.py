@@ -21,7 +21,7 @@ class Built:
 
     bundle: Bundle
     environment: Environment | None
-    """None where the build failed."""
+    """What its own code runs in; None where a build failed."""
     was_there: bool
     """Whether it was found and not built."""
     seconds: float
@@ -53,11 +53,6 @@ class Built:
             if self.failure is None
             else {"code": self.failure.code, "detail": str(self.failure)},
         }
-
-
-def has_environment(bundle: Bundle) -> bool:
-    """True for a bundle that runs code of its own, and so needs an environment."""
-    return bundle.manifest.runtime == "python"
 
 
 def build_all(
@@ -97,12 +92,13 @@ def _name(bundle: Bundle) -> str:
 
 def _build(environments: EnvironmentCache, bundle: Bundle, on_begin: Callable[[Bundle], None]) -> Built:
     started = time.perf_counter()
-    lock, python = bundle.lock, bundle.manifest.python or ""
+    python = bundle.manifest.python or ""
     on_begin(bundle)
+    was_there = True
     try:
-        found = environments.find(lock, python)
-        was_there = found is not None
-        environment = found or environments.ensure(lock, python, label=_name(bundle))
+        for lock in reversed(bundle.locks):  # its own last: that is the one that is shown
+            was_there = was_there and environments.find(lock, python) is not None
+            environment = environments.ensure(lock, python, label=_name(bundle))
     except CountermarkError as exc:
         return Built(bundle, None, False, time.perf_counter() - started, exc)
     return Built(bundle, environment, was_there, time.perf_counter() - started)

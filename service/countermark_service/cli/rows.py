@@ -276,8 +276,8 @@ def _json_problem(exc: Exception) -> str:
         return f"is not UTF-8: {exc.reason} at byte {exc.start}"
     if "got `array`" in text:
         return "holds a list: write one object a line (`jq -c '.[]'` turns a list into lines)"
-    if "truncated" in text:
-        text += " (or it holds half of a surrogate pair, which is no character)"
+    if "surrogate" in text:
+        return f"holds half of a surrogate pair, which is no character: {text}"
     return f"is no JSON object: {text}"
 
 

@@ -1,6 +1,6 @@
 """`countermark serve`: the HTTP service in the foreground."""
 
-import gc
+import errno
 import ipaddress
 import socket
 from pathlib import Path
@@ -9,6 +9,9 @@ from typing import Annotated
 import typer
 
 from countermark_service.errors import SettingsError
+
+_BACKLOG = 2048
+_NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 def serve(
@@ -32,6 +35,7 @@ def serve(
     Settings come from these options, then the environment (COUNTERMARK_PORT, …), then the TOML file that
     COUNTERMARK_CONFIG names.
     """
+    import structlog
     import uvicorn
 
     from countermark_service.api import create_app
@@ -49,23 +53,62 @@ def serve(
             "anybody who reaches this address could decide rewards and read prompts. Make a key with "
             "`countermark access add --scope score`, or say --open-access on a closed network",
         )  # fmt: skip
-    app = create_app(service)
-    # What is here now stays for good: the collector need not look at it again and again.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
+    for ref in settings.preload:
+        service.scorer.resolve(ref)  # a name that is wrong is said here, not in the middle of the start
+    listeners = listen(settings.host, settings.port)
+    for url in map(_url, listeners):
+        # Programs that start a service on port 0 read this line; callers may connect from now on.
+        structlog.get_logger("countermark").info("listening", url=url)
+    config = uvicorn.Config(
+        create_app(service),
         loop="uvloop",
         http="httptools",
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=30,
         server_header=False,
-        proxy_headers=False,
     )
+    server = uvicorn.Server(config)
+    server.run(sockets=listeners)
+    if not server.started:
+        raise typer.Exit(3)
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Return sockets that listen at every address of `host`, on one port.
+
+    Raises:
+        SettingsError: There is no such address here, or the port is taken.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as exc:
+        raise SettingsError("settings", "host", host, f"there is no such address: {exc.strerror}") from exc
+    listeners: list[socket.socket] = []
+    for family, address in dict.fromkeys((info[0], info[4][0]) for info in found):
+        taken = listeners[0].getsockname()[1] if listeners else port
+        try:
+            listeners.append(socket.create_server((str(address), taken), family=family, backlog=_BACKLOG))
+        except OSError as exc:
+            if exc.errno in _NO_SUCH_ADDRESS and len(found) > 1:
+                continue
+            raise _cannot_listen(host, port, exc) from exc
+    if not listeners:
+        raise SettingsError("settings", "host", host, "none of its addresses is one of this machine")
+    return listeners
+
+
+def _cannot_listen(host: str, port: int, exc: OSError) -> SettingsError:
+    if exc.errno == errno.EADDRINUSE:
+        advice = "another program listens on it. Choose another with --port, or 0 for a free one"
+        return SettingsError("settings", "port", port, advice)
+    key, value = ("port", port) if exc.errno == errno.EACCES else ("host", host)
+    return SettingsError("settings", key, value, f"it cannot be listened on: {exc.strerror}")
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if listener.family == socket.AF_INET6 else f"http://{host}:{port}"
 
 
 def is_loopback(host: str) -> bool:

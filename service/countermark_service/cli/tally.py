@@ -114,12 +114,12 @@ class Summary:
         from countermark_service.cli.console import short_digest, table
 
         numbers = ("items", "mean", "no answer", "bad ref.", "failed", "cached", "items/s")
-        rows = table("verifier", "pin", numbers=numbers, caption=self._caption())
+        rows = table("verifier and pin", numbers=numbers, caption=self._caption())
+        rows.columns[0].no_wrap = True  # the words of the other columns' names go under each other first
         for tally in self.tallies:
             failed = [tally.outcomes[one] for one in (Outcome.TIMEOUT, Outcome.ERROR, Outcome.ABSTAIN)]
             rows.add_row(
-                f"{tally.pin.name}:{tally.pin.version}",
-                short_digest(tally.pin.digest or ""),
+                f"{tally.pin.name}:{tally.pin.version}\n{short_digest(tally.pin.digest or '')}",
                 f"{tally.items}",
                 "-" if tally.mean is None else f"{tally.mean:.4f}",
                 f"{tally.outcomes[Outcome.NO_ANSWER]}",

@@ -51,9 +51,11 @@ CERTAIN: dict[str, Callable[[Bundle], Failed]] = {
 """Ends that the item at work has caused for certain."""
 
 NOT_THE_ITEM = {"killed_from_outside", "nursery_lost", "worker_stuck", "closing"}
+"""Ends that say nothing about the item at work."""
 
 
 def failure_of(reason: str, status: int | None) -> Failed:
+    """Return what an item gets whose worker ended over it; `status` is the worker's wait status."""
     if reason == "protocol_violation":
         return Failed("error", reason, "the verifier wrote to, or closed, the pipe that carries verdicts")
     if reason == "verifier_exited" and status is not None:

@@ -28,7 +28,9 @@ big-endian length and JSON: ``[operation, sequence, budget_seconds, [item, …]]
 ``[sequence, first, [result, …], done]`` out, where an item is
 ``[response, reference, params, prompt]``, a result of "verify" is
 ``[outcome, score, detail, cpu_microseconds]`` and one of "reduce" is
-``[key or null, cpu_microseconds]``.
+``[key or null, cpu_microseconds]``. Bundles that have programs run know "plan" and
+"judge", whose items of "judge" have what the runs came to as a fifth member; their
+result is one of "verify", or the outcome ``run`` with what is to be run as detail.
 """
 
 import base64
@@ -54,12 +56,13 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
-Verifier = Callable[[dict[str, Any]], Any]
+Verifier = Callable[..., Any]
 
 _LENGTH = struct.Struct(">I")
 _PROGRESS = struct.Struct("=QQQ")  # sequence, index in the chunk, CPU nanoseconds at the item's start
 _FLUSH_SECONDS = 0.010
 _LARGEST_DETAIL = 64 * 1024
+_LARGEST_PLAN = 48 * 1024 * 1024
 _VECTOR_SECONDS = 3.0
 _LONGEST_MESSAGE = 500
 _OUTCOMES = {"scored", "no_answer", "bad_reference"}
@@ -130,11 +133,10 @@ def _noticed(number: int, frame: FrameType | None) -> None:
 
 def _load(load: dict[str, Any]) -> dict[str, Verifier]:
     sys.path.insert(0, load["code"])
-    module, _, name = load["entry"].partition(":")
-    functions = {"verify": getattr(importlib.import_module(module), name)}
-    if load["reduce"]:
-        module, _, name = load["reduce"].partition(":")
-        functions["reduce"] = getattr(importlib.import_module(module), name)
+    functions: dict[str, Verifier] = {}
+    for operation, target in load["functions"].items():
+        module, _, name = target.partition(":")
+        functions[operation] = getattr(importlib.import_module(module), name)
     if load["vectors"]:
         _hold_to_vectors(load["vectors"], functions["verify"])
     gc.collect()
@@ -284,7 +286,7 @@ def _serve(
 ) -> None:
     """Judge chunk after chunk until the service closes the pipe."""
     stream = os.fdopen(requests, "rb", buffering=1 << 16)
-    operations = {"verify": _verify, "reduce": _reduce}
+    operations = {"verify": _verify, "reduce": _reduce, "plan": _step, "judge": _step}
     # The verifier is called as deep in the stack as from the top of a script of its own, so that
     # code which runs into the recursion limit does so at the same place.
     sys.setrecursionlimit(1000 + _depth() + 2)
@@ -322,12 +324,14 @@ def _depth() -> int:
     return depth
 
 
-def _verify(function: Verifier, item: list[Any], budget: float) -> tuple[str, bool]:
+def _verify(
+    function: Verifier, item: list[Any], budget: float, runs_allowed: bool = False
+) -> tuple[str, bool]:
     """Return the result without its closing bracket, and whether the process must not go on."""
     argument = {"response": item[0], "reference": item[1], "params": item[2], "prompt": item[3]}
     try:
         signal.setitimer(signal.ITIMER_PROF, budget)
-        verdict = function(argument)
+        verdict = function(argument, *item[4:])
         signal.setitimer(signal.ITIMER_PROF, 0)
     except MemoryError:
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -336,9 +340,16 @@ def _verify(function: Verifier, item: list[Any], budget: float) -> tuple[str, bo
         signal.setitimer(signal.ITIMER_PROF, 0)
         return _failure("verifier_raised", _describe(exc)), False
     try:
+        if runs_allowed and type(verdict) is dict and verdict.keys() == {"run"}:
+            return _runs(verdict["run"]), False
         return _checked(verdict), False
     except (TypeError, ValueError, RecursionError) as exc:
         return _failure("invalid_verdict", _describe(exc)), False
+
+
+def _step(function: Verifier, item: list[Any], budget: float) -> tuple[str, bool]:
+    """As `_verify`, for a bundle that may ask for runs before it has a verdict."""
+    return _verify(function, item, budget, runs_allowed=True)
 
 
 def _reduce(function: Verifier, item: list[Any], budget: float) -> tuple[str, bool]:
@@ -387,6 +398,14 @@ def _checked(verdict: Any) -> str:
         raise ValueError(f"detail has {len(text)} characters; at most {_LARGEST_DETAIL}")
     text.encode("utf-8")
     return f'"{outcome}",{number},{text}'
+
+
+def _runs(runs: Any) -> str:
+    """Return the encoded wish to have programs run; the service checks what is in it."""
+    text = json.dumps({"run": runs}, allow_nan=False)
+    if len(text) > _LARGEST_PLAN:
+        raise ValueError(f"what is to be run has {len(text)} characters; at most {_LARGEST_PLAN}")
+    return f'"run",null,{text}'
 
 
 def _failure(code: str, message: str) -> str:

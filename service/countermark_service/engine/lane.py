@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
+from typing import get_args
 
 import msgspec
 
@@ -45,7 +46,7 @@ class Lane:
         self.bundle = bundle
         self.surroundings = msgspec.Raw(b"{}")
         self.waiting = 0
-        self._means: dict[Operation, float] = {"verify": 0.001, "reduce": 0.001}
+        self._means: dict[Operation, float] = dict.fromkeys(get_args(Operation), 0.001)
         self._pool = pool
         self._groups: deque[Group] = deque()
         self._slow: deque[Job] = deque()

@@ -126,9 +126,8 @@ class Nursery:
         code = worker_filter(largest_mapping=max(memory, _SMALLEST_KILLING_MAPPING))
         return {
             "code": str(self._code),
-            "entry": manifest.entry,
-            "reduce": manifest.reduce,
-            "vectors": str(self._code / VECTORS_NAME) if self._hold_to_vectors else None,
+            "functions": manifest.functions,
+            "vectors": str(self._code / VECTORS_NAME) if self._hold_to_vectors and manifest.entry else None,
             "scratch": self._containment.scratch_inside(self._scratch),
             "address_space": memory + _ADDRESS_SPACE_HEADROOM,
             "filter": base64.b64encode(code).decode() if code else None,

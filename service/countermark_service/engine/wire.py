@@ -17,7 +17,7 @@ LENGTH = struct.Struct(">I")
 LARGEST_REPLY = 64 * 1024 * 1024
 """Bytes of the largest frame that a worker may send."""
 
-Operation = Literal["verify", "reduce"]
+Operation = Literal["verify", "reduce", "plan", "judge"]
 
 
 class ProtocolViolationError(CountermarkError):
@@ -29,7 +29,8 @@ class ProtocolViolationError(CountermarkError):
 class Judged(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
     """What a worker says of one item."""
 
-    outcome: Literal["scored", "no_answer", "bad_reference", "error"]
+    outcome: Literal["scored", "no_answer", "bad_reference", "error", "run"]
+    """``run``, to "plan" and "judge" only: no verdict yet; the detail says which programs to run for one."""
     score: float | None
     detail: msgspec.Raw
     cpu_microseconds: int
@@ -88,6 +89,8 @@ def read_reply(operation: Operation, payload: bytes) -> JudgedReply | ReducedRep
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise ProtocolViolationError(f"a worker sent no valid reply: {exc}") from exc
     for result in reply.results:
+        if result.outcome == "run" and operation == "verify":
+            raise ProtocolViolationError("a worker asked for a run where it had to give a verdict")
         scored = result.outcome in (Outcome.SCORED, Outcome.NO_ANSWER)
         if scored is (result.score is None) or not bytes(result.detail).startswith(b"{"):
             raise ProtocolViolationError(f"a worker sent outcome {result.outcome} with score {result.score}")

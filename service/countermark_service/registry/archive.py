@@ -167,7 +167,7 @@ def read_archive(file: Path) -> Archive:
             entries = _checked_entries(file, package)
             facts = _facts(file, package)
             bundle = _bundle(file, facts, _files(file, package, entries))
-            return Archive(file, facts, bundle, _wheels(file, package, entries, bundle.lock))
+            return Archive(file, facts, bundle, _wheels(file, package, entries, bundle))
     except OSError as exc:
         raise ArchiveError(file, f"cannot be read: {exc.strerror or exc}") from exc
     except (zipfile.BadZipFile, NotImplementedError, ValueError, RuntimeError) as exc:
@@ -239,9 +239,9 @@ def _bundle(file: Path, facts: Facts, files: dict[str, bytes]) -> Bundle:
     return Bundle(manifest, files, digest, str(file))
 
 
-def _wheels(file: Path, package: zipfile.ZipFile, names: Sequence[str], lock: bytes) -> dict[str, str]:
+def _wheels(file: Path, package: zipfile.ZipFile, names: Sequence[str], bundle: Bundle) -> dict[str, str]:
     """Return the hash of every wheel."""
-    locked = {found.decode() for found in _LOCKED_HASH.findall(lock)}
+    locked = {found.decode() for lock in bundle.locks for found in _LOCKED_HASH.findall(lock)}
     wheels = {}
     for name in names:
         if name.startswith(_WHEELS):

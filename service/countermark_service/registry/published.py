@@ -30,10 +30,15 @@ def read_published(folder: Path) -> PublishedList:
         return {}
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as exc:
         raise BundleError(f"{file} is not TOML: {exc}.") from exc
+    except OSError as exc:
+        raise BundleError(f"{file} cannot be read: {exc}.") from exc
     published: dict[tuple[str, str], str] = {}
-    for number, entry in enumerate(table.get("bundle", []), start=1):
+    entries = table.get("bundle", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise BundleError(f"{file}: `bundle` is no list of tables; write each entry under [[bundle]].")
+    for number, entry in enumerate(entries, start=1):
         name, version, digest = (entry.get(key) for key in ("name", "version", "digest"))
         if not (isinstance(name, str) and isinstance(version, str) and isinstance(digest, str)):
             raise BundleError(f"{file}, entry {number}: needs the texts `name`, `version` and `digest`.")

@@ -2,5 +2,7 @@
 
 from countermark_service.runtimes.interface import OnReduction, OnVerdict, Runtime
 from countermark_service.runtimes.python import PythonRuntime
+from countermark_service.runtimes.sandbox import SandboxRuntime
+from countermark_service.runtimes.sandboxes import Sandboxes
 
-__all__ = ["OnReduction", "OnVerdict", "PythonRuntime", "Runtime"]
+__all__ = ["OnReduction", "OnVerdict", "PythonRuntime", "Runtime", "SandboxRuntime", "Sandboxes"]

@@ -42,7 +42,14 @@ class RedisStore:
 
     name = "redis"
 
-    def __init__(self, url: str, *, timeout_seconds: float = 2.0, max_connections: int = 8) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_seconds: float = 2.0,
+        max_connections: int = 8,
+        key_prefix: bytes = KEY_PREFIX,
+    ) -> None:
         """Describe the server; nothing is connected yet.
 
         Args:
@@ -51,11 +58,13 @@ class RedisStore:
             timeout_seconds: Wall time of one command, connecting and waiting for a connection included.
             max_connections: Most connections at a time. The server works on one command at a time,
                 so more of them only move the queue.
+            key_prefix: What keys begin with, so that different things on one server stay apart.
 
         Raises:
             SettingsError: The URL cannot be read. The URL is not shown, it may hold a password.
         """
         self._timeout = timeout_seconds
+        self._prefix = key_prefix
         self._slots = asyncio.Semaphore(max_connections)
         self._pool = _pool(url)
         self._where = _where(self._pool.connection_kwargs)
@@ -79,7 +88,7 @@ class RedisStore:
         if not keys:
             return []
         check_keys(keys)
-        reply: list[bytes | None] = await self._command(b"MGET", *[KEY_PREFIX + key for key in keys])
+        reply: list[bytes | None] = await self._command(b"MGET", *[self._prefix + key for key in keys])
         return reply
 
     async def put_many(self, entries: Mapping[bytes, bytes]) -> None:
@@ -92,7 +101,7 @@ class RedisStore:
         if not entries:
             return
         check_keys(entries)
-        words = [word for key, value in entries.items() for word in (KEY_PREFIX + key, value)]
+        words = [word for key, value in entries.items() for word in (self._prefix + key, value)]
         await self._command(b"MSET", *words)
 
     async def close(self) -> None:

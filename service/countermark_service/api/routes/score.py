@@ -1,42 +1,32 @@
 """Scoring: a batch in one answer, or a stream of any length."""
 
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
 
 from countermark_service.api import replies
-from countermark_service.api.bodies import (
-    JSON_TYPES,
-    LINE_TYPES,
-    decode_batch,
-    read_body,
-    require_type,
-)
+from countermark_service.api.bodies import decode_batch
 from countermark_service.api.dependencies import ScoringDep
-from countermark_service.api.schemas import Problem, ScoreRequest, ScoreResponse
-from countermark_service.api.stream import ScoreStream
+from countermark_service.api.document import KEYS, problems
+from countermark_service.api.intake import JSON_TYPES, LINE_TYPES, read_body, require_type
+from countermark_service.api.schemas import ScoreResponse
+from countermark_service.api.stream import ScoreStream, StreamedReply
 from countermark_service.model import OnFailure
 
 router = APIRouter(prefix="/v1/score", tags=["score"])
 
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    code: {"model": Problem, "description": text}
-    for code, text in {
-        400: "The reference names no version",
+_REFUSALS = problems(
+    {
+        400: "Not a reference, or one without a version (the versions are in `versions`)",
+        **KEYS,
         404: "No such verifier",
-        409: "The pin does not match the bundle",
+        409: "The pin, or what was published, does not match the bundle",
         413: "The body, the number of items or a response is too large",
-        415: "Not JSON",
+        415: "Not JSON, or packed otherwise than with gzip",
         422: "Not of the shape; `item` and `field` say where",
         424: "`on_failure` is raise and items have no score",
         429: "Saturated; ask again after `Retry-After` seconds",
         503: "The verifier cannot run here",
-    }.items()
-}
-_SCHEMA = ScoreRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-REQUEST_SCHEMAS: dict[str, Any] = {**_SCHEMA.pop("$defs"), "ScoreRequest": _SCHEMA}
-"""Schemas of the bodies that are decoded by hand, for the components of the OpenAPI document."""
+    }
+)
 
 _BATCH_BODY = {
     "requestBody": {
@@ -54,6 +44,10 @@ _STREAM_BODY = {
             }
         },
     }
+}
+_STREAM_REPLY = {
+    "description": "A verdict a line, with `index`; last a line with `summary`, or with `error`",
+    "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
 }
 
 
@@ -78,7 +72,8 @@ async def score(request: Request, parts: ScoringDep) -> Response:
 @router.post(
     "/stream",
     summary="Score a stream",
-    responses={200: {"content": {"application/x-ndjson": {}}}, **_REFUSALS},
+    response_class=Response,
+    responses={200: _STREAM_REPLY, **_REFUSALS},
     openapi_extra=_STREAM_BODY,
 )
 async def stream(request: Request, parts: ScoringDep) -> Response:
@@ -87,4 +82,4 @@ async def stream(request: Request, parts: ScoringDep) -> Response:
     wrong after the first line is an `error` line in place of the summary."""
     require_type(request, LINE_TYPES)
     scoring = await ScoreStream.begin(request, parts.service, parts.metrics)
-    return StreamingResponse(scoring.lines(), media_type="application/x-ndjson")
+    return StreamedReply(scoring.lines(), media_type="application/x-ndjson")

@@ -6,23 +6,24 @@ import msgspec
 from fastapi import APIRouter
 
 from countermark_service.api.dependencies import ScoringDep
+from countermark_service.api.document import KEYS, problems
 from countermark_service.api.replies import verifier_of
-from countermark_service.api.schemas import Problem, VerifierDetail, VerifierList
+from countermark_service.api.schemas import VerifierDetail, VerifierList
 from countermark_service.bundles import Bundle
 
 router = APIRouter(prefix="/v1/verifiers", tags=["verifiers"])
 
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    code: {"model": Problem, "description": text}
-    for code, text in {
+_REFUSALS = problems(
+    {
         400: "Not a reference, or one without a version (the versions are in `versions`)",
+        **KEYS,
         404: "Not here",
         409: "The pin, or what was published, does not match the bundle",
-    }.items()
-}
+    }
+)
 
 
-@router.get("", summary="List the verifiers")
+@router.get("", summary="List the verifiers", responses=problems(KEYS))
 async def verifiers(parts: ScoringDep) -> VerifierList:
     """Every verifier with its digest, and the folders that cannot be used."""
     registry = parts.service.scorer.registry

@@ -40,9 +40,7 @@ def build(
 
 
 def _wanted(registry: "Registry", refs: list[str], *, everything: bool) -> "list[Bundle]":
-    from countermark_service.cli.environments import has_environment
-
     if not refs and not everything:
         raise typer.BadParameter("name the verifiers to build for, or say --all.", param_hint="REFS")
     bundles = list(registry) if everything else [registry.resolve(ref) for ref in refs]
-    return [bundle for bundle in bundles if has_environment(bundle)]
+    return [bundle for bundle in bundles if bundle.locks]

@@ -34,18 +34,16 @@ def export(
     settings = command_settings(data)
     bundle = find_bundle(ref, settings)
     with TemporaryDirectory(prefix="countermark-export-") as folder:
-        wheels = (
+        for lock in bundle.locks:
             collect_wheels(
-                bundle.lock,
-                bundle.manifest.python,
+                lock,
+                bundle.manifest.python or "",
                 Path(folder),
                 wheelhouses=[imported_wheels(settings)],
                 offline=settings.offline,
                 label=f"{bundle.manifest.name}:{bundle.manifest.version}",
             )
-            if bundle.manifest.python is not None
-            else []
-        )
+        wheels = sorted(Path(folder).glob("*.whl"))
         try:
             write_archive(bundle, wheels, platform=platform_name(), into=out)
         except OSError as exc:

@@ -1,0 +1,266 @@
+"""Gets a question answered: from its transcript, or by asking, as the mode says.
+
+`replay` uses transcripts only, so what it gives is exact or an error; `fresh` always
+asks; `auto` asks what was never asked. Equal questions under way are asked once,
+whoever waits for them. What was asked is kept at once.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from countermark_service.judge.client import Answer, CallError, ModelClient
+from countermark_service.judge.counters import JudgeCounters
+from countermark_service.judge.endpoints import Endpoint, Endpoints
+from countermark_service.judge.probe import ProbeBook
+from countermark_service.judge.transcripts import (
+    Transcript,
+    decode,
+    entries,
+    id_of,
+    kept_entries,
+    pointers,
+    question_digest,
+    request_bytes,
+)
+from countermark_service.store import TieredStore
+
+
+class JudgeMode(StrEnum):
+    """Where answers come from."""
+
+    AUTO = "auto"
+    REPLAY = "replay"
+    FRESH = "fresh"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One asking."""
+
+    model: str
+    request: Mapping[str, Any]
+    body: bytes
+    """Canonical bytes of `request`."""
+    ask: int
+    digest: bytes
+
+    @classmethod
+    def of(cls, request: Mapping[str, Any], ask: int) -> "Question":
+        """Make the `ask`-th asking of a request, whose body names the model."""
+        body = request_bytes(request)
+        return cls(str(request["model"]), request, body, ask, question_digest(body, ask))
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An answer: the transcript and its id."""
+
+    transcript: Transcript
+    digest: bytes
+    kept: bool
+    """Whether it can be had again; a verdict that rests on one that cannot is not kept either."""
+
+
+class Asker:
+    """Answers questions for one event loop."""
+
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        store: TieredStore | None,
+        *,
+        mode: JudgeMode = JudgeMode.AUTO,
+        counters: JudgeCounters | None = None,
+        probes: ProbeBook | None = None,
+        fixed: Sequence[tuple[Transcript, bytes]] = (),
+    ) -> None:
+        """Connect and open nothing yet.
+
+        Args:
+            endpoints: Where models answer.
+            store: Where transcripts are kept; None keeps none. It becomes this object's to close.
+            mode: Where answers come from.
+            counters: Where calls are counted.
+            probes: What servers were found to do; None probes none.
+            fixed: Transcripts that are there in any case, such as a bundle's own.
+        """
+        self.endpoints, self.mode = endpoints, mode
+        self.counters = counters or JudgeCounters()
+        self.probes = probes
+        self._store = store
+        self._fixed = kept_entries(fixed)
+        self._opening: asyncio.Task[None] | None = None
+        self._clients: dict[str, ModelClient] = {}
+        self._flights: dict[bytes, _Flight] = {}
+
+    def client(self, model: str) -> ModelClient:
+        """Return the client of a model.
+
+        Raises:
+            CallError: The operator names no endpoint for it.
+        """
+        found = self._clients.get(model)
+        if found is None:
+            endpoint = self.endpoints.get(model)
+            if endpoint is None:
+                self.counters.of(model).failures["judge_no_endpoint"] += 1
+                raise CallError(
+                    "judge_no_endpoint",
+                    f"no endpoint here is for the model {model!r}: name one in the file of the setting `judges`.",
+                )
+            found = self._clients[model] = ModelClient(endpoint, self.counters.of(model))
+        return found
+
+    async def known(self, questions: Sequence[Question]) -> dict[bytes, Told]:
+        """Return the transcripts of the questions that have one, by question; none in the mode `fresh`.
+
+        Raises:
+            CallError: The mode is `replay`, and the store cannot be asked.
+        """
+        if self.mode is JudgeMode.FRESH or not questions:
+            return {}
+        keys = [self._pointer(question) for question in questions]
+        targets = await self._get(keys)
+        found = [(question, target) for question, target in zip(questions, targets, strict=True) if target]
+        blobs = await self._get([target for _, target in found])
+        told: dict[bytes, Told] = {}
+        for (question, target), blob in zip(found, blobs, strict=True):
+            if blob is None:
+                continue
+            try:
+                transcript = decode(blob, target)
+            except ValueError:
+                continue  # a store that was tampered with: as good as empty
+            if transcript.question() == question.digest:
+                told[question.digest] = Told(transcript, target, kept=True)
+                self.counters.of(question.model).replays += 1
+        return told
+
+    def _pointer(self, question: Question) -> bytes:
+        endpoint = self.endpoints.get(question.model)
+        return pointers(question.digest, endpoint.revision if endpoint else "")[0]
+
+    async def ask(self, question: Question) -> Told:
+        """Return the answer to a question that `known` did not have.
+
+        Raises:
+            CallError: There is none; the code says why.
+        """
+        if self.mode is JudgeMode.REPLAY:
+            self.counters.of(question.model).failures["transcript_missing"] += 1
+            raise CallError(
+                "transcript_missing",
+                f"no transcript of this question to {question.model!r} is here, and the mode is `replay`: "
+                "import the transcripts, or score in the mode `auto`.",
+            )
+        flight = self._flights.get(question.digest)
+        if flight is None:
+            flight = self._flights[question.digest] = _Flight(self._call(question))
+            flight.task.add_done_callback(lambda _: self._flights.pop(question.digest, None))
+        else:
+            self.counters.of(question.model).coalesced += 1
+        return await flight.wait()
+
+    async def _call(self, question: Question) -> Told:
+        client = self.client(question.model)
+        endpoint = client.endpoint
+        probe = None
+        if self.probes is not None and endpoint.probe == "first_use":
+            probe = await self.probes.of(client)
+        counters = self.counters.of(question.model)
+        counters.waiting += 1
+        try:
+            answer = await client.ask(wire_body(question, endpoint))
+        finally:
+            counters.waiting -= 1
+        transcript = _transcript(question, endpoint, answer, probe)
+        encoded = transcript.encode()
+        kept = False
+        if self._store is not None:
+            await self._open()
+            self._store.put_many(entries(transcript, encoded))
+            kept = self._store.degraded is None
+        return Told(transcript, id_of(encoded), kept)
+
+    async def _get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        values = [self._fixed.get(key) for key in keys]
+        if self._store is None or None not in values:
+            return values
+        await self._open()
+        lookup = await self._store.get_many(keys)
+        if lookup.degraded and self.mode is JudgeMode.REPLAY:
+            raise CallError("transcripts_unavailable", "the store of transcripts does not answer: ask again later.")
+        return [mine if mine is not None else theirs for mine, theirs in zip(values, lookup.values, strict=True)]
+
+    async def _open(self) -> None:
+        """Open the store once, at its first use."""
+        if self._opening is None:
+            assert self._store is not None  # noqa: S101 - its callers have looked
+            self._opening = asyncio.create_task(self._store.start())
+        if not self._opening.done() or self._opening.exception() is not None:
+            await asyncio.shield(self._opening)
+
+    async def close(self) -> None:
+        """Drop what is asked, close connections, write what waits."""
+        flights = [flight.task for flight in self._flights.values()]
+        for task in flights:
+            task.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
+        for client in self._clients.values():
+            await client.close()
+        self._clients.clear()
+        if self._store is not None and self._opening is not None:
+            await self._store.close()
+
+
+class _Flight:
+    """A call that several may wait for; it ends when nobody does."""
+
+    def __init__(self, call: Any) -> None:
+        self.task: asyncio.Task[Told] = asyncio.get_running_loop().create_task(call)
+        self._waiting = 0
+
+    async def wait(self) -> Told:
+        self._waiting += 1
+        try:
+            return await asyncio.shield(self.task)
+        finally:
+            self._waiting -= 1
+            if not self._waiting and not self.task.done():
+                self.task.cancel()
+
+
+def wire_body(question: Question, endpoint: Endpoint) -> bytes:
+    """Return the body that is sent: the question's, in the server's own names."""
+    if endpoint.served == question.model and endpoint.max_tokens_name == "max_tokens":
+        return question.body
+    request = {**question.request, "model": endpoint.served}
+    if endpoint.max_tokens_name != "max_tokens":
+        request[endpoint.max_tokens_name] = request.pop("max_tokens")
+    return request_bytes(request)
+
+
+def _transcript(
+    question: Question, endpoint: Endpoint, answer: Answer, probe: dict[str, Any] | None
+) -> Transcript:
+    return Transcript(
+        request=msgspec.json.decode(question.body),
+        ask=question.ask,
+        raw=answer.raw,
+        served_as=endpoint.served,
+        revision=endpoint.revision,
+        attempts=answer.attempts,
+        seconds=round(answer.seconds, 6),
+        cost=answer.cost,
+        asked_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        probe=probe,
+    )
+
+
+Clock = Callable[[], float]

@@ -1,0 +1,215 @@
+"""Asks one model's server, patiently and within bounds.
+
+An attempt that may succeed another time (408, 409, 425, 429, 5xx, a dropped
+connection, half a reply, a body that is no chat completion) is repeated after a
+random pause, until attempts or time are used up. A refusal of the request itself is
+not. Whatever happens ends as an `Answer` or as a `CallError` with a stable code;
+neither ever holds the key.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+
+from countermark_service.errors import CountermarkError
+from countermark_service.judge.counters import ModelCounters
+from countermark_service.judge.endpoints import Endpoint
+from countermark_service.judge.pace import Pace, backoff_seconds, retry_after_seconds
+from countermark_service.judge.reply import BadReplyError, Reply, read_reply
+from countermark_service.judge.transport import BoundedTransport, ReplyTooLargeError
+
+_RETRIED = frozenset({408, 409, 425, 429})
+_SHOWN_CHARS = 300
+
+
+class CallError(CountermarkError):
+    """A question without an answer; `code` is one of the texts below."""
+
+    code = "judge_unreachable"
+
+    def __init__(self, code: str, message: str, *, attempts: int = 0) -> None:
+        super().__init__(message)
+        self.kind, self.attempts = code, attempts
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply, and what it took."""
+
+    raw: str
+    reply: Reply
+    attempts: int
+    seconds: float
+    """Wall time of the attempt that was answered."""
+    cost: float | None
+    """In the currency of the operator's prices; None without prices."""
+
+
+class _AgainError(Exception):
+    """An attempt that failed and may be repeated."""
+
+    def __init__(self, code: str, problem: str, after: float | None = None) -> None:
+        super().__init__(problem)
+        self.code, self.after = code, after
+
+
+class ModelClient:
+    """Calls one endpoint. For one event loop."""
+
+    def __init__(
+        self, endpoint: Endpoint, counters: ModelCounters, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Connect nothing yet."""
+        self.endpoint = endpoint
+        self._counters = counters
+        self._clock = clock
+        self._pace = Pace(endpoint, clock)
+        self._transport = BoundedTransport(
+            most_bytes=endpoint.most_reply_kib << 10, connect_seconds=endpoint.connect_seconds
+        )
+        self._url = httpx.URL(f"{endpoint.base_url}/chat/completions")
+        self._headers: list[tuple[bytes, bytes]] | None = None
+
+    async def ask(self, body: bytes) -> Answer:
+        """Send a request's body and return the answer.
+
+        Raises:
+            CallError: There is none; the code says why.
+        """
+        if not self._pace.admits():
+            raise self._given_up("judge_circuit_open", "it has not answered lately; it is tried again soon", 0)
+        settled = False
+        try:
+            async with self._pace.slot():
+                answer = await self._ask(body)
+            settled = True
+            self._pace.answered()
+            return answer
+        except CallError as exc:
+            settled = True
+            if exc.kind in ("judge_refused_request", "judge_key_missing"):
+                self._pace.left()
+            else:
+                self._pace.gave_up()
+            raise
+        finally:
+            if not settled:
+                self._pace.left()
+
+    async def _ask(self, body: bytes) -> Answer:
+        endpoint, counters = self.endpoint, self._counters
+        end = self._clock() + endpoint.deadline_seconds
+        attempt = 0
+        while True:
+            attempt += 1
+            pause = self._pace.delay()
+            if pause > 0:
+                if self._clock() + pause >= end:
+                    raise self._given_up("judge_rate_limited", "its rate leaves no time", attempt - 1)
+                await asyncio.sleep(pause)
+            counters.attempts += 1
+            counters.retries += attempt > 1
+            started = self._clock()
+            try:
+                raw, reply = await self._attempt(body, min(endpoint.timeout_seconds, end - started))
+            except _AgainError as exc:
+                await self._wait(exc, attempt, end)
+                continue
+            seconds = self._clock() - started
+            return self._answer(raw, reply, attempt, seconds)
+
+    def _answer(self, raw: str, reply: Reply, attempts: int, seconds: float) -> Answer:
+        endpoint, counters, usage = self.endpoint, self._counters, reply.usage
+        if endpoint.answers_as is not None and reply.model not in (*endpoint.answers_as, endpoint.served):
+            said = (reply.model or "no model")[:100]
+            raise self._given_up("judge_wrong_model", f"{said!r} answered in its place", attempts)
+        counters.other_model += reply.model not in (None, endpoint.served)
+        counters.calls += 1
+        counters.seconds += seconds
+        counters.prompt_tokens += usage.prompt_tokens
+        counters.completion_tokens += usage.completion_tokens
+        cost = None
+        if endpoint.price_in is not None or endpoint.price_out is not None:
+            cost = usage.prompt_tokens * (endpoint.price_in or 0.0) / 1e6
+            cost += usage.completion_tokens * (endpoint.price_out or 0.0) / 1e6
+            counters.cost += cost
+        return Answer(raw, reply, attempts, seconds, cost)
+
+    async def _wait(self, failed: _AgainError, attempt: int, end: float) -> None:
+        """Pause before the next attempt, or give up."""
+        pause = backoff_seconds(self.endpoint, attempt)
+        if failed.after is not None:
+            pause += failed.after
+            self._pace.hold(failed.after)
+        if attempt >= self.endpoint.attempts or self._clock() + pause >= end:
+            raise self._given_up(failed.code, str(failed), attempt) from failed
+        await asyncio.sleep(pause)
+
+    async def _attempt(self, body: bytes, seconds: float) -> tuple[str, Reply]:
+        request = httpx.Request("POST", self._url, headers=self._request_headers(), content=body)
+        try:
+            async with asyncio.timeout(max(seconds, 0.001)):
+                response = await self._transport.handle_async_request(request)
+                content = await response.aread()
+        except TimeoutError as exc:
+            raise _AgainError("judge_timeout", f"no reply within {seconds:.3g} s") from exc
+        except ReplyTooLargeError as exc:
+            raise self._given_up("judge_reply_too_large", str(exc), 1) from exc
+        except httpx.HTTPError as exc:
+            raise _AgainError("judge_unreachable", str(exc) or type(exc).__name__) from exc
+        return self._read(response, content)
+
+    def _read(self, response: httpx.Response, content: bytes) -> tuple[str, Reply]:
+        status = response.status_code
+        if status in _RETRIED or status >= 500:
+            after = retry_after_seconds(response.headers.get("retry-after"))
+            code = "judge_rate_limited" if status == 429 else "judge_unavailable"
+            raise _AgainError(code, f"status {status}: {self._shown(content)}", after)
+        if status != 200:
+            problem = f"status {status}: {self._shown(content)}"
+            raise self._given_up("judge_refused_request", problem, 1)
+        try:
+            raw = content.decode()
+            return raw, read_reply(raw)
+        except (UnicodeDecodeError, BadReplyError) as exc:
+            raise _AgainError("judge_bad_reply", str(exc)) from exc
+
+    def _request_headers(self) -> list[tuple[bytes, bytes]]:
+        if self._headers is None:
+            made = [
+                (b"host", self._url.netloc),
+                (b"content-type", b"application/json"),
+                (b"accept", b"application/json"),
+                (b"accept-encoding", b"identity"),
+                (b"user-agent", b"countermark"),
+            ]
+            try:
+                key = self.endpoint.key()
+            except KeyError as exc:
+                problem = f"the variable {self.endpoint.key_env} that holds its key is not set"
+                raise self._given_up("judge_key_missing", problem, 0) from exc
+            if key is not None:
+                if not key.isascii() or not key.isprintable():
+                    problem = f"the variable {self.endpoint.key_env} holds no key that can be sent"
+                    raise self._given_up("judge_key_missing", problem, 0)
+                made.append((b"authorization", b"Bearer " + key.encode()))
+            self._headers = made
+        return self._headers
+
+    def _shown(self, content: bytes) -> str:
+        """Return the head of an error's body, on one line, without the key should the server repeat it."""
+        text = " ".join(content[:4096].decode("utf-8", "replace").split())
+        key = self.endpoint.key()
+        return (text.replace(key, "[key]") if key else text)[:_SHOWN_CHARS]
+
+    def _given_up(self, code: str, problem: str, attempts: int) -> CallError:
+        self._counters.failures[code] += 1
+        tried = f" after {attempts} attempts" if attempts > 1 else ""
+        return CallError(code, f"model {self.endpoint.model!r} gave no answer{tried}: {problem}", attempts=attempts)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._transport.aclose()

@@ -1,0 +1,158 @@
+"""What a judge's reply says, by the output contract of its bundle.
+
+Strict on purpose: a reply that must be guessed at is unreadable, and unreadable is
+never a score. Reasoning that the judge put before its reply is cut off first; what it
+repeats of the response stands before the last line, and is not looked at.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import jsonschema
+import msgspec
+
+from countermark_service.bundles.judge_table import Output
+from countermark_service.judge.shown import after_reasoning
+
+_FENCED = re.compile(r"\A```(?:json)?\s*\n(.*)\n\s*```\Z", re.DOTALL | re.IGNORECASE)
+_LABEL = re.compile(r"\A(?:(?:final\s+)?(?:verdict|answer|label|judg(?:e)?ment)\s*[:=]\s*)?(.*)\Z", re.IGNORECASE)
+_NUMBER = re.compile(r"\A(?:(?:final\s+)?(?:score|rating|grade)\s*[:=]\s*)?([+-]?\d{1,9}(?:\.\d{1,9})?)\Z", re.I)
+_TRIM = " \t*_`\"'.[]()"
+
+
+class UnreadableError(ValueError):
+    """A reply that does not say what it must; the text is a code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """What one reply says. Without a score the judge declined."""
+
+    label: str
+    """The label, or the number as it was written."""
+    score: float | None
+    parts: tuple[bool, ...] = ()
+    """With criteria: which are met."""
+
+
+def read_vote(content: str, output: Output, labels: Mapping[str, float], weights: Sequence[float]) -> Vote:
+    """Read one reply.
+
+    Args:
+        content: Text of the reply.
+        output: The contract.
+        labels: Score of each label, for this item.
+        weights: With criteria, the weight of each.
+
+    Raises:
+        UnreadableError: The reply breaks the contract.
+    """
+    text = after_reasoning(content)
+    if text is None or not text.strip():
+        raise UnreadableError("empty")
+    text = text.strip()
+    if output.kind == "tokens":
+        return _label(_LABEL.sub(r"\1", text.splitlines()[-1].strip(_TRIM)).strip(_TRIM), output, labels)
+    if output.kind == "range":
+        return _number(text.splitlines()[-1].strip(_TRIM), output)
+    value = _json(text)
+    if output.kind == "criteria":
+        return _criteria(value, weights)
+    fault = jsonschema.exceptions.best_match(_validator(_frozen(output.schema_)).iter_errors(value))
+    if fault is not None or not isinstance(value, dict) or output.field not in value:
+        raise UnreadableError("schema")
+    found = value[output.field]
+    if labels:
+        return _label(found if isinstance(found, str) else "", output, labels)
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise UnreadableError("not_a_number")
+    return _in_range(float(found), str(found), output)
+
+
+def _label(text: str, output: Output, labels: Mapping[str, float]) -> Vote:
+    folded = text.strip().casefold()
+    for label, score in labels.items():
+        if label.casefold() == folded:
+            return Vote(label, score)
+    for label in output.abstain:
+        if label.casefold() == folded:
+            return Vote(label, None)
+    raise UnreadableError("unknown_label")
+
+
+def _number(text: str, output: Output) -> Vote:
+    match = _NUMBER.match(text)
+    if match is None:
+        raise UnreadableError("not_a_number")
+    return _in_range(float(match.group(1)), match.group(1), output)
+
+
+def _in_range(number: float, written: str, output: Output) -> Vote:
+    if not math.isfinite(number) or not output.low <= number <= output.high:
+        raise UnreadableError("out_of_range")
+    return Vote(written, (number - output.low) / (output.high - output.low))
+
+
+def _criteria(value: Any, weights: Sequence[float]) -> Vote:
+    rows = value.get("criteria") if isinstance(value, dict) else None
+    if not isinstance(rows, list) or len(rows) != len(weights):
+        raise UnreadableError("criteria_missing")
+    met: dict[int, bool] = {}
+    for row in rows:
+        number, said = (row.get("number"), row.get("met")) if isinstance(row, dict) else (None, None)
+        if type(number) is not int or not 1 <= number <= len(weights) or type(said) is not bool:
+            raise UnreadableError("criteria_malformed")
+        met[number] = said
+    if len(met) != len(weights):
+        raise UnreadableError("criteria_missing")
+    parts = tuple(met[number] for number in range(1, len(weights) + 1))
+    total = math.fsum(weights)
+    gained = math.fsum(weight for weight, one in zip(weights, parts, strict=True) if one)
+    return Vote("".join("+" if one else "-" for one in parts), min(1.0, gained / total), parts)
+
+
+def _json(text: str) -> Any:
+    fenced = _FENCED.match(text)
+    try:
+        return msgspec.json.decode(fenced.group(1) if fenced else text)
+    except (msgspec.MsgspecError, RecursionError) as exc:
+        raise UnreadableError("not_json") from exc
+
+
+def _frozen(schema: dict[str, Any] | None) -> bytes:
+    return msgspec.json.encode(schema, order="sorted")
+
+
+@lru_cache(maxsize=64)
+def _validator(schema: bytes) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(msgspec.json.decode(schema))
+
+
+def response_format(output: Output, criteria: int) -> dict[str, Any] | None:
+    """Return what is sent as `response_format`, or None."""
+    if not output.structured:
+        return None
+    schema = output.schema_ if output.kind == "json" else _criteria_schema(criteria)
+    if output.kind not in ("json", "criteria") or schema is None:
+        return None
+    return {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": schema}}
+
+
+def _criteria_schema(count: int) -> dict[str, Any]:
+    row = {
+        "type": "object",
+        "properties": {"number": {"type": "integer"}, "reason": {"type": "string"}, "met": {"type": "boolean"}},
+        "required": ["number", "reason", "met"],
+        "additionalProperties": False,
+    }
+    rows = {"type": "array", "items": row, "minItems": count, "maxItems": count}
+    return {
+        "type": "object",
+        "properties": {"criteria": rows},
+        "required": ["criteria"],
+        "additionalProperties": False,
+    }

@@ -1,0 +1,101 @@
+"""A chat completion as it came: bytes in, facts out, nothing trusted.
+
+The raw body is what is kept; everything else is read from it again whenever it is
+needed, so a replay sees what the first reading saw.
+"""
+
+from typing import Any
+
+import msgspec
+
+
+class BadReplyError(ValueError):
+    """A body that is no chat completion."""
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens, as the server counts them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class _Message(msgspec.Struct, frozen=True):
+    content: Any = None
+    refusal: str | None = None
+
+
+class _Choice(msgspec.Struct, frozen=True):
+    message: _Message
+    finish_reason: str | None = None
+    logprobs: Any = None
+
+
+class _Completion(msgspec.Struct, frozen=True):
+    choices: list[_Choice]
+    model: str | None = None
+    system_fingerprint: str | None = None
+    usage: Any = None
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What one reply says."""
+
+    content: str
+    """Text of the first choice; empty where it has none."""
+    refusal: str | None
+    """What the server says in place of content when it declines."""
+    finish_reason: str | None
+    model: str | None
+    """The model that answered, by its own word."""
+    fingerprint: str | None
+    usage: Usage
+    logprobs: bool
+    """Whether it carries log-probabilities."""
+
+
+_decode = msgspec.json.Decoder(_Completion).decode
+
+
+def read_reply(raw: str) -> Reply:
+    """Read a body.
+
+    Raises:
+        BadReplyError: It is no chat completion with at least one choice.
+    """
+    try:
+        completion = _decode(raw)
+    except (msgspec.MsgspecError, RecursionError) as exc:
+        raise BadReplyError(f"no chat completion: {exc}") from exc
+    if not completion.choices:
+        raise BadReplyError("no chat completion: it has no choices")
+    choice = completion.choices[0]
+    return Reply(
+        content=_text(choice.message.content),
+        refusal=choice.message.refusal or None,
+        finish_reason=choice.finish_reason,
+        model=completion.model,
+        fingerprint=completion.system_fingerprint,
+        usage=_usage(completion.usage),
+        logprobs=isinstance(choice.logprobs, dict) and bool(choice.logprobs.get("content")),
+    )
+
+
+def _usage(value: Any) -> Usage:
+    """Read counts of tokens; what is malformed there spoils no verdict."""
+    if not isinstance(value, dict):
+        return Usage()
+    counts = [value.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    return Usage(*(n if type(n) is int and 0 <= n < 1 << 40 else 0 for n in counts))
+
+
+def _text(content: Any) -> str:
+    """Return the text of a content: a string, or parts of which those of the type `text` count."""
+    if isinstance(content, str):
+        return content
+    if content is None:
+        return ""
+    if isinstance(content, list) and all(isinstance(part, dict) for part in content):
+        parts = [part.get("text") for part in content if part.get("type") == "text"]
+        return "".join(part for part in parts if isinstance(part, str))
+    raise BadReplyError("no chat completion: its content is neither text nor parts of text")

@@ -1,0 +1,189 @@
+"""What of a response a judge sees, and what is decided before it is asked.
+
+A judge passes far too much: a colon, "Let's solve this step by step", a claim that the
+answer is right. What holds no answer needs no model to say so. The rules here
+are rules 1 of `[judge]`: what they do never changes; other rules get another number.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from countermark_service.bundles.judge_table import Before, Show
+
+Decided = Literal["no_answer", "abstain"]
+
+_OPENING = re.compile(r"<(think|thinking|reasoning|thought)>", re.IGNORECASE)
+_CLOSING = re.compile(r"</(?:think|thinking|reasoning|thought)>", re.IGNORECASE)
+_ANSWER_OPENING = re.compile(r"<answer>", re.IGNORECASE)
+_ANSWER_CLOSING = re.compile(r"</answer>", re.IGNORECASE)
+_MARKED = re.compile(r"(?:####|\banswer\s*(?:is|:|=))[ \t:]*(?=\S)", re.IGNORECASE)
+_BRACE = re.compile(r"[{}]")
+_SHORT_CHARS = 200
+"""A text of one line up to here may be an answer as it stands."""
+_LONGEST_BOX = 20_000
+_BLANKS = "\u2800\u3164\u115f\u1160\uffa0"
+"""Characters that are drawn as nothing, and are letters or symbols by category."""
+_MIDDLE = " [... %d characters left out here ...] "
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the judge sees of a response, or why it is not asked."""
+
+    text: str
+    decided: Decided | None = None
+    reason: str = ""
+    """Code of what was decided: ``blank``, ``opener``, ``no_final_answer`` and so on."""
+
+
+def shown_part(response: str, show: Show) -> Shown:
+    """Return the part of a response that is shown."""
+    text = response
+    if show.part != "whole":
+        after = after_reasoning(response)
+        if after is None:
+            return Shown("", "no_answer", "reasoning_not_closed")
+        text = after
+    if show.part == "final_answer":
+        answer = final_answer(text)
+        if answer is None:
+            return Shown("", "no_answer", "blank" if not visible(text) else "no_final_answer")
+        text = answer
+    text = text.strip()
+    if len(text) <= show.most_chars:
+        return Shown(text)
+    if show.longer != "middle":
+        return Shown("", show.longer, "response_too_long")
+    half = show.most_chars // 2
+    return Shown(text[:half] + _MIDDLE % (len(text) - 2 * half) + text[-half:])
+
+
+def after_reasoning(response: str) -> str | None:
+    """Return what follows the last closing tag of a reasoning; None where one was opened and never closed."""
+    end = 0
+    for match in _CLOSING.finditer(response):
+        end = match.end()
+    rest = response[end:]
+    return None if _OPENING.search(rest) else rest
+
+
+def final_answer(text: str) -> str | None:
+    r"""Return the final answer that a text states, or None.
+
+    It is the last `\boxed{…}` or `\fbox{…}`; else the last `<answer>…</answer>`; else what stands
+    after the last `####`, `answer is`, `answer:` or `answer =` up to the end of that line; else the
+    text itself where it is one line of 200 characters at most.
+    """
+    boxed = _last_box(text)
+    if boxed is not None:
+        return boxed.strip() or None
+    tagged = _last_tag(text)
+    if tagged is not None:
+        return tagged.strip() or None
+    marked = _last(_MARKED, text)
+    if marked is not None:
+        return text[marked.end() :].split("\n", 1)[0].strip(" \t\r*_") or None
+    short = text.strip()
+    return short if short and len(short) <= _SHORT_CHARS and len(short.splitlines()) == 1 else None
+
+
+def _last_box(text: str) -> str | None:
+    """Return the content of the last complete box."""
+    end = len(text)
+    for _ in range(8):  # boxes that were left open at the end
+        start = max(text.rfind("\\boxed{", 0, end), text.rfind("\\fbox{", 0, end))
+        if start < 0:
+            return None
+        content = text.index("{", start) + 1
+        depth = 1
+        for brace in _BRACE.finditer(text, content, content + _LONGEST_BOX):
+            depth += 1 if brace.group() == "{" else -1
+            if depth == 0:
+                return text[content : brace.start()]
+        end = start
+    return None
+
+
+def _last_tag(text: str) -> str | None:
+    """Return the content of the last complete answer tag."""
+    closing = _last(_ANSWER_CLOSING, text)
+    opening = None if closing is None else _last(_ANSWER_OPENING, text[: closing.start()])
+    return None if closing is None or opening is None else text[opening.end() : closing.start()]
+
+
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    found = None
+    for match in pattern.finditer(text):
+        found = match
+    return found
+
+
+def decide(text: str, reference: object, before: Before) -> tuple[Decided, str] | None:
+    """Return the outcome and the reason of a shown part that needs no judge, or None."""
+    if not visible(text):
+        return "no_answer", "blank"
+    folded = fold(text)
+    if not any(one.isalnum() and one not in _BLANKS for one in text) and not _has_symbol(text):
+        return "no_answer", "punctuation"
+    if folded in _set(before.openers):
+        return "no_answer", "opener"
+    claims = _set(before.claims)
+    if folded in claims and not (isinstance(reference, str) and fold(reference) in claims):
+        return "no_answer", "claim"
+    if before.instructions:
+        inside = f" {_words(text)} "
+        if any(instruction in inside for instruction in _inner(before.instructions)):
+            return before.addressed, "instruction"
+    return None
+
+
+def visible(text: str) -> bool:
+    """Whether a text has any character that can be seen."""
+    return any(
+        not one.isspace() and unicodedata.category(one)[0] not in "CZM" and one not in _BLANKS for one in text
+    )
+
+
+def _has_symbol(text: str) -> bool:
+    """Whether it holds a symbol that can be an answer, such as ∞, ∅ or an emoji."""
+    return any(
+        unicodedata.category(one) in ("Sm", "So", "Sc") and ord(one) > 126 and one not in _BLANKS
+        for one in text
+    )
+
+
+def fold(text: str) -> str:
+    """Return a text without what does not count: case, width, marks of emphasis, white space, end punctuation."""
+    plain = unicodedata.normalize("NFKC", text[:2000]).casefold()
+    plain = "".join(one for one in plain if unicodedata.category(one) != "Cf")
+    return " ".join(plain.split()).strip("*_#`~\"'“”‘’ .,:;!?…。、，：；！？-–—()[]{}")
+
+
+def _words(text: str) -> str:
+    """Return a text folded, with everything but letters and digits made spaces."""
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    kept = ("" if unicodedata.category(one) == "Cf" else one if one.isalnum() else " " for one in plain)
+    return " ".join("".join(kept).split())
+
+
+@lru_cache(maxsize=256)
+def _set(words: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(map(fold, words))
+
+
+@lru_cache(maxsize=256)
+def _inner(words: Iterable[str]) -> tuple[str, ...]:
+    """Return phrases as they are looked for: between spaces, save in scripts that do not part words."""
+    found = []
+    for phrase in words:
+        folded = _words(phrase)
+        found.append(f" {folded} " if folded.isascii() or not _unspaced(folded) else folded)
+    return tuple(found)
+
+
+def _unspaced(text: str) -> bool:
+    return any("぀" <= one <= "鿿" or "가" <= one <= "힯" for one in text)

@@ -1,0 +1,69 @@
+"""Walks over every transcript in a store, for export.
+
+Transcripts are kept beside verdicts, in a SQLite file or under a prefix of their own in
+Redis, through the same port; what the port lacks is to list what is there. A transcript
+is told from the pointers to it by its key: it is the digest of the value.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from pathlib import Path
+
+from countermark_service.store.interface import KEY_BYTES, StoreUnavailableError
+
+REDIS_PREFIX = b"cm1:t:"
+"""Before the keys of transcripts, where verdicts have `v`."""
+_SCANNED = 512
+
+
+def scan_sqlite(path: Path) -> Iterator[bytes]:
+    """Yield every transcript in the file; nothing where there is no file.
+
+    Raises:
+        StoreUnavailableError: The file cannot be read.
+    """
+    if not path.exists():
+        return
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            for head, value in connection.execute("SELECT head, value FROM verdicts ORDER BY head"):
+                if hashlib.sha256(value).digest() == head[:KEY_BYTES]:
+                    yield value
+    except sqlite3.Error as exc:
+        raise StoreUnavailableError("sqlite", str(path), str(exc), "Check the data folder.") from exc
+
+
+async def scan_redis(url: str) -> AsyncIterator[bytes]:
+    """Yield every transcript on the server.
+
+    Raises:
+        StoreUnavailableError: It does not answer.
+    """
+    # Imported here: see the package's own words on Redis's client.
+    from redis import exceptions
+    from redis.asyncio import Redis
+
+    client = Redis.from_url(url)
+    try:
+        batch: list[bytes] = []
+        async for key in client.scan_iter(match=REDIS_PREFIX + b"*", count=_SCANNED):
+            batch.append(key)
+            if len(batch) == _SCANNED:
+                for value in _transcripts(batch, await client.mget(batch)):
+                    yield value
+                batch = []
+        if batch:
+            for value in _transcripts(batch, await client.mget(batch)):
+                yield value
+    except (exceptions.RedisError, OSError) as exc:
+        raise StoreUnavailableError("redis", "the configured URL", str(exc), "Check the server.") from exc
+    finally:
+        await client.aclose()
+
+
+def _transcripts(keys: list[bytes], values: list[bytes | None]) -> Iterator[bytes]:
+    for key, value in zip(keys, values, strict=True):
+        if value is not None and hashlib.sha256(value).digest() == key[len(REDIS_PREFIX) :]:
+            yield value

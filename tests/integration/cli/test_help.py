@@ -1,0 +1,51 @@
+"""Every command explains itself, with an example."""
+
+from collections.abc import Iterator
+
+import pytest
+import typer
+
+from countermark_service.cli.app import app
+from tests.integration.cli.conftest import Cli
+
+
+def commands(group: typer.Typer, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each command below `group`, with its help text."""
+    for command in group.registered_commands:
+        assert command.callback is not None
+        name = command.name or command.callback.__name__.replace("_", "-")
+        yield f"{path} {name}".strip(), command.callback.__doc__ or ""
+    for inner in group.registered_groups:
+        assert inner.typer_instance is not None
+        yield from commands(inner.typer_instance, f"{path} {inner.name}".strip())
+
+
+COMMANDS = dict(commands(app))
+
+
+def test_the_commands_are_those_that_the_documentation_names() -> None:
+    assert set(COMMANDS) == {
+        "serve", "score", "demo", "doctor", "settings", "access add", "access list", "access remove",
+        "verifier list", "verifier show", "verifier new", "verifier check", "verifier publish",
+        "verifier build", "verifier export", "verifier import",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_a_help_text_has_an_example_of_the_command(name: str) -> None:
+    assert "Example: `" in COMMANDS[name]
+    assert f"countermark {name}" in COMMANDS[name]
+
+
+def test_help_is_printed_and_costs_nothing(cli: Cli) -> None:
+    ended = cli("verifier", "check", "--help")
+
+    assert ended.code == 0
+    assert "countermark verifier check verifiers/my-rules/1.0.0" in ended.out
+
+
+def test_a_command_that_does_not_exist_is_a_usage_error(cli: Cli) -> None:
+    ended = cli("verifier", "bless")
+
+    assert ended.code == 2
+    assert "bless" in ended.err

@@ -1,0 +1,292 @@
+# ruff: noqa: PTH208
+# Every fork would pay for the memory of pathlib.
+"""The keeper of one candidate: first process of its namespaces, and the last to go.
+
+Theory of operation. The zygote makes one keeper per candidate. At level `namespaces`
+it is process 1 of fresh user, pid, mount, ipc and uts namespaces: nothing inside can
+signal it, orphans become its children, and its end ends them all. At level `landlock`
+the same holds by other means: it is a subreaper, and the tests run in a Landlock
+domain below its own, so that they cannot signal it while it can signal them.
+
+The keeper reads no candidate byte. For each test it receives descriptors over the
+channel, forks, waits with a clock, then kills whatever is left (`kill(-1)`), reaps
+until nothing is left, and reports. A test that leaves something in the scratch folder
+ends the keeper too: the next test gets a fresh one. It ends when the channel closes;
+the service cancels a candidate by closing it.
+
+    zygote --clone--> keeper --fork--> program (test 0), program (test 1), ...
+       service <==== channel ====> keeper       jobs and descriptors in, reports out
+"""
+
+import array
+import gc
+import json
+import os
+import resource  # noqa: F401 - `os.wait4` would import it in every keeper anew
+import select
+import signal
+import socket
+import time
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from . import kernel, program
+
+INNER_ID = 1000
+"""User and group that a candidate sees at level `namespaces`; not 0, so that exec gives no capability."""
+MESSAGE_BYTES = 1 << 16
+_MAX_DESCRIPTORS = 16
+_MEBIBYTE = 1 << 20
+_WAIT_ALL = 0x40000000
+"""__WALL: also children made by `clone` without SIGCHLD, which a plain wait would leave running."""
+
+
+class Confinement:
+    """What the zygote prepared once for all its candidates."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.namespaces: bool = config["level"] == "namespaces"
+        self.scratch: str = config["scratch"]
+        self.executes: bool = config["executes"]
+        self.candidate_filter: bytes = bytes.fromhex(config["candidate_filter"])
+        self.nproc_base: int = config["nproc_base"]
+        self.uid, self.gid = os.getuid(), os.getgid()
+        self.domain: int | None = None
+        self.tests_domain: int | None = None
+        self.kept_folders = 0
+
+
+def keep(channel: socket.socket, header: dict[str, Any], code: int, cache: int, own: Confinement) -> NoReturn:
+    """Be the keeper of one candidate until its channel closes."""
+    limits = header["limits"]
+    try:
+        _confine(own, limits)
+    except OSError as error:
+        send(channel, {"failed": str(error)})
+        _wait_for_the_end(channel)
+    context = program.Context(limits, code, cache, own.scratch)
+    context.namespaces = own.namespaces
+    context.kept_folders = own.kept_folders
+    context.tests_domain = own.tests_domain
+    notes_read, notes_write = os.pipe()
+    os.set_blocking(notes_read, False)
+    clean = True
+    while clean:
+        received = receive(channel)
+        if received is None:
+            break
+        job, descriptors = received
+        context.several = job["more"]
+        report = _test(channel, job, descriptors, (notes_read, notes_write), context)
+        for descriptor in descriptors.values():
+            os.close(descriptor)
+        if report is None:
+            break
+        clean = not os.listdir(own.scratch)
+        report["ended"] = not clean
+        if not send(channel, report):
+            break
+    _sweep()
+    _wait_for_the_end(channel)
+
+
+def _wait_for_the_end(channel: socket.socket) -> NoReturn:
+    """Take in what still comes until the service hangs up, then end.
+
+    A socket that is closed with messages unread resets the connection, and the last
+    report would be lost with it.
+    """
+    while True:
+        received = receive(channel)
+        if received is None:
+            program.leave(0)
+        for descriptor in received[1].values():
+            os.close(descriptor)
+
+
+def send(channel: socket.socket, message: dict[str, Any]) -> bool:
+    """Send a report; False when the service has hung up."""
+    try:
+        channel.send(json.dumps(message).encode())
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    return True
+
+
+def _confine(own: Confinement, limits: dict[str, Any]) -> None:
+    """Shut this process in; nothing of it can be undone from inside."""
+    if own.namespaces:
+        for path, line in (
+            ("/proc/self/setgroups", "deny"),
+            ("/proc/self/gid_map", f"{INNER_ID} {own.gid} 1"),
+            ("/proc/self/uid_map", f"{INNER_ID} {own.uid} 1"),
+        ):
+            _write(path, line)
+        kernel.mount_tmpfs(
+            own.scratch,
+            size=limits["scratch_mib"] * _MEBIBYTE,
+            inodes=limits["scratch_inodes"],
+            executable=False,
+        )
+        if not own.candidate_filter:
+            _write("/proc/sys/user/max_user_namespaces", "0")
+        kernel.drop_capabilities()
+    else:
+        if own.domain is None or own.tests_domain is None:
+            raise OSError("level landlock without a domain: a sweep would reach beyond the candidate")
+        kernel.become_subreaper()
+        signal.signal(signal.SIGTERM, _stop)
+    kernel.set_dumpable(False)
+    os.chdir(own.scratch)
+    os.umask(0o077)
+    kernel.set_limit(kernel.RLIMIT_NPROC, limits["processes"] + own.nproc_base)
+    for kind in (kernel.RLIMIT_CORE, kernel.RLIMIT_MEMLOCK, kernel.RLIMIT_MSGQUEUE):
+        kernel.set_limit(kind, 0)
+    if own.domain is not None:
+        kernel.landlock_enter(own.domain)
+    if own.candidate_filter:
+        kernel.load_filter(own.candidate_filter)
+
+
+def _stop(_number: int, _frame: object) -> NoReturn:
+    """End on the zygote's word. Only at level `landlock`: process 1 is simply killed."""
+    _sweep()
+    program.leave(1)
+
+
+def _write(path: str, line: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, line.encode())
+    finally:
+        os.close(descriptor)
+
+
+def receive(channel: socket.socket) -> tuple[dict[str, Any], dict[str, int]] | None:
+    """Return the next job with its descriptors by name, or None when the service hung up."""
+    room = socket.CMSG_SPACE(_MAX_DESCRIPTORS * 4)
+    try:
+        message, ancillary, _, _ = channel.recvmsg(MESSAGE_BYTES, room)
+    except ConnectionResetError:
+        return None
+    if not message:
+        return None
+    numbers = array.array("i")
+    for _, _, data in ancillary:
+        numbers.frombytes(data)
+    job: dict[str, Any] = json.loads(message)
+    return job, dict(zip(job["descriptors"], numbers, strict=True))
+
+
+def _test(
+    channel: socket.socket,
+    job: dict[str, Any],
+    descriptors: dict[str, int],
+    notes: tuple[int, int],
+    context: program.Context,
+) -> dict[str, Any] | None:
+    """Run one test to its end and return its report; None if the service hung up meanwhile."""
+    started = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        gc.enable()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if not context.namespaces:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        try:
+            channel.close()
+            program.run(job, descriptors, notes[1], context)
+        finally:
+            program.leave(1)
+    deadline = started + context.limits["wall_seconds"]
+    outcome = wait_for(channel, pid, deadline)
+    wall = time.monotonic() - started
+    reaped = _sweep(pid if outcome == "ended" else None)
+    if outcome == "cancelled":
+        return None
+    status = reaped.statuses[pid]
+    if job["mode"] == "exec" and "product" in job and os.WIFEXITED(status) and not os.WEXITSTATUS(status):
+        _collect(job["product"], descriptors["binary_out"], job["product_bytes"])
+    return {
+        "index": job["index"],
+        "outcome": outcome,
+        "status": status,
+        "notes": drain(notes[0]),
+        "cpu": reaped.cpu_seconds,
+        "wall": wall,
+        "peak_kib": reaped.peak_kib,
+    }
+
+
+def wait_for(channel: socket.socket, pid: int, deadline: float) -> str:
+    """Wait until process `pid` ends, the deadline passes, or the service hangs up."""
+    process = os.pidfd_open(pid)
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    poll.register(channel, select.POLLHUP)
+    try:
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return "wall"
+            for descriptor, _ in poll.poll(left * 1000 + 1):
+                return "ended" if descriptor == process else "cancelled"
+    finally:
+        os.close(process)
+
+
+class Reaped:
+    """What the processes of one test used, as the kernel counted it when they were reaped."""
+
+    def __init__(self) -> None:
+        self.statuses: dict[int, int] = {}
+        self.cpu_seconds = 0.0
+        self.peak_kib = 0
+
+    def add(self, pid: int, status: int, usage: Any) -> None:
+        self.statuses[pid] = status
+        self.cpu_seconds += usage.ru_utime + usage.ru_stime
+        self.peak_kib = max(self.peak_kib, usage.ru_maxrss)
+
+
+def _sweep(ended: int | None = None) -> Reaped:
+    """Kill and reap every process of the candidate until none is left.
+
+    Args:
+        ended: A process that has ended by itself; it is reaped first, so that its status is its own.
+    """
+    reaped = Reaped()
+    if ended is not None:
+        reaped.add(*os.wait4(ended, _WAIT_ALL))
+    while True:
+        with suppress(ProcessLookupError, PermissionError):  # nobody that this process may signal
+            os.kill(-1, signal.SIGKILL)
+        try:
+            reaped.add(*os.wait4(-1, _WAIT_ALL))
+        except ChildProcessError:
+            return reaped
+
+
+def drain(notes: int) -> str:
+    try:
+        return os.read(notes, 4096).decode("utf-8", "replace")
+    except BlockingIOError:
+        return ""
+
+
+def _collect(name: str, target: int, most: int) -> None:
+    """Copy the compiler's product into the memory file `target`, if it is a plain file of sane size."""
+    try:
+        source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        size = min(os.fstat(source).st_size, most)
+        while size > 0:
+            piece = os.read(source, min(size, _MEBIBYTE))
+            if not piece:
+                break
+            os.write(target, piece)
+            size -= len(piece)
+    finally:
+        os.close(source)

@@ -1,0 +1,189 @@
+"""Values that cross a process boundary as plain data, and nothing but data.
+
+A candidate's answer must be compared where the candidate cannot reach, so the
+value itself crosses. Pickle would run its code; JSON would lose tuples, sets,
+bytes and nan. Here a value is encoded by its exact type (`type(x) is int`), so a
+subclass with a clever `__eq__` stays behind, and the decoder is bounded in bytes,
+depth, count and equal hashes, as it reads bytes that a hostile process wrote.
+
+Each value is one tag byte, then its content; lengths are 4 bytes, big-endian.
+"""
+
+import struct
+from collections import Counter, OrderedDict, defaultdict
+from typing import Any
+
+MAX_DEPTH = 200
+"""Containers inside containers; an honest answer has a handful."""
+MAX_VALUES = 1_000_000
+"""Values in one answer, counting every element of every container."""
+MAX_EQUAL_HASHES = 32
+"""Members of one set or dict with the same hash: more would cost quadratic time to build."""
+
+_LENGTH = struct.Struct(">I")
+_FLOAT = struct.Struct(">d")
+_COMPLEX = struct.Struct(">dd")
+
+_LIKE_DICT = (dict, OrderedDict, defaultdict, Counter)
+"""The standard dictionaries: equal to a dict with the same items, so they cross as one."""
+_SEQUENCES: dict[type, bytes] = {list: b"l", tuple: b"t", set: b"S", frozenset: b"Z"}
+
+
+class NotPlainError(ValueError):
+    """A value, or bytes, that are not bounded plain data."""
+
+
+class UnboundedError(NotPlainError):
+    """Plain, but deeper or more than one message may be."""
+
+
+def encode(value: Any) -> bytes:
+    """Return `value` as plain data.
+
+    Raises:
+        NotPlainError: A type that is not plain (None, bool, int, float, complex, str, bytes,
+            list, tuple, set, frozenset, dict, the standard dictionaries, scalars of numpy), or
+            too deep or too many.
+    """
+    out: list[bytes] = []
+    _encode(value, out, 0)
+    return b"".join(out)
+
+
+def _encode(value: Any, out: list[bytes], depth: int) -> None:
+    kind = type(value)
+    if len(out) > 3 * MAX_VALUES:
+        raise UnboundedError(f"more than {MAX_VALUES} values")
+    if value is None:
+        out.append(b"N")
+    elif kind is bool:
+        out.append(b"T" if value else b"F")
+    elif kind is int:
+        content = value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)
+        out += (b"i", _LENGTH.pack(len(content)), content)
+    elif kind is float:
+        out += (b"d", _FLOAT.pack(value))
+    elif kind is str:
+        content = value.encode("utf-8", "surrogatepass")
+        out += (b"s", _LENGTH.pack(len(content)), content)
+    elif kind in _SEQUENCES or kind in _LIKE_DICT:
+        _encode_container(value, kind, out, depth + 1)
+    elif kind is bytes or kind is bytearray:
+        out += (b"b" if kind is bytes else b"B", _LENGTH.pack(len(value)), bytes(value))
+    elif kind is complex:
+        out += (b"c", _COMPLEX.pack(value.real, value.imag))
+    elif kind.__module__ == "numpy" and _is_numpy_scalar(kind):
+        _encode(value.item(), out, depth)
+    else:
+        raise NotPlainError(f"a value of type {kind.__module__}.{kind.__qualname__} is not plain data")
+
+
+def _encode_container(value: Any, kind: type, out: list[bytes], depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise UnboundedError(f"more than {MAX_DEPTH} containers inside each other")
+    if kind in _SEQUENCES:
+        members = list(value)
+        out += (_SEQUENCES[kind], _LENGTH.pack(len(members)))
+        for member in members:
+            _encode(member, out, depth)
+        return
+    items = list(dict.items(value))
+    out += (b"m", _LENGTH.pack(len(items)))
+    for key, member in items:
+        _encode(key, out, depth)
+        _encode(member, out, depth)
+
+
+def _is_numpy_scalar(kind: type) -> bool:
+    import sys
+
+    numpy = sys.modules.get("numpy")
+    names = ("bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+    return any(kind is getattr(numpy, name, None) for name in (*names, "float16", "float32", "float64"))
+
+
+def decode(data: bytes) -> Any:
+    """Return the value that `data` holds, all of it.
+
+    Raises:
+        NotPlainError: Not the work of `encode`: unknown tag, cut short, bytes left over, too
+            deep, too many, or made to collide in a set or dict.
+    """
+    reader = _Reader(data)
+    try:
+        value = reader.value(0)
+    except (struct.error, UnicodeDecodeError, TypeError) as error:
+        raise NotPlainError(f"not plain data: {error}") from error
+    if reader.at != len(data):
+        raise NotPlainError(f"{len(data) - reader.at} bytes follow the value")
+    return value
+
+
+class _Reader:
+    """One pass over the bytes; `at` is the next one."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at, self.count = data, 0, 0
+
+    def take(self, size: int) -> bytes:
+        piece = self.data[self.at : self.at + size]
+        if len(piece) != size:
+            raise NotPlainError(f"cut short: {size} bytes wanted at {self.at}, {len(piece)} are there")
+        self.at += size
+        return piece
+
+    def length(self) -> int:
+        size: int = _LENGTH.unpack(self.take(4))[0]
+        return size
+
+    def value(self, depth: int) -> Any:
+        self.count += 1
+        if depth > MAX_DEPTH or self.count > MAX_VALUES:
+            raise NotPlainError(f"over {MAX_DEPTH} containers deep, or over {MAX_VALUES} values")
+        tag = self.take(1)
+        if tag in _ATOMS:
+            return _ATOMS[tag]
+        if tag == b"i":
+            return int.from_bytes(self.take(self.length()), "big", signed=True)
+        if tag == b"s":
+            return self.take(self.length()).decode("utf-8", "surrogatepass")
+        if tag == b"d":
+            return _FLOAT.unpack(self.take(8))[0]
+        if tag == b"l":
+            return self.members(depth)
+        if tag == b"m":
+            return self.mapping(depth)
+        return self.rarer(tag, depth)
+
+    def rarer(self, tag: bytes, depth: int) -> Any:
+        if tag == b"t":
+            return tuple(self.members(depth))
+        if tag in (b"S", b"Z"):
+            members = self.members(depth)
+            _refuse_collisions(members)
+            return set(members) if tag == b"S" else frozenset(members)
+        if tag in (b"b", b"B"):
+            content = self.take(self.length())
+            return content if tag == b"b" else bytearray(content)
+        if tag == b"c":
+            return complex(*_COMPLEX.unpack(self.take(16)))
+        raise NotPlainError(f"unknown tag {tag!r} at {self.at - 1}")
+
+    def members(self, depth: int) -> list[Any]:
+        return [self.value(depth + 1) for _ in range(self.length())]
+
+    def mapping(self, depth: int) -> dict[Any, Any]:
+        items = [(self.value(depth + 1), self.value(depth + 1)) for _ in range(self.length())]
+        _refuse_collisions([key for key, _ in items])
+        return dict(items)
+
+
+_ATOMS: dict[bytes, Any] = {b"N": None, b"T": True, b"F": False}
+
+
+def _refuse_collisions(keys: list[Any]) -> None:
+    """Raise where many keys share one hash; a few do by chance or by being equal."""
+    if len(keys) > MAX_EQUAL_HASHES:
+        most = Counter(map(hash, keys)).most_common(1)[0][1]
+        if most > MAX_EQUAL_HASHES:
+            raise NotPlainError(f"{most} members with one hash")

@@ -1,0 +1,247 @@
+# ruff: noqa: PTH103, PTH120, PTH123
+# Every fork would pay for the memory of pathlib.
+"""The last process of the chain: one test of one candidate, in a fork that never returns.
+
+Everything before `ready` runs our code only: descriptors, limits, source. What comes
+after may be hostile, shares this process with us, and is trusted with nothing: the
+notes pipe is closed by then, exits go through a saved `os._exit`, and the only thing
+that a candidate can forge is its own output.
+
+Jobs have one of five modes:
+
+    program   run the source as a script
+    call      run the source, call one function once, write one answer frame
+    serve     run the source, answer calls from the tester's socket until it closes
+    tester    run a (trusted) test program whose entry points are proxies over that socket
+    exec      write the files, then become another program (compiler, node, compiled code)
+"""
+
+import atexit
+import builtins
+import fcntl
+import marshal
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import CodeType, ModuleType
+from typing import Any, NoReturn
+
+from . import kernel, plain, proxy
+
+NICENESS = 5
+FIRST_EXTRA = 3
+"""Where a job's answer and peer descriptors are put: 3 and 4. The zygote keeps both taken until then."""
+KEPT_FOLDERS = 5
+"""From here on: folder descriptors that imports go through (level `landlock` only)."""
+_FIRST_UNUSED = 1 << 20
+
+_exit: Callable[[int], NoReturn] = os._exit
+_MEBIBYTE = 1 << 20
+_ADD_SEALS, _GET_SEALS = 1033, 1034
+_SEALED = 0xF
+"""No further seal, no shrinking, no growing, no writing."""
+
+SETUP_FAILED, SETUP = b"S", b"B"
+RUNNING, COMPILE_ERROR, FILES_FAILED, NOT_EXECUTABLE = b"R", b"C", b"F", b"X"
+"""What a test writes to the notes pipe before candidate code runs: one of the first line, then one of the
+second; text follows the failures, and X follows R."""
+
+
+def leave(status: int) -> NoReturn:
+    """End this process at once, whatever a candidate did to the modules."""
+    while True:
+        _exit(status)
+
+
+def run(job: dict[str, Any], descriptors: dict[str, int], notes: int, context: "Context") -> NoReturn:
+    """Carry out `job` in this freshly forked process."""
+    try:
+        _place(descriptors)
+        _limit(context.limits)
+        if context.tests_domain is not None:
+            kernel.landlock_enter(context.tests_domain)
+        os.write(notes, SETUP)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, no candidate code ran: say so and stop
+        _note(notes, SETUP_FAILED, error)
+        leave(1)
+    if job["mode"] == "exec":
+        _become(job, descriptors, notes, context)
+    request = _contents(descriptors["ask"]) if "ask" in descriptors else b""
+    _write_files(descriptors, notes)
+    code = _code(context, notes)
+    os.write(notes, RUNNING)
+    os.closerange(KEPT_FOLDERS + context.kept_folders, _FIRST_UNUSED)
+    if job["mode"] == "program":
+        if "files" in descriptors:
+            sys.path.insert(0, context.scratch)
+        leave(_finish(lambda: _execute(code, "__main__")))
+    if job["mode"] == "call":
+        leave(_finish(lambda: proxy.answer_once(_execute(code, "solution"), request, FIRST_EXTRA)))
+    if job["mode"] == "serve":
+        leave(_finish(lambda: proxy.serve(_execute(code, "solution"), FIRST_EXTRA + 1, job["answer_bytes"])))
+    leave(_finish(lambda: proxy.test(code, request, job, FIRST_EXTRA, FIRST_EXTRA + 1)))
+
+
+class Context:
+    """What all tests of one candidate share, fixed before its first byte is looked at."""
+
+    def __init__(self, limits: dict[str, Any], code: int, cache: int, scratch: str) -> None:
+        self.limits = limits
+        self.code = code
+        self.cache = cache
+        self.scratch = scratch
+        self.namespaces = True
+        self.kept_folders = 0
+        self.tests_domain: int | None = None
+        self.several = False
+        """Whether another test may follow, so that keeping the compiled code pays."""
+
+
+def _place(descriptors: dict[str, int]) -> None:
+    """Put the job's descriptors where they belong: 0, 1, 2, then answer and peer."""
+    for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        os.dup2(descriptors[name], number)
+    for name, number in (("answer", FIRST_EXTRA), ("peer", FIRST_EXTRA + 1)):
+        if name in descriptors:
+            os.dup2(descriptors[name], number, inheritable=False)
+        else:
+            os.close(number)
+
+
+def _limit(limits: dict[str, Any]) -> None:
+    """Set the limits of this process and, by inheritance, of each one below it."""
+    address_space = limits["address_space_mib"]
+    kernel.set_limit(kernel.RLIMIT_AS, address_space and address_space * _MEBIBYTE)
+    kernel.set_limit(kernel.RLIMIT_CPU, limits["cpu_ceiling"])
+    kernel.set_limit(kernel.RLIMIT_FSIZE, limits["file_bytes"])
+    kernel.set_limit(kernel.RLIMIT_NOFILE, limits["open_files"])
+    kernel.set_limit(kernel.RLIMIT_STACK, limits["stack_mib"] * _MEBIBYTE)
+    os.nice(NICENESS)
+
+
+def _note(notes: int, kind: bytes, error: BaseException) -> None:
+    text = f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace")
+    os.write(notes, kind + text[:1000])
+
+
+def _contents(descriptor: int) -> bytes:
+    """Return what a memory file holds, by position, so that no shared offset moves."""
+    size = os.fstat(descriptor).st_size
+    return os.pread(descriptor, size, 0) if size else b""
+
+
+def _write_files(descriptors: dict[str, int], notes: int) -> None:
+    """Write the job's files into the scratch, as the unprivileged user that the program is."""
+    if "files" not in descriptors:
+        return
+    try:
+        for name, content in plain.decode(_contents(descriptors["files"])).items():
+            folder = os.path.dirname(name)
+            if folder:
+                os.makedirs(folder, exist_ok=True)
+            with open(name, "wb") as file:
+                file.write(content)
+    except (OSError, MemoryError) as error:
+        _note(notes, FILES_FAILED, error)
+        leave(1)
+
+
+def _code(context: Context, notes: int) -> CodeType:
+    """Compile the candidate's source, or load what the candidate's first test compiled.
+
+    The cache is sealed before candidate code runs, and it is read here, where the
+    candidate runs anyway; it is never read by a trusted process.
+    """
+    if fcntl.fcntl(context.cache, _GET_SEALS) == _SEALED:
+        loaded: CodeType = marshal.loads(_contents(context.cache))  # noqa: S302 - our own bytes, see above
+        return loaded
+    try:
+        code = compile(_contents(context.code), "main.py", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
+        sys.excepthook(type(error), error.with_traceback(None), None)
+        _flush()
+        _note(notes, COMPILE_ERROR, error)
+        leave(1)
+    if context.several:
+        with open(context.cache, "wb", closefd=False) as file:
+            file.write(marshal.dumps(code))
+        fcntl.fcntl(context.cache, _ADD_SEALS, _SEALED)
+    return code
+
+
+def _execute(code: CodeType, name: str) -> dict[str, Any]:
+    """Run `code` as the top level of a fresh module `name`; return its globals."""
+    module = ModuleType(name)
+    module.__dict__.update(__builtins__=builtins, __file__="main.py")
+    sys.modules[name] = module
+    exec(code, module.__dict__)  # noqa: S102 - this is what the sandbox is for
+    return module.__dict__
+
+
+def _finish(work: Callable[[], object]) -> int:
+    """Run `work` and end as the interpreter would: message, threads, exit handlers, flush."""
+    status = 0
+    try:
+        try:
+            work()
+        except SystemExit as error:
+            status = _exit_status(error)
+        except BaseException as error:  # noqa: BLE001 - the program's own error, shown as Python shows it
+            status = 1
+            _show(error)
+        threading = sys.modules.get("threading")
+        if threading is not None:
+            threading._shutdown()
+        atexit._run_exitfuncs()
+    except BaseException as error:  # noqa: BLE001 - an exit handler's own error
+        status = status or 1
+        _show(error)
+    return status if _flush() else status or 120
+
+
+def _exit_status(error: SystemExit) -> int:
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code & 0xFF
+    print(error.code, file=sys.stderr)
+    return 1
+
+
+def _show(error: BaseException) -> None:
+    """Print `error` without our own frames."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__:
+        trace = trace.tb_next
+    try:
+        sys.excepthook(type(error), error.with_traceback(trace), trace)
+    except BaseException:  # noqa: BLE001 - the candidate replaced the hook by something broken: its loss
+        leave(1)
+
+
+def _flush() -> bool:
+    """Write out what the program printed; False if that failed."""
+    done = True
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BaseException:  # noqa: BLE001 - closed, replaced or full: output ends here
+            done = done and stream is None
+    return done
+
+
+def _become(job: dict[str, Any], descriptors: dict[str, int], notes: int, context: Context) -> NoReturn:
+    """Replace this process by the program that `job` names."""
+    _write_files(descriptors, notes)
+    path: int | str = job["argv"][0]
+    if "binary" in descriptors:
+        path = descriptors["binary"]
+    try:
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores both, and exec would keep that
+            signal.signal(number, signal.SIG_DFL)
+        os.write(notes, RUNNING)
+        os.execve(path, job["argv"], os.environ)  # noqa: S606 - no shell is the point
+    except BaseException as error:  # noqa: BLE001 - nothing ran: say why and stop
+        _note(notes, NOT_EXECUTABLE, error)
+    leave(127)

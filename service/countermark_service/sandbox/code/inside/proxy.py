@@ -1,0 +1,214 @@
+"""Function calls that cross between a tester and a candidate, as plain data.
+
+A tester program (assert lines, a `check` function) must not share a process with
+what it tests. So its entry point is a proxy: the arguments go over a socket to the
+candidate's process, the value comes back. Each call carries a fresh nonce that its
+one reply must repeat, so that bytes written ahead or behind belong to no call.
+
+Frames are a 4-byte length and plain data (see `plain`). What the candidate writes is
+bounded and parsed strictly; if it is not one valid reply, the candidate is `broken`
+and the test ends.
+"""
+
+import builtins
+import os
+import struct
+from collections.abc import Callable
+from types import CodeType, ModuleType
+from typing import Any
+
+from . import plain
+
+_LENGTH = struct.Struct(">I")
+VALUE, RAISED, NOT_PLAIN = "value", "raised", "not_plain"
+PASSED, FAILED, BROKEN, UNSUPPORTED = "passed", "failed", "broken", "unsupported"
+
+
+class CandidateBrokenError(BaseException):
+    """The candidate's process died or sent something that is no reply; no test may swallow this."""
+
+
+class CandidateError(Exception):
+    """The candidate raised an exception of its own class."""
+
+
+def call(module: dict[str, Any], name: str, args: Any, kwargs: Any) -> tuple[str, Any, Any]:
+    """Call the function `name` of the candidate and return (kind, value or text, arguments after).
+
+    A name with a dot (`Solution.solve`) is a method on a fresh instance.
+    """
+    try:
+        first, _, method = name.partition(".")
+        if first not in module:
+            raise NameError(f"name {first!r} is not defined")
+        function = getattr(module[first](), method) if method else module[first]
+        result = function(*args, **kwargs)
+    except Exception as error:  # noqa: BLE001 - the exception is the answer
+        return RAISED, _describe(error), None
+    return VALUE, result, args
+
+
+def _describe(error: Exception) -> tuple[str, str]:
+    """Return name and text of an exception whose class may be hostile."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - a hostile __str__
+        text = ""
+    return (name[:100] if type(name) is str else ""), (text[:2000] if type(text) is str else "")
+
+
+def reply(module: dict[str, Any], request: Any) -> bytes:
+    """Make the call that `request` describes and return its answer, encoded."""
+    nonce, name, args, kwargs, wants_arguments = request
+    kind, value, after = call(module, name, args, kwargs)
+    try:
+        encoded = plain.encode((nonce, kind, value, None))
+    except plain.NotPlainError as error:
+        return plain.encode((nonce, NOT_PLAIN, str(error), None))
+    if wants_arguments and kind == VALUE:
+        try:
+            return plain.encode((nonce, kind, value, after))
+        except plain.NotPlainError:
+            return encoded
+    return encoded
+
+
+def answer_once(module: dict[str, Any], request: bytes, answer: int) -> None:
+    """Answer one call into the memory file `answer`."""
+    _write(answer, reply(module, plain.decode(request)))
+
+
+def serve(module: dict[str, Any], peer: int, limit: int) -> None:
+    """Answer calls from the socket `peer` until the tester closes it."""
+    while True:
+        frame = _read_frame(peer, limit)
+        if frame is None:
+            return
+        content = reply(module, plain.decode(frame))
+        _write(peer, _LENGTH.pack(len(content)) + content)
+
+
+def test(code: CodeType, prelude: bytes, job: dict[str, Any], answer: int, peer: int) -> None:
+    """Run a test program with proxies for the entry points and write its verdict to `answer`."""
+    nonce = bytes.fromhex(job["nonce"])
+    module = ModuleType("__main__")
+    names = module.__dict__
+    names.update(__builtins__=builtins, __file__="main.py")
+    try:
+        if prelude:
+            _run_prelude(prelude, names)
+        for name in job["entry_points"]:
+            names[name] = _proxy(name, peer, job["answer_bytes"])
+        names.setdefault("candidate", names[job["entry_points"][0]])
+        exec(code, names)  # noqa: S102 - the test program, in its own sandbox
+        verdict = (PASSED, "")
+    except SystemExit as error:
+        verdict = (PASSED, "") if error.code in (None, 0) else (FAILED, f"SystemExit: {error.code}")
+    except CandidateBrokenError as error:
+        verdict = (BROKEN, str(error))
+    except plain.UnboundedError as error:
+        verdict = (FAILED, str(error))
+    except plain.NotPlainError as error:
+        verdict = (UNSUPPORTED, str(error))
+    except BaseException as error:  # noqa: BLE001 - whatever stops a test program fails it
+        verdict = (FAILED, f"{type(error).__name__}: {error}")
+    _write(answer, plain.encode((nonce, verdict[0], verdict[1][:2000])))
+
+
+def _run_prelude(source: bytes, names: dict[str, Any]) -> None:
+    """Run what comes before the proxies; if that fails, it says nothing of the candidate."""
+    try:
+        exec(compile(source, "prelude.py", "exec", dont_inherit=True), names)  # noqa: S102
+    except Exception as error:
+        raise plain.NotPlainError(f"the prelude failed: {type(error).__name__}: {error}") from error
+
+
+def _proxy(name: str, peer: int, limit: int) -> Callable[..., Any]:
+    def candidate(*args: Any, **kwargs: Any) -> Any:
+        nonce = os.urandom(16)
+        content = plain.encode((nonce, name, args, kwargs, True))
+        try:
+            _write(peer, _LENGTH.pack(len(content)) + content)
+            frame = _read_frame(peer, limit)
+        except OSError as error:
+            raise CandidateBrokenError(f"the candidate is gone: {error}") from error
+        if frame is None:
+            raise CandidateBrokenError("the candidate ended before it answered")
+        kind, value, after = _parse_reply(frame, nonce)
+        if kind == NOT_PLAIN:
+            raise CandidateBrokenError(str(value))
+        if kind == RAISED:
+            raise _exception(value)
+        if type(after) is tuple and len(after) == len(args):
+            for mine, theirs in zip(args, after, strict=True):
+                _copy_back(mine, theirs)
+        return value
+
+    candidate.__name__ = candidate.__qualname__ = name
+    return candidate
+
+
+def _parse_reply(frame: bytes, nonce: bytes) -> tuple[str, Any, Any]:
+    try:
+        parts = plain.decode(frame)
+    except plain.NotPlainError as error:
+        raise CandidateBrokenError(f"no valid answer: {error}") from error
+    if type(parts) is not tuple or len(parts) != 4 or parts[0] != nonce or type(parts[0]) is not bytes:
+        raise CandidateBrokenError("an answer that belongs to no call")
+    return parts[1], parts[2], parts[3]
+
+
+def _exception(value: Any) -> Exception:
+    """Return the exception to raise in the tester; only standard ones keep their class."""
+    if type(value) is not tuple or len(value) != 2 or not all(type(part) is str for part in value):
+        raise CandidateBrokenError("an exception without name and text")
+    kind = getattr(builtins, value[0], None)
+    if isinstance(kind, type) and issubclass(kind, Exception):
+        try:
+            return kind(value[1])
+        except TypeError:  # UnicodeDecodeError and its like want more than a text
+            pass
+    return CandidateError(f"{value[0]}: {value[1]}")
+
+
+def _copy_back(mine: Any, theirs: Any) -> None:
+    """Give a changed argument its new content, as a call in this process would have."""
+    if type(mine) is not type(theirs):
+        return
+    if type(mine) is list or type(mine) is bytearray:
+        mine[:] = theirs
+    elif type(mine) is dict or type(mine) is set:
+        mine.clear()
+        mine.update(theirs)
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _read_frame(descriptor: int, limit: int) -> bytes | None:
+    """Return the next frame, or None where the stream ends between frames."""
+    head = _read(descriptor, 4)
+    if not head:
+        return None
+    size = _LENGTH.unpack(head)[0] if len(head) == 4 else limit + 1
+    if size > limit:
+        raise CandidateBrokenError(f"an answer of {size} bytes; {limit} are allowed")
+    content = _read(descriptor, size)
+    if len(content) != size:
+        raise CandidateBrokenError("an answer that was cut short")
+    return content
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    pieces: list[bytes] = []
+    while size:
+        piece = os.read(descriptor, min(size, 1 << 16))
+        if not piece:
+            break
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)

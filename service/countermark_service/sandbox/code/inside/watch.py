@@ -1,0 +1,135 @@
+# ruff: noqa: PTH208
+# Every fork would pay for the memory of pathlib.
+"""The sums over all processes of one candidate that no kernel limit covers.
+
+Limits of the kernel count per process; a candidate may start several. The zygote
+looks at a candidate's whole process tree every few milliseconds: memory (anonymous
+pages beyond what the fork inherited, and shared memory), CPU time (of the living, and
+of the dead as last seen), and number of tasks. Orphans stay in the tree, because the
+keeper adopts them. Programs that end before the first look cost nothing.
+"""
+
+import os
+from typing import Any
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_TICKS = os.sysconf("SC_CLK_TCK")
+_MEBIBYTE = 1 << 20
+
+
+class Watched:
+    """The running account of one candidate."""
+
+    def __init__(self, keeper: int, limits: dict[str, Any], inherited: int) -> None:
+        self.keeper = keeper
+        self.inherited = inherited
+        self.memory_bytes = limits["memory_mib"] * _MEBIBYTE
+        self.cpu_seconds: float = limits["cpu_seconds"]
+        self.tasks: int = limits["processes"] + 1
+        self.scratch_bytes = limits["scratch_mib"] * _MEBIBYTE
+        self.scratch_entries: int = limits["scratch_inodes"]
+        self.peak = 0
+        self.cpu = 0.0
+        """Seconds that the test now running has used, as last seen."""
+        self._cpu: dict[tuple[int, int], float] = {}
+        self._test: tuple[int, int] | None = None
+
+    def excess(self, processes: "dict[int, Seen]", children: dict[int, list[int]]) -> str | None:
+        """Return which sum is over its limit now: ``memory``, ``cpu``, ``processes`` or None."""
+        seen = [processes[pid] for pid in _descendants(self.keeper, children)]
+        if not seen:
+            return None
+        test = min((processes[pid].started, pid) for pid in children[self.keeper])
+        if test != self._test:  # the keeper's oldest child is the test itself; a new one, a new account
+            self._test, self._cpu = test, {}
+        memory = tasks = 0
+        for process in seen:
+            memory += max(0, process.memory - self.inherited)
+            tasks += process.tasks
+            self._cpu[(process.pid, process.started)] = process.cpu
+        self.peak = max(self.peak, memory)
+        if memory > self.memory_bytes:
+            return "memory"
+        self.cpu = sum(self._cpu.values())
+        if self.cpu > self.cpu_seconds:
+            return "cpu"
+        return "processes" if tasks > self.tasks else None
+
+
+def holds_too_much(folder: str, most_bytes: int, most_entries: int) -> bool:
+    """Whether the files below `folder` take more than is allowed, or hide so that nobody can tell.
+
+    For scratch folders that are no file system of their own. What changes during the
+    walk is counted next time.
+    """
+    waiting, size, entries = [folder], 0, 0
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as listing:
+                for entry in listing:
+                    entries += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    else:
+                        size += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if size > most_bytes or entries > most_entries:
+                        return True
+        except FileNotFoundError:
+            continue
+        except OSError:  # a folder that refuses its owner, or a path too long to walk
+            return True
+    return False
+
+
+class Seen:
+    """One process at one moment: `memory` in bytes, `cpu` in seconds, `started` in ticks since boot."""
+
+    __slots__ = ("cpu", "memory", "parent", "pid", "started", "tasks")
+
+    def __init__(self, pid: int, stat: bytes, statm: bytes) -> None:
+        fields = stat[stat.rindex(b")") + 2 :].split()
+        self.pid = pid
+        self.parent = int(fields[1])
+        self.cpu = (int(fields[11]) + int(fields[12])) / _TICKS
+        self.tasks = int(fields[17])
+        self.started = int(fields[19])
+        resident, shared = (int(field) for field in statm.split()[1:3])
+        self.memory = (resident - shared) * _PAGE
+
+
+def look() -> tuple[dict[int, Seen], dict[int, list[int]]]:
+    """Return every process in sight, and the children of each."""
+    processes: dict[int, Seen] = {}
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                seen = Seen(int(name), _read(f"/proc/{name}/stat"), _read(f"/proc/{name}/statm"))
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it ended between the listing and the look
+            processes[seen.pid] = seen
+            children.setdefault(seen.parent, []).append(seen.pid)
+    return processes, children
+
+
+def own_memory() -> int:
+    """Return the bytes that a fork of this process inherits."""
+    return Seen(os.getpid(), _read("/proc/self/stat"), _read("/proc/self/statm")).memory
+
+
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 4096)
+    finally:
+        os.close(descriptor)
+
+
+def _descendants(pid: int, children: dict[int, list[int]]) -> list[int]:
+    found: list[int] = []
+    waiting = list(children.get(pid, ()))
+    while waiting:
+        child = waiting.pop()
+        found.append(child)
+        waiting += children.get(child, ())
+    return found

@@ -1,0 +1,328 @@
+# ruff: noqa: PTH110, PTH208
+# Every fork would pay for the memory of pathlib.
+"""The zygote: a warm interpreter in one slot that forks a keeper for each candidate.
+
+It loads what candidates commonly import once, gives up every privilege, installs the
+filter that all of them inherit, and waits on the control socket. A request brings
+descriptors and limits; the zygote forks and forgets them, so that no byte of one
+candidate is ever in the memory that the next one is forked from. While a keeper
+lives, the zygote watches its sums (see `watch`) and kills it when one is exceeded.
+When the control socket closes, the zygote ends, and with it the slot.
+"""
+
+import _sitebuiltins
+import _socket
+import builtins
+import gc
+import importlib
+import io
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+from . import kernel, program, warm, watch
+from .keeper import MESSAGE_BYTES, Confinement, keep
+
+_WATCH_SECONDS = 0.02
+_CONTROL = 60
+"""Descriptor of the control socket, above those that tests keep."""
+_STDIO_BYTES = 1 << 16
+
+
+def main(control: int) -> None:
+    """Prepare this process as the first message says, report, and serve until the socket closes."""
+    os.dup2(control, _CONTROL, inheritable=False)
+    os.close(control)
+    for number in (program.FIRST_EXTRA, program.FIRST_EXTRA + 1):  # nothing else may come to lie there
+        os.dup2(0, number, inheritable=False)
+    with socket.socket(fileno=_CONTROL) as channel:
+        config = json.loads(channel.recv(MESSAGE_BYTES * 4))
+        try:
+            own = _prepare(config)
+        except (OSError, ImportError, ValueError) as error:
+            channel.send(json.dumps({"failed": f"{type(error).__name__}: {error}"}).encode())
+            return
+        channel.send(json.dumps(_report(own)).encode())
+        Zygote(channel, own).serve()
+
+
+def _prepare(config: dict[str, Any]) -> Confinement:
+    """Drop privileges, warm up, and build what candidates share."""
+    folders = _open_folders(config["import_folders"])
+    if config["uid"] is not None:
+        kernel.drop_bounding_set()
+        os.setgroups([])
+        os.setresgid(config["gid"], config["gid"], config["gid"])
+        os.setresuid(config["uid"], config["uid"], config["uid"])
+    kernel.set_no_new_privileges()
+    kernel.set_parent_death_signal(signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 is immune only where it has no handler
+    _set_path(config["import_folders"], folders)
+    _preload(config["preload"])
+    warm.warm_up()
+    builtins.exit = _sitebuiltins.Quitter(
+        "exit", "Ctrl-D (i.e. EOF)"
+    )  # what `site` adds, which does not run here
+    builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
+    _renew_streams()
+    own = Confinement(config)
+    own.kept_folders = len(folders)
+    _build_domains(own, config)
+    kernel.set_dumpable(own.namespaces)  # a keeper writes its own uid_map, which needs it
+    kernel.load_filter(bytes.fromhex(config["slot_filter"]))
+    sys.argv[:] = ["main.py"]
+    gc.collect()
+    gc.disable()
+    gc.freeze()
+    return own
+
+
+def _open_folders(paths: list[str]) -> list[int]:
+    """Open the import folders, while this process still may, at the descriptors that tests keep."""
+    folders: list[int] = []
+    for path in paths:
+        descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY)
+        wanted = program.KEPT_FOLDERS + len(folders)
+        if descriptor != wanted:
+            os.dup2(descriptor, wanted, inheritable=False)
+            os.close(descriptor)
+        folders.append(wanted)
+    return folders
+
+
+def _set_path(paths: list[str], folders: list[int]) -> None:
+    """Import from `paths`; through a descriptor where this user cannot walk to the folder.
+
+    An interpreter below another user's home stays importable this way: the magic link
+    in /proc leads to the folder itself, past the parents.
+    """
+    moved = {}
+    for path, descriptor in zip(paths, folders, strict=True):
+        reachable = os.access(path, os.R_OK | os.X_OK)
+        moved[path] = path if reachable else f"/proc/self/fd/{descriptor}"
+    sys.path[:] = moved.values()
+    sys.path_importer_cache.clear()
+    for module in list(sys.modules.values()):
+        package_path = getattr(module, "__path__", None)
+        if isinstance(package_path, list):
+            package_path[:] = [_move(entry, moved) for entry in package_path]
+
+
+def _move(entry: str, moved: dict[str, str]) -> str:
+    for old, new in moved.items():
+        if entry.startswith(old + "/"):
+            return new + entry[len(old) :]
+    return entry
+
+
+def _preload(names: list[str]) -> None:
+    """Import what candidates commonly use, without the work that a module asks for after each fork.
+
+    `random` would draw a new seed in every keeper and test, which costs a tenth of a
+    run; instead it is seeded once, and each test finds it in that same state.
+    """
+    register = os.register_at_fork
+    os.register_at_fork = lambda **_: None  # type: ignore[assignment]
+    try:
+        for name in names:
+            importlib.import_module(name)
+    finally:
+        os.register_at_fork = register
+    if "random" in sys.modules:
+        sys.modules["random"].seed(0)
+
+
+def _renew_streams() -> None:
+    """Make the three standard streams as a program with files for stdio would find them.
+
+    Forks inherit them; nothing is read or written before, so they are as good as new
+    and cost nothing per run.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        raw = io.FileIO(number, mode, closefd=False)
+        buffer: Any = (
+            io.BufferedReader(raw, _STDIO_BYTES) if mode == "r" else io.BufferedWriter(raw, _STDIO_BYTES)
+        )
+        errors = "backslashreplace" if name == "stderr" else "surrogateescape"
+        stream = io.TextIOWrapper(buffer, "utf-8", errors, line_buffering=name == "stderr")
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+def _build_domains(own: Confinement, config: dict[str, Any]) -> None:
+    """Build the Landlock rulesets that keepers and tests enter."""
+    abi = kernel.landlock_abi() if config["landlock"] else 0
+    if not abi:
+        return
+    ruleset = kernel.landlock_ruleset(abi, files=True)
+    read = kernel.LANDLOCK_READ_FILE | kernel.LANDLOCK_READ_DIR
+    if own.executes:
+        read |= kernel.LANDLOCK_EXECUTE
+    for path in config["readable"]:
+        if os.path.exists(path):
+            kernel.landlock_allow(ruleset, path, read)
+    for descriptor in range(program.KEPT_FOLDERS, program.KEPT_FOLDERS + own.kept_folders):
+        kernel.landlock_allow(ruleset, f"/proc/self/fd/{descriptor}", read)
+    write = kernel.LANDLOCK_READ_FILE | kernel.LANDLOCK_WRITE_FILE
+    for device in config["devices"]:
+        kernel.landlock_allow(ruleset, device, write)
+    scratch = kernel.landlock_rights(abi) & ~(kernel.LANDLOCK_EXECUTE | kernel.LANDLOCK_IOCTL_DEV)
+    kernel.landlock_allow(ruleset, config["scratch_rule"], scratch)
+    own.domain = ruleset
+    if not own.namespaces:
+        own.tests_domain = kernel.landlock_ruleset(abi, files=False)
+
+
+def _report(own: Confinement) -> dict[str, Any]:
+    return {
+        "python": sys.version.split()[0],
+        "uid": own.uid,
+        "landlock": own.domain is not None,
+        "memory": watch.own_memory(),
+    }
+
+
+class Zygote:
+    """The loop: requests in, keepers out, ends reported."""
+
+    def __init__(self, control: socket.socket, own: Confinement) -> None:
+        self._control, self._own = control, own
+        self._inherited = watch.own_memory()
+        self._keepers: dict[int, tuple[int, watch.Watched]] = {}
+        """By the keeper's pidfd: the request's id, the account."""
+        self._excess: dict[int, str] = {}
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+        self._next_look = 0.0
+
+    def serve(self) -> None:
+        """Serve until the service closes the control socket."""
+        while True:
+            for descriptor, _ in self._poll.poll(self._patience()):
+                if descriptor == _CONTROL:
+                    if not self._start():
+                        return
+                else:
+                    self._bury(descriptor)
+            if self._keepers and time.monotonic() >= self._next_look:
+                self._watch()
+
+    def _patience(self) -> float | None:
+        if not self._keepers:
+            return None
+        return max(0.0, self._next_look - time.monotonic()) * 1000 + 1
+
+    def _start(self) -> bool:
+        """Fork a keeper for the next request; False when the socket is closed."""
+        message, descriptors, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES, 3)
+        if not message:
+            return False
+        header = json.loads(message)
+        flags = kernel.CLONE_NEWUSER | kernel.CLONE_NEWPID | kernel.CLONE_NEWNS
+        flags |= kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
+        try:
+            pid = kernel.clone(flags if self._own.namespaces else 0)
+        except OSError as error:
+            self._send({"gone": header["id"], "failed": str(error)})
+            pid = -1
+        if pid == 0:
+            os.close(_CONTROL)
+            channel = _socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, descriptors[0])
+            keep(channel, header, descriptors[1], descriptors[2], self._own)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if pid > 0:
+            watched = watch.Watched(pid, header["limits"], self._inherited)
+            process = os.pidfd_open(pid)
+            self._keepers[process] = (header["id"], watched)
+            self._poll.register(process, select.POLLIN)
+            if len(self._keepers) == 1:
+                self._next_look = time.monotonic() + _WATCH_SECONDS
+        return True
+
+    def _bury(self, process: int) -> None:
+        """Reap a keeper that ended, and say so: its candidate has left nothing behind."""
+        number, watched = self._keepers.pop(process)
+        self._poll.unregister(process)
+        os.close(process)
+        _, status = os.waitpid(watched.keeper, 0)
+        clean = self._own.namespaces or _empty(self._own.scratch)
+        self._send(
+            {
+                "gone": number,
+                "status": status,
+                "excess": self._excess.pop(process, None),
+                "peak": watched.peak,
+                "cpu": watched.cpu,
+                "clean": clean,
+            }
+        )
+
+    def _watch(self) -> None:
+        began = time.monotonic()
+        processes, children = watch.look()
+        for process, (_, watched) in self._keepers.items():
+            excess = watched.excess(processes, children)
+            if (
+                excess is None
+                and not self._own.namespaces
+                and watch.holds_too_much(self._own.scratch, watched.scratch_bytes, watched.scratch_entries)
+            ):
+                excess = "files"
+            if excess is not None and process not in self._excess:
+                self._excess[process] = excess
+                self._end(watched.keeper)
+        ended = time.monotonic()
+        self._next_look = ended + max(_WATCH_SECONDS, 5 * (ended - began))
+
+    def _end(self, keeper: int) -> None:
+        """End a keeper and all below it: as process 1 it takes the rest along, else it sweeps first."""
+        os.kill(keeper, signal.SIGKILL if self._own.namespaces else signal.SIGTERM)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self._control.send(json.dumps(message).encode())
+
+
+def _empty(folder: str) -> bool:
+    """Remove all that a candidate left in `folder`; False if that failed.
+
+    Only at level `landlock`, where the folder outlives a candidate. This process is as
+    unprivileged as the candidate was, nobody else is at work in the folder by now, no
+    link is followed, and no path is walked: nested folders are moved up one by one, so
+    depth costs nothing.
+    """
+    token = os.urandom(8).hex()
+    moved = 0
+    top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        while names := os.listdir(top):
+            for name in names:
+                if _unlink(name, top):
+                    continue
+                inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
+                for child in os.listdir(inner):
+                    if not _unlink(child, inner):
+                        moved += 1
+                        os.rename(child, f"{token}-{moved}", src_dir_fd=inner, dst_dir_fd=top)
+                os.close(inner)
+                os.rmdir(name, dir_fd=top)
+    except OSError:
+        return False
+    finally:
+        os.close(top)
+    return True
+
+
+def _unlink(name: str, folder: int) -> bool:
+    """Remove a file or link; a folder is made accessible instead and False returned."""
+    try:
+        os.unlink(name, dir_fd=folder)
+    except IsADirectoryError:
+        os.chmod(name, 0o700, dir_fd=folder)
+        return False
+    return True

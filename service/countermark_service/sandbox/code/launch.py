@@ -1,0 +1,202 @@
+"""How a slot is started: the command line, and the zygote's first message.
+
+At level `namespaces` bubblewrap builds a root of the interpreter, its packages and the
+system's libraries, read-only, with nothing of the service in it. It runs before any
+privilege is dropped, so an interpreter below a folder that candidates' user cannot
+enter (another user's home) is bound all the same. At level `landlock` the zygote is a
+plain child and Landlock keeps it to the same paths.
+"""
+
+import itertools
+import os
+import random
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from countermark_service.sandbox.code.filter import candidate_filter, slot_filter
+from countermark_service.sandbox.code.flavour import Flavour
+from countermark_service.sandbox.code.inside import kernel
+from countermark_service.sandbox.code.model import Level, SandboxUnavailableError
+
+INSIDE = Path(__file__).resolve().parent / "inside"
+"""The programs that run in the sandbox."""
+_BOX, _SCRATCH, _PROGRAMS = "/box", "/box/w", "/box/lib"
+_FIRST_UID, _UIDS = 60578, 600
+"""A range that systemd's documentation leaves unused; each slot takes the next one."""
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+_LIBRARIES = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/share/zoneinfo")
+_LINKS = ("/lib", "/lib32", "/lib64", "/libx32", "/bin", "/sbin")
+_TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - names inside the sandbox, where they lead to the scratch
+_PASSWD = b"candidate:x:1000:1000::/box/w:/bin/false\n"
+_GROUP = b"candidate:x:1000:\n"
+_USER_TASKS_SLACK = 64
+
+_uids = itertools.cycle(range(_FIRST_UID, _FIRST_UID + _UIDS))
+for _ in range(random.randrange(_UIDS)):  # noqa: S311 - spreads services on one machine, hides nothing
+    next(_uids)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """All that is needed to start one slot."""
+
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+    config: dict[str, Any]
+    data: tuple[tuple[str, bytes], ...]
+    """Files to hand over by descriptor: the placeholder in `argv`, the content."""
+    scratch: Path | None
+    """A folder of the host that must be removed at the end (level `landlock`)."""
+
+
+def environment(scratch: str) -> dict[str, str]:
+    """Return the whole environment of candidates; nothing of the service's is passed on."""
+    threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {
+        "PATH": "/usr/bin:/bin", "HOME": scratch, "TMPDIR": scratch, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8",
+        "TZ": "UTC", "PYTHONHASHSEED": "0", "OPENSSL_CONF": "/dev/null", "LD_BIND_NOW": "1", **threads,
+    }  # fmt: skip
+
+
+def prepare(level: Level, flavour: Flavour, *, limit_user_namespaces: bool = True) -> Launch:
+    """Return how to start a slot of `flavour` at `level`.
+
+    Args:
+        limit_user_namespaces: Keep candidates from making user namespaces by the kernel's own
+            counter, which costs next to nothing; False uses a second filter per candidate.
+
+    Raises:
+        SandboxUnavailableError: The level's tools are missing.
+    """
+    if not kernel.supported():
+        raise SandboxUnavailableError(
+            f"no system call numbers for {kernel.MACHINE}; x86_64 and aarch64 are known"
+        )
+    uid = next(_uids) if os.geteuid() == 0 else None
+    if level is Level.NAMESPACES:
+        return _in_namespaces(flavour, uid, limit_user_namespaces)
+    return _by_landlock(flavour, uid)
+
+
+def _in_namespaces(flavour: Flavour, uid: int | None, limit_user_namespaces: bool) -> Launch:
+    bwrap = shutil.which("bwrap")
+    if bwrap is None:
+        raise SandboxUnavailableError(
+            "bubblewrap (bwrap) is not on the PATH; install it, or allow level landlock"
+        )
+    argv = [bwrap, "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    argv += ["--unshare-user"] if uid is None else []
+    argv += ["--die-with-parent", "--new-session", "--hostname", "box", "--clearenv"]
+    for folder in sorted(
+        {str(parent) for path in _readable(flavour) for parent in Path(path).parents} | {_BOX, "/etc", "/var"}
+    ):
+        argv += ["--dir", folder]  # by itself bwrap makes parents that only their owner can enter
+    for path in _readable(flavour):
+        argv += ["--ro-bind", path, path]
+    for link in _LINKS:
+        if Path(link).is_symlink():
+            argv += ["--symlink", str(Path(link).readlink()), link]
+        elif Path(link).is_dir():
+            argv += ["--ro-bind", link, link]
+    argv += ["--ro-bind", str(INSIDE), _PROGRAMS, "--proc", "/proc"]
+    if limit_user_namespaces:
+        argv += ["--bind", "/proc/sys/user", "/proc/sys/user"]
+    argv += ["--dir", "/dev"]
+    for device in _DEVICES:
+        argv += ["--dev-bind", device, device]
+    for link, target in (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
+                         ("stderr", "/proc/self/fd/2"), ("shm", _SCRATCH)):  # fmt: skip
+        argv += ["--symlink", target, f"/dev/{link}"]
+    argv += ["--dir", _SCRATCH, *(part for link in _TEMPORARY for part in ("--symlink", _SCRATCH, link))]
+    argv += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
+    argv += ["--perms", "0444", "--ro-bind-data", "{passwd}", "/etc/passwd"]
+    argv += ["--perms", "0444", "--ro-bind-data", "{group}", "/etc/group"]
+    argv += ["--remount-ro", "/", "--chdir", "/"]
+    for name, value in environment(_SCRATCH).items():
+        argv += ["--setenv", name, value]
+    argv += [
+        "--",
+        str(flavour.interpreter.executable),
+        "-s",
+        "-P",
+        "-S",
+        "-B",
+        f"{_PROGRAMS}/boot.py",
+        "{control}",
+    ]
+    config = _config(Level.NAMESPACES, flavour, uid)
+    config |= {
+        "scratch": _SCRATCH,
+        "scratch_rule": _BOX,
+        "nproc_base": 1,
+        "candidate_filter": "" if limit_user_namespaces else candidate_filter(kernel.MACHINE).hex(),
+        "readable": [*_readable(flavour), *(link for link in _LINKS if not Path(link).is_symlink()), "/etc"],
+    }
+    return Launch(tuple(argv), {}, config, (("passwd", _PASSWD), ("group", _GROUP)), None)
+
+
+def _by_landlock(flavour: Flavour, uid: int | None) -> Launch:
+    if kernel.landlock_abi() < kernel.LANDLOCK_SCOPED_ABI:
+        raise SandboxUnavailableError(
+            f"the kernel offers Landlock ABI {kernel.landlock_abi()}; level landlock needs "
+            f"{kernel.LANDLOCK_SCOPED_ABI} (Linux 6.12), so that candidates cannot signal other processes"
+        )
+    scratch = Path(tempfile.mkdtemp(prefix="candidate-"))
+    if uid is not None:
+        os.chown(scratch, uid, uid)
+    argv = (str(flavour.interpreter.executable), "-s", "-P", "-S", "-B", str(INSIDE / "boot.py"), "{control}")
+    config = _config(Level.LANDLOCK, flavour, uid)
+    config |= {
+        "scratch": str(scratch),
+        "scratch_rule": str(scratch),
+        "nproc_base": 4 if uid is not None else _user_tasks() + _USER_TASKS_SLACK,
+        "candidate_filter": "",
+        "readable": [
+            *_readable(flavour),
+            *(link for link in _LINKS if not Path(link).is_symlink()),
+            "/etc/ld.so.cache",
+        ],
+    }
+    return Launch(argv, environment(str(scratch)), config, (), scratch)
+
+
+def _config(level: Level, flavour: Flavour, uid: int | None) -> dict[str, Any]:
+    executes = flavour.program is not None
+    program = slot_filter(kernel.MACHINE, executes=executes, namespaces=level is Level.NAMESPACES)
+    return {
+        "level": str(level),
+        "uid": uid,
+        "gid": uid,
+        "executes": executes,
+        "landlock": kernel.landlock_abi() > 0,
+        "slot_filter": program.hex(),
+        "devices": list(_DEVICES),
+        "import_folders": [str(path) for path in (*flavour.interpreter.library, *flavour.site_packages)],
+        "preload": list(flavour.preload),
+    }
+
+
+def _readable(flavour: Flavour) -> list[str]:
+    """Return the folders that candidates may read, none inside another."""
+    wanted = {str(flavour.interpreter.prefix), *(str(path) for path in flavour.site_packages)}
+    wanted |= {"/usr"} if flavour.program is not None else set(_LIBRARIES)
+    present = sorted(path for path in wanted if Path(path).is_dir())
+    return [
+        path for path in present if not any(path != top and path.startswith(top + "/") for top in present)
+    ]
+
+
+def _user_tasks() -> int:
+    """Count the tasks of this service's user, as the kernel does for its process limit."""
+    mine, count = os.getuid(), 0
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if entry.stat().st_uid == mine:
+                    count += len(list((entry / "task").iterdir()))
+            except OSError:
+                continue  # it ended meanwhile
+    return count

@@ -1,0 +1,452 @@
+"""The pool: slots of one flavour, candidates that wait for one, and what they can be asked.
+
+A candidate gets a slot for itself. A slot that served a thousand candidates, or saw
+anything unusual, is replaced. When a slot dies under a candidate, the rest of its tests
+run on a fresh one; if it dies again there, while a plain program runs well on that kind
+of slot, the candidate is to blame (`resource_limit`), and otherwise the sandbox
+(`infrastructure`).
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from countermark_service.sandbox.code.flavour import Flavour, Program
+from countermark_service.sandbox.code.inside import plain, proxy
+from countermark_service.sandbox.code.launch import prepare
+from countermark_service.sandbox.code.model import (
+    Call,
+    CallResult,
+    Level,
+    Limits,
+    RunResult,
+    SandboxInputError,
+    SandboxUnavailableError,
+    Status,
+    TesterResult,
+)
+from countermark_service.sandbox.code.papers import Job
+from countermark_service.sandbox.code.run import CandidateRun, Finished
+from countermark_service.sandbox.code.slot import Slot, SlotLostError
+
+CANDIDATES_PER_SLOT = 1000
+"""After so many a slot is replaced, whatever the zygote may have gathered."""
+COMPILE_LIMITS = Limits(
+    cpu_seconds=10,
+    wall_seconds=30,
+    memory_mib=1024,
+    address_space_mib=4096,
+    scratch_mib=64,
+    scratch_inodes=1000,
+)
+"""For compilers: generous to honest programs, an end to hostile ones."""
+_PRODUCT_BYTES = 48 * 1024 * 1024
+_NODE_ENVIRONMENT = {"NODE_DISABLE_COLORS": "1"}
+_CANARY = b"print(sum(map(int, input().split())))"
+_MAX_SOURCE_BYTES = 16 * 1024 * 1024
+
+
+class SandboxPool:
+    """Runs candidates of one flavour at one level, as many at a time as it has slots."""
+
+    def __init__(
+        self, level: Level, flavour: Flavour, *, slots: int | None = None, limit_user_namespaces: bool = True
+    ) -> None:
+        """Describe the pool; `start` starts it.
+
+        Args:
+            level: How candidates are held. It is what it says or an error, never less.
+            flavour: What they are written in.
+            slots: How many at a time; one per core by default.
+            limit_user_namespaces: See `launch.prepare`.
+        """
+        self.level, self.flavour = level, flavour
+        self.slots = slots or len(os.sched_getaffinity(0))
+        self._limit_user_namespaces = limit_user_namespaces
+        self._idle: asyncio.LifoQueue[Slot | None] = asyncio.LifoQueue()
+        self._running: set[Slot] = set()
+        self._closed = True
+        self.waiting = 0
+        """Candidates that wait for a slot."""
+
+    async def start(self) -> None:
+        """Start the first slot, so that what cannot work fails here; the others start when needed.
+
+        Raises:
+            SandboxUnavailableError: The level or the flavour does not work on this machine.
+        """
+        self._closed = False
+        first = await self._new_slot()
+        for _ in range(self.slots - 1):
+            self._idle.put_nowait(None)
+        self._idle.put_nowait(first)
+
+    async def close(self) -> None:
+        """End every slot, and with it every candidate that still runs."""
+        self._closed = True
+        await asyncio.gather(*(self._end(slot) for slot in list(self._running)))
+
+    async def __aenter__(self) -> "SandboxPool":
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def processes(self) -> list[int]:
+        """Return the process number of each running slot, for whoever watches what is left below it."""
+        return [slot.pid for slot in self._running if slot.pid is not None]
+
+    async def run_tests(
+        self,
+        code: bytes,
+        tests: Sequence[bytes],
+        limits: Limits | None = None,
+        *,
+        files: Mapping[str, bytes] | None = None,
+        stop_after_failure: bool = False,
+    ) -> list[RunResult]:
+        """Run a program once per test, each time from a clean start.
+
+        Args:
+            code: The source.
+            tests: Standard input of each test.
+            limits: For each test.
+            files: Written to the working folder before each test.
+            stop_after_failure: End with the first test that is not ok; later ones have no result.
+
+        Returns:
+            One result per test, in order.
+        """
+        limits = limits or Limits()
+        _check(code, files)
+        if self.flavour.program is not None:
+            return await self._run_program(
+                self.flavour.program, code, tests, limits, files, stop_after_failure
+            )
+        packed = None if files is None else plain.encode(dict(files))
+        jobs = [Job("program", stdin=stdin, files=packed) for stdin in tests]
+        finished = await self._complete(code, jobs, limits, stop_after_failure)
+        return [one.result for one in finished]
+
+    async def run_calls(
+        self,
+        code: bytes,
+        entry_point: str,
+        calls: Sequence[Call],
+        limits: Limits | None = None,
+        *,
+        want_arguments: bool = False,
+        stop_after_failure: bool = False,
+    ) -> list[CallResult]:
+        """Call a function of a Python candidate, each time in a fresh process.
+
+        Args:
+            code: The source that defines the function.
+            entry_point: Its name, or ``Class.method`` for a method of a fresh instance.
+            calls: Arguments of each call; plain data (see `inside.plain`).
+            limits: For each call, the source's own top level included.
+            want_arguments: Return the arguments as the call left them, too.
+            stop_after_failure: End with the first call that returns no value.
+
+        Raises:
+            SandboxInputError: An argument is not plain data.
+        """
+        limits = limits or Limits()
+        self._only_python()
+        _check(code, None)
+        nonces = [os.urandom(16) for _ in calls]
+        jobs = [
+            Job(
+                "call",
+                ask=_encode((nonce, entry_point, tuple(one.args), dict(one.kwargs), want_arguments)),
+                answers=True,
+            )
+            for nonce, one in zip(nonces, calls, strict=True)
+        ]
+        finished = await self._complete(code, jobs, limits, stop_after_failure)
+        size = sum(len(one.answer) for one in finished)
+        if size > _DECODE_INLINE_BYTES:
+            return await asyncio.to_thread(_call_results, finished, nonces)
+        return _call_results(finished, nonces)
+
+    async def run_tester(
+        self,
+        tester_code: bytes,
+        candidate_code: bytes,
+        entry_points: Sequence[str],
+        limits: Limits | None = None,
+        *,
+        prelude: bytes = b"",
+    ) -> TesterResult:
+        """Run a test program against a candidate, each in a process and namespaces of its own.
+
+        Args:
+            tester_code: The test program. The names in `entry_points`, and `candidate`, are proxies.
+            candidate_code: The source under test.
+            entry_points: Names of the candidate's functions, the main one first.
+            limits: For candidate and tester, each.
+            prelude: Source that the tester runs first, before the proxies take their names.
+        """
+        limits = limits or Limits()
+        self._only_python()
+        _check(tester_code, None)
+        _check(candidate_code, None)
+        if not entry_points:
+            raise SandboxInputError("a tester run needs the name of at least one function")
+        for attempt in (1, 2):
+            try:
+                async with self._slot() as slot:
+                    return await _split(slot, tester_code, candidate_code, entry_points, limits, prelude)
+            except SlotLostError as error:
+                lost = error
+            if attempt == 1:
+                continue
+        if await self._healthy():
+            result = RunResult(Status.RESOURCE_LIMIT, message="the sandbox was brought down twice")
+            return TesterResult(False, Status.RESOURCE_LIMIT, result.message, candidate=result)
+        return TesterResult(False, Status.INFRASTRUCTURE, str(lost))
+
+    async def _run_program(
+        self,
+        program: Program,
+        code: bytes,
+        tests: Sequence[bytes],
+        limits: Limits,
+        files: Mapping[str, bytes] | None,
+        stop_after_failure: bool,
+    ) -> list[RunResult]:
+        """Compile where the flavour does, then execute once per test."""
+        sources = {**(files or {}), program.source: code}
+        binary: int | None = None
+        if program.compile is not None:
+            built, binary = await self._compile(program, sources)
+            if binary is None:
+                return [built] * (1 if stop_after_failure else len(tests))
+        try:
+            argv = list(program.run or ("./" + program.product,))
+            details = {"argv": argv}
+            packed = plain.encode(dict(files or {}) if binary is not None else sources)
+            jobs = [
+                Job(
+                    "exec",
+                    stdin=stdin,
+                    files=packed if binary is None or files else None,
+                    details=details,
+                    binary=binary,
+                )
+                for stdin in tests
+            ]
+            finished = await self._complete(b"", jobs, limits, stop_after_failure)
+            return [one.result for one in finished]
+        finally:
+            if binary is not None:
+                os.close(binary)
+
+    async def _compile(self, program: Program, sources: Mapping[str, bytes]) -> tuple[RunResult, int | None]:
+        """Return how the compiler fared, and the descriptor of its product where it made one."""
+        details = {
+            "argv": list(program.compile or ()),
+            "product": program.product,
+            "product_bytes": _PRODUCT_BYTES,
+        }
+        job = Job("exec", files=plain.encode(dict(sources)), details=details, product=True)
+        holder: list[int] = []
+        finished = await self._complete(b"", [job], COMPILE_LIMITS, False, holder)
+        result = finished[0].result
+        if result.status is Status.INFRASTRUCTURE:
+            return result, None
+        if result.status is Status.OK and holder and os.fstat(holder[0]).st_size:
+            return result, holder[0]
+        for descriptor in holder:
+            os.close(descriptor)
+        message = result.message or "the compiler left no program"
+        return replace(result, status=Status.COMPILE_ERROR, message=message), None
+
+    async def _complete(
+        self,
+        code: bytes,
+        jobs: Sequence[Job],
+        limits: Limits,
+        stop_after_failure: bool,
+        products: list[int] | None = None,
+    ) -> list[Finished]:
+        """Run jobs on a slot; on a fresh one where that one is lost; then settle who is to blame."""
+        finished: list[Finished] = []
+        losses = 0
+        while len(finished) < len(jobs):
+            try:
+                async with self._slot() as slot:
+                    run = CandidateRun(slot, code, jobs, limits, stop_after_failure=stop_after_failure)
+                    run.finished = finished
+                    await run.complete()
+                    if products is not None and run.product is not None:
+                        products.append(run.product)
+                    return finished
+            except SlotLostError as error:
+                losses += 1
+                if losses == 1:
+                    continue
+                if await self._healthy():
+                    run.blame()
+                    losses = 0
+                    continue
+                failure = RunResult(Status.INFRASTRUCTURE, message=str(error))
+                finished += [Finished(failure)] * (len(jobs) - len(finished))
+        return finished
+
+    async def _healthy(self) -> bool:
+        """Whether a plain program runs well on a fresh slot, which tells whose fault a loss was."""
+        try:
+            async with self._slot() as slot:
+                if self.flavour.program is not None:
+                    return slot.sound
+                run = CandidateRun(slot, _CANARY, [Job("program", stdin=b"20 22\n")], Limits())
+                finished = await run.complete()
+        except (SlotLostError, SandboxUnavailableError):
+            return False
+        return finished[0].result.stdout == b"42\n"
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[Slot]:
+        """Hold a slot; give it back, or replace it where it should not be used again."""
+        if self._closed:
+            raise SandboxUnavailableError("the sandbox is closed")
+        self.waiting += 1
+        try:
+            slot = await self._idle.get()
+        finally:
+            self.waiting -= 1
+        try:
+            if self._closed:
+                raise SandboxUnavailableError("the sandbox is closed")
+            if slot is None:
+                slot = await self._new_slot()
+            yield slot
+        finally:
+            worn = slot is not None and (not slot.sound or slot.served >= CANDIDATES_PER_SLOT)
+            self._idle.put_nowait(None if worn else slot)
+            if worn and slot is not None:
+                await asyncio.shield(self._end(slot))
+
+    async def _new_slot(self) -> Slot:
+        slot = Slot(prepare(self.level, self.flavour, limit_user_namespaces=self._limit_user_namespaces))
+        await slot.start()
+        self._running.add(slot)
+        return slot
+
+    async def _end(self, slot: Slot) -> None:
+        await slot.close()
+        self._running.discard(slot)
+
+    def _only_python(self) -> None:
+        if self.flavour.program is not None:
+            raise SandboxInputError(
+                f"function calls need a Python flavour; this pool's is {self.flavour.name}"
+            )
+
+
+_DECODE_INLINE_BYTES = 32 * 1024
+"""Larger answers are parsed in a thread, so that the service keeps answering."""
+
+
+def _check(code: bytes, files: Mapping[str, bytes] | None) -> None:
+    """Refuse what no sandbox is needed to refuse."""
+    if len(code) > _MAX_SOURCE_BYTES:
+        raise SandboxInputError(f"a source of {len(code)} bytes; {_MAX_SOURCE_BYTES} are allowed")
+    for name in files or {}:
+        parts = name.split("/")
+        if name.startswith("/") or "\0" in name or not all(parts) or ".." in parts or "." in parts:
+            raise SandboxInputError(f"file name {name[:100]!r} is not a plain relative path")
+
+
+def _encode(value: Any) -> bytes:
+    try:
+        return plain.encode(value)
+    except plain.NotPlainError as error:
+        raise SandboxInputError(f"arguments must be plain data: {error}") from error
+
+
+def _call_results(finished: Sequence[Finished], nonces: Sequence[bytes]) -> list[CallResult]:
+    return [_call_result(one, nonce) for one, nonce in zip(finished, nonces, strict=False)]
+
+
+def _call_result(finished: Finished, nonce: bytes) -> CallResult:
+    """Read one answer file: exactly one reply to exactly this call, or the call failed."""
+    if finished.result.status is not Status.OK:
+        return CallResult(finished.result)
+    try:
+        parts = plain.decode(finished.answer) if finished.answer else None
+    except plain.NotPlainError as error:
+        return _no_value(finished.result, f"no valid answer: {error}")
+    if type(parts) is not tuple or len(parts) != 4 or type(parts[0]) is not bytes or parts[0] != nonce:
+        return _no_value(finished.result, "the program ended without an answer")
+    kind, value, args = parts[1], parts[2], parts[3]
+    if kind == proxy.VALUE:
+        return CallResult(finished.result, value=value, args=args if type(args) in (tuple, list) else None)
+    if (
+        kind == proxy.RAISED
+        and type(value) is tuple
+        and all(type(part) is str for part in value)
+        and len(value) == 2
+    ):
+        failed = _no_value(finished.result, f"{value[0]}: {value[1]}"[:300])
+        return replace(failed, exception=(value[0], value[1]))
+    return _no_value(finished.result, str(value)[:300] if type(value) is str else "no valid answer")
+
+
+def _no_value(result: RunResult, message: str) -> CallResult:
+    return CallResult(replace(result, status=Status.RUNTIME_ERROR, message=message))
+
+
+async def _split(
+    slot: Slot,
+    tester_code: bytes,
+    candidate_code: bytes,
+    entry_points: Sequence[str],
+    limits: Limits,
+    prelude: bytes,
+) -> TesterResult:
+    """Run both halves at once on one slot, each under a keeper of its own."""
+    nonce = os.urandom(16)
+    theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    frame = {"answer_bytes": limits.answer_bytes}
+    details = {**frame, "entry_points": list(entry_points), "nonce": nonce.hex()}
+    tester_limits = replace(limits, wall_seconds=limits.wall + 0.5)
+    with theirs, ours:
+        candidate = CandidateRun(slot, candidate_code, [Job("serve", details=frame, peer=theirs)], limits)
+        job = Job("tester", ask=prelude, answers=True, details=details, peer=ours)
+        tester = CandidateRun(slot, tester_code, [job], tester_limits)
+        try:
+            async with asyncio.TaskGroup() as group:
+                serving = group.create_task(candidate.complete())
+                testing = group.create_task(tester.complete())
+        except* SlotLostError as lost:
+            raise SlotLostError(str(lost.exceptions[0])) from lost
+    served, tested = serving.result()[0], testing.result()[0]
+    return _verdict(served.result, tested, nonce)
+
+
+def _verdict(candidate: RunResult, tester: Finished, nonce: bytes) -> TesterResult:
+    def result(passed: bool, status: Status, message: str, unsupported: bool = False) -> TesterResult:
+        return TesterResult(passed, status, message, unsupported, candidate, tester.result)
+
+    if candidate.status is not Status.OK:
+        return result(False, candidate.status, candidate.message)
+    try:
+        parts = plain.decode(tester.answer) if tester.answer else None
+    except plain.NotPlainError:
+        parts = None
+    if type(parts) is not tuple or len(parts) != 3 or parts[0] != nonce:
+        # It may be the candidate's answers that the test program died of; only its own syntax is surely not.
+        unsupported = tester.result.status is Status.COMPILE_ERROR
+        status = Status.RUNTIME_ERROR if tester.result.status is Status.OK else tester.result.status
+        return result(False, status, f"the test program ended early: {tester.result.message}", unsupported)
+    kind, message = parts[1], parts[2]
+    if kind == proxy.BROKEN:
+        return result(False, Status.RUNTIME_ERROR, message)
+    return result(kind == proxy.PASSED, Status.OK, message, kind == proxy.UNSUPPORTED)

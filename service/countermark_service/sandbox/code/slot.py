@@ -1,0 +1,252 @@
+"""One slot: a long-lived sandbox with a warm zygote, and the keepers it forks.
+
+Theory of operation. Four kinds of processes, each made by the one above:
+
+    service (this process, asyncio)
+      └─ bwrap            builds the root once, stays as process 1 of the slot   [level namespaces]
+          └─ zygote       warm interpreter, unprivileged, under the slot's filter
+              └─ keeper   one per candidate: process 1 of its own namespaces
+                  └─ test one per test: limits, then candidate code
+
+Two sockets, both of messages with descriptors. The *control* socket goes to the zygote
+and lives as long as the slot: "start a keeper" in, "that keeper is gone" out. The
+*channel* goes to one keeper: jobs in, reports out. Data never goes over either; it is
+in memory files whose descriptors do.
+
+Who kills: the keeper, on its clock, everything below it after each test; the zygote, a
+keeper whose candidate exceeds a sum; the service, a candidate by closing its channel,
+and the slot by closing the control socket (then by SIGKILL). A slot is given to the
+next candidate only after the zygote has reaped the keeper of the last one.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from countermark_service.sandbox.code.launch import Launch
+from countermark_service.sandbox.code.model import Limits, SandboxUnavailableError
+from countermark_service.sandbox.code.papers import memory_file
+
+_MESSAGE_BYTES = 1 << 17
+_START_SECONDS = 60.0
+_STOP_SECONDS = 5.0
+_DIAGNOSIS_BYTES = 2000
+
+
+class SlotLostError(Exception):
+    """The slot or a keeper died without a reason that is known; never leaves this room."""
+
+
+class Candidate:
+    """One keeper, seen from the service: send jobs, await reports."""
+
+    def __init__(self, number: int, channel: socket.socket, gone: "asyncio.Future[dict[str, Any]]") -> None:
+        self.number = number
+        self.gone = gone
+        """Done when the zygote has reaped the keeper: nothing of the candidate is left then."""
+        self._channel = channel
+        self._reports: list[dict[str, Any] | None] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(channel, self._read)
+
+    def send(self, job: Mapping[str, object], descriptors: Sequence[int]) -> bool:
+        """Hand a job over; False where the keeper is gone already (its report says more)."""
+        try:
+            socket.send_fds(self._channel, [json.dumps(job).encode()], list(descriptors))
+        except (BrokenPipeError, ConnectionResetError):
+            return False
+        return True
+
+    async def report(self) -> dict[str, Any] | None:
+        """Return the next report, None when the keeper hung up."""
+        while not self._reports:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        return self._reports.pop(0)
+
+    def hang_up(self) -> None:
+        """Close the channel, which ends the keeper and all that it keeps."""
+        if self._channel.fileno() >= 0:
+            self._loop.remove_reader(self._channel)
+            self._channel.close()
+
+    def _read(self) -> None:
+        try:
+            message = self._channel.recv(_MESSAGE_BYTES)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            message = b""
+        if not message:
+            self._loop.remove_reader(self._channel)
+        self._reports.append(json.loads(message) if message else None)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Slot:
+    """A running sandbox that candidates pass through, one after the other."""
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._diagnosis = -1
+        self._gone: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._next = 0
+        self.served = 0
+        """Candidates that passed through."""
+        self.sound = True
+        """False once anything happened that makes a fresh slot the better choice."""
+        self.facts: dict[str, Any] = {}
+        """What the zygote said of itself: interpreter version, user id."""
+
+    async def start(self) -> None:
+        """Start the processes and wait until the zygote is warm.
+
+        Raises:
+            SandboxUnavailableError: The sandbox cannot be built here; the message says why.
+        """
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        self._control = ours
+        with theirs:
+            self._spawn(theirs)
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await loop.sock_sendall(ours, json.dumps(self._launch.config).encode())
+                message = await loop.sock_recv(ours, _MESSAGE_BYTES)
+        except (TimeoutError, OSError) as error:
+            message = json.dumps({"failed": str(error) or "no answer in time"}).encode()
+        self.facts = json.loads(message) if message else {"failed": "it ended at once"}
+        if "failed" in self.facts:
+            text = f"the sandbox did not start: {self.facts['failed']}; {self._diagnose()}"
+            await self.close()
+            raise SandboxUnavailableError(text)
+        loop.add_reader(ours, self._read)
+
+    @property
+    def pid(self) -> int | None:
+        """The slot's first process, None when there is none."""
+        return self._process.pid if self._process is not None else None
+
+    def open(self, limits: Limits, code: int, cache: int) -> Candidate:
+        """Start a keeper for one candidate.
+
+        Args:
+            limits: For each of its tests.
+            code: Descriptor of the source.
+            cache: Descriptor of a sealable memory file for the compiled code.
+
+        Raises:
+            SlotLostError: The zygote is gone.
+        """
+        if self._control is None or not self.sound:
+            raise SlotLostError("the slot is closed")
+        self._next += 1
+        self.served += 1
+        number = self._next
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            header = json.dumps({"id": number, "limits": limits.for_keeper()}).encode()
+            try:
+                socket.send_fds(self._control, [header], [theirs.fileno(), code, cache])
+            except OSError as error:
+                ours.close()
+                self.sound = False
+                raise SlotLostError(f"the zygote is gone: {error}") from error
+        ours.setblocking(False)
+        gone = asyncio.get_running_loop().create_future()
+        self._gone[number] = gone
+        return Candidate(number, ours, gone)
+
+    async def close(self) -> None:
+        """End the slot and all its processes, and wait until they are gone."""
+        self.sound = False
+        self._lose()
+        process, self._process = self._process, None
+        if process is not None:
+            await asyncio.to_thread(_end, process)
+        if self._diagnosis >= 0:
+            os.close(self._diagnosis)
+            self._diagnosis = -1
+        if self._launch.scratch is not None:
+            with suppress(OSError):  # not empty after a death at the wrong moment: left, and never opened
+                self._launch.scratch.rmdir()
+
+    def _spawn(self, control: socket.socket) -> None:
+        """Start the first process; it gets the control socket and the data files, nothing else."""
+        self._diagnosis = memory_file()
+        files = {name: memory_file(content) for name, content in (*self._launch.data, ("stdin", b""))}
+        numbers = {name: str(number) for name, number in files.items()} | {"control": str(control.fileno())}
+        argv = [part.format_map(numbers) if part.startswith("{") else part for part in self._launch.argv]
+        try:
+            self._process = subprocess.Popen(
+                argv,
+                stdin=files["stdin"],
+                stdout=subprocess.DEVNULL,
+                stderr=self._diagnosis,
+                env=self._launch.environment,
+                cwd="/",
+                pass_fds=(control.fileno(), *files.values()),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise SandboxUnavailableError(f"{argv[0]} does not start: {error}") from error
+        finally:
+            for number in files.values():
+                os.close(number)
+
+    def _read(self) -> None:
+        """Take in the zygote's messages; its silence is the end of the slot."""
+        if self._control is None:
+            return
+        try:
+            message = self._control.recv(_MESSAGE_BYTES)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            message = b""
+        if not message:
+            self.sound = False
+            self._lose()
+            return
+        end = json.loads(message)
+        if not end.get("clean", True) or "failed" in end:
+            self.sound = False
+        future = self._gone.pop(end["gone"], None)
+        if future is not None and not future.done():
+            future.set_result(end)
+
+    def _lose(self) -> None:
+        """Let go of the control socket; whoever waits for a keeper learns that it is lost."""
+        if self._control is not None:
+            asyncio.get_running_loop().remove_reader(self._control)
+            self._control.close()
+            self._control = None
+        for future in self._gone.values():
+            if not future.done():
+                future.set_result({"lost": True})
+        self._gone.clear()
+
+    def _diagnose(self) -> str:
+        text = os.pread(self._diagnosis, _DIAGNOSIS_BYTES, 0).decode("utf-8", "replace").strip()
+        return text or "no message"
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Wait a little for a process that was told to end, then kill its group; reap it."""
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

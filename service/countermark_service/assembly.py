@@ -1,21 +1,42 @@
 """Settings in, running parts out: the only place that picks concrete classes."""
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from countermark_service.bundles import Bundle
 from countermark_service.engine.environment import EnvironmentCache
 from countermark_service.engine.pool import Pool, PoolLimits
-from countermark_service.errors import SettingsError
-from countermark_service.registry import Registry, bundle_roots
-from countermark_service.runtimes import PythonRuntime, Runtime, Sandboxes, SandboxRuntime
+from countermark_service.errors import SettingsError, UnavailableError
+from countermark_service.judge import Asker, JudgeMode, ProbeBook, Transcript, read_archive, read_endpoints
+from countermark_service.registry import Registry, bundle_roots, check_children
+from countermark_service.runtimes import (
+    Children,
+    CompositeRuntime,
+    JudgeRuntime,
+    PythonRuntime,
+    Runtime,
+    Sandboxes,
+    SandboxRuntime,
+)
 from countermark_service.sandbox import detect_containment
 from countermark_service.sandbox.code.model import Level
 from countermark_service.scoring import ItemLimits, Scorer
 from countermark_service.settings import Settings
-from countermark_service.store import SqliteStore, Store, TieredLimits, TieredStore
+from countermark_service.store import MemoryStore, SqliteStore, Store, TieredLimits, TieredStore
 from countermark_service.store.access_keys import AccessKeys
 
 _MIB = 1 << 20
+TRANSCRIPTS_NAME = "transcripts.jsonl"
+"""File of a bundle with the transcripts of its vectors."""
+_TRANSCRIPT_LIMITS = TieredLimits(
+    lru_entries=20_000,
+    lru_bytes=64 * _MIB,
+    read_seconds=2.0,  # asking the model again costs more than waiting for the disk
+    queue_bytes=256 * _MIB,
+    value_bytes=128 * _MIB,
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +47,7 @@ class Service:
     scorer: Scorer
     pool: Pool
     sandboxes: Sandboxes
+    judges: Asker
     access: AccessKeys
     item_limits: ItemLimits
     body_limit: int
@@ -56,12 +78,18 @@ def assemble(settings: Settings) -> Service:
         raise SettingsError("settings", "data", str(settings.data), f"it cannot be made: {exc}") from exc
     pool = build_pool(settings)
     sandboxes = build_sandboxes(settings)
-    scorer = Scorer(build_registry(settings), build_runtimes(pool, sandboxes), build_store(settings))
+    judges = build_asker(settings)
+    children = Children()
+    runtimes = build_runtimes(pool, sandboxes)
+    runtimes |= {"judge": JudgeRuntime(judges), "composite": CompositeRuntime(children)}
+    scorer = Scorer(build_registry(settings), runtimes, build_store(settings))
+    children.fill(scorer)
     return Service(
         settings=settings,
         scorer=scorer,
         pool=pool,
         sandboxes=sandboxes,
+        judges=judges,
         access=AccessKeys(settings.data / "keys.json"),
         item_limits=ItemLimits(settings.max_items, settings.max_response_kib << 10),
         body_limit=settings.max_body_mib * _MIB,
@@ -100,6 +128,69 @@ def build_runtimes(pool: Pool, sandboxes: Sandboxes) -> dict[str, Runtime]:
     return {"python": PythonRuntime(pool), "sandbox": SandboxRuntime(pool, sandboxes)}
 
 
+def build_asker(settings: Settings) -> Asker:
+    """Return what asks models and keeps transcripts; nothing is opened before the first question.
+
+    Raises:
+        SettingsError: The file of endpoints cannot be used.
+    """
+    return Asker(
+        read_endpoints(settings.judges) if settings.judges is not None else {},
+        TieredStore(build_transcripts(settings), _TRANSCRIPT_LIMITS),
+        mode=JudgeMode(settings.judge_mode),
+        probes=ProbeBook(settings.data / "probes.json"),
+    )
+
+
+def transcripts_file(settings: Settings) -> Path:
+    """Return the SQLite file of transcripts; it need not exist."""
+    return settings.data / "transcripts.sqlite"
+
+
+def build_transcripts(settings: Settings) -> Store:
+    """Return where transcripts are kept: beside the verdicts, Redis or SQLite."""
+    if settings.redis_url:
+        # Imported here: see `build_store`.
+        from countermark_service.store.redis import RedisStore
+        from countermark_service.store.transcripts import REDIS_PREFIX
+
+        return RedisStore(settings.redis_url, key_prefix=REDIS_PREFIX)
+    return SqliteStore(transcripts_file(settings), max_bytes=settings.transcripts_max_mib * _MIB)
+
+
+def build_proving_runtimes(bundle: Bundle, settings: Settings) -> dict[str, Runtime]:
+    """Return runtimes for checking one bundle: no model is asked, judges replay the transcripts in their bundles.
+
+    Raises:
+        ChildError: It is a composite, and a child of it cannot be asked.
+        ArchiveError: A bundle's transcripts cannot be read.
+    """
+    registry = build_registry(settings)
+    check_children(bundle, registry)
+    fixed = [one for each in [bundle, *_below(bundle, registry)] for one in _own_transcripts(each)]
+    children = Children()
+    runtimes = build_runtimes(build_pool(settings, hold_to_vectors=False), build_sandboxes(settings))
+    runtimes |= {
+        "judge": JudgeRuntime(Asker({}, None, mode=JudgeMode.REPLAY, fixed=fixed)),
+        "composite": CompositeRuntime(children),
+    }
+    children.fill(Scorer(registry, runtimes, TieredStore(MemoryStore())))
+    return runtimes
+
+
+def _below(bundle: Bundle, registry: Registry) -> list[Bundle]:
+    """Return every bundle that a composite asks, however deep."""
+    table = bundle.manifest.composite
+    found = [registry.resolve(child.verifier) for child in table.children] if table else []
+    return [*found, *(each for child in found for each in _below(child, registry))]
+
+
+def _own_transcripts(bundle: Bundle) -> list[tuple[Transcript, bytes]]:
+    """Return the transcripts that a bundle carries for its vectors."""
+    content = bundle.files.get(TRANSCRIPTS_NAME, b"")
+    return list(read_archive(content.splitlines(keepends=True), file=f"{bundle.origin}/{TRANSCRIPTS_NAME}"))
+
+
 def build_pool(settings: Settings, *, hold_to_vectors: bool = True) -> Pool:
     """Return the pool of workers; `hold_to_vectors` is as in `Pool`."""
     limits = PoolLimits(
@@ -132,6 +223,33 @@ def build_sandboxes(settings: Settings) -> Sandboxes:
         queue=settings.sandbox_queue,
         idle_seconds=settings.idle_seconds,
     )
+
+
+def describe_sandbox(settings: Settings) -> dict[str, Any]:
+    """Attack this machine's sandbox, which takes some seconds, and return what held.
+
+    Returns:
+        `level` (None where none is good enough), `minimum`, `available`, `reasons` (why nothing
+        better holds), `layers`, `kernel`, `landlock_abi`, `filter` (digest), and `languages`:
+        interpreter or compiler by language, None where it is missing.
+    """
+    sandboxes = build_sandboxes(settings)
+
+    async def look() -> None:
+        try:
+            await sandboxes.level()
+        except UnavailableError:
+            pass  # the report says it, with the reasons
+        finally:
+            await sandboxes.close()
+
+    asyncio.run(look())
+    found = sandboxes.state() | {"languages": sandboxes.languages()}
+    report = sandboxes.report
+    if report is None:
+        return found
+    facts = {"layers": list(report.layers), "kernel": report.kernel, "landlock_abi": report.landlock_abi}
+    return found | facts | {"filter": report.filter_hash}
 
 
 def build_store(settings: Settings) -> TieredStore:

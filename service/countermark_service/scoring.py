@@ -21,7 +21,7 @@ from countermark_service.bundles import Bundle
 from countermark_service.errors import RequestError, TooLargeError, UnavailableError
 from countermark_service.model import CACHEABLE, Item, OnFailure, Verdict, item_keys, reduced_key
 from countermark_service.registry import Registry
-from countermark_service.runtimes import Runtime
+from countermark_service.runtimes import OwnKeys, Runtime
 from countermark_service.store import TieredStore
 
 _REMEMBERED_PARAMS = 1024
@@ -104,6 +104,20 @@ class Scorer:
             raise UnavailableError(f"this service does not run {kind!r} verifiers, and {bundle.ref} is one.")
         return self._runtimes[kind]
 
+    def identity(self, bundle: Bundle) -> bytes:
+        """Return the 32 bytes that key a bundle's verdicts: its digest, unless its runtime has more to say."""
+        own = self._own_keys(bundle)
+        return bundle.digest_bytes if own is None else own.identity(bundle)
+
+    def kept(self, bundle: Bundle) -> bool:
+        """Whether a bundle's verdicts are stored and looked up."""
+        own = self._own_keys(bundle)
+        return own is None or own.kept(bundle)
+
+    def _own_keys(self, bundle: Bundle) -> OwnKeys | None:
+        runtime: object = self._runtimes.get(bundle.manifest.runtime)
+        return runtime if isinstance(runtime, OwnKeys) else None
+
     def check(self, bundle: Bundle, items: Sequence[Item], limits: ItemLimits, *, first: int = 0) -> None:
         """Refuse what cannot be scored, before anything is.
 
@@ -147,6 +161,20 @@ class Scorer:
             self._good_params.clear()
         self._good_params.add(known)
 
+    def check_params(self, bundle: Bundle, params: dict[str, Any]) -> None:
+        """Refuse parameters that a bundle does not take.
+
+        Raises:
+            RequestError: Says which, and what it takes.
+        """
+        if params:
+            self._check_params(bundle, params, 0)
+
+    async def verdicts(self, bundle: Bundle, items: Sequence[Item]) -> list[Verdict]:
+        """Return one verdict per item, in order: for composites, whose children are scored like any other."""
+        scored, _ = await self.score_batch(bundle, items)
+        return [verdict for verdict, _ in scored]
+
     async def score_batch(self, bundle: Bundle, items: Sequence[Item]) -> tuple[list[Scored], Run]:
         """Score `items`; return one verdict per item, in order. Raises what `score` raises."""
         scored: list[Scored | None] = [None] * len(items)
@@ -156,8 +184,8 @@ class Scorer:
 
         run = Run(items=len(items))
         started = time.perf_counter()
-        keys = _keys(bundle, items)
-        verdicts = await self._find(keys, run)
+        keys = _keys(bundle, self.identity(bundle), items)
+        verdicts = await self._find_kept(bundle, keys, run)
         if None in verdicts:
             await self._score(bundle, items, keys, verdicts, take, run)
         else:
@@ -179,8 +207,8 @@ class Scorer:
         """
         run = Run(items=len(items))
         started = time.perf_counter()
-        keys = _keys(bundle, items)
-        await self._score(bundle, items, keys, await self._find(keys, run), on_scored, run)
+        keys = _keys(bundle, self.identity(bundle), items)
+        await self._score(bundle, items, keys, await self._find_kept(bundle, keys, run), on_scored, run)
         run.seconds = time.perf_counter() - started
         return run
 
@@ -218,6 +246,10 @@ class Scorer:
             await self._judge(bundle, runtime, missing, report)
             if self.store.degraded:  # what was judged just now may have to be judged again
                 run.degraded.add(self.store.degraded)
+
+    async def _find_kept(self, bundle: Bundle, keys: Sequence[bytes], run: Run) -> Sequence[Verdict | None]:
+        """Look verdicts up, where the bundle's are kept at all."""
+        return await self._find(keys, run) if self.kept(bundle) else [None] * len(keys)
 
     async def _find(self, keys: Sequence[bytes], run: Run) -> list[Verdict | None]:
         """Look verdicts up; what cannot be trusted, or not be asked, is not there."""
@@ -281,6 +313,7 @@ class Scorer:
     ) -> None:
         if not own:
             return
+        kept = self.kept(bundle)
         loop = asyncio.get_running_loop()
         flights = {key: loop.create_future() for key in own}
         self._in_flight.update(flights)
@@ -288,7 +321,7 @@ class Scorer:
 
         def take(index: int, verdict: Verdict) -> None:
             key, work = order[index]
-            if verdict.outcome in CACHEABLE:
+            if kept and verdict.keepable:
                 self.store.put_many(dict.fromkeys({key, *work.keys}, verdict.json))
             del self._in_flight[key]
             flights.pop(key).set_result(verdict)
@@ -315,9 +348,9 @@ def reward_of(verdict: Verdict, on_failure: OnFailure) -> float | None:
     return verdict.score
 
 
-def _keys(bundle: Bundle, items: Sequence[Item]) -> list[bytes]:
+def _keys(bundle: Bundle, identity: bytes, items: Sequence[Item]) -> list[bytes]:
     try:
-        return item_keys(bundle.digest_bytes, items, uses_prompt=bundle.manifest.uses_prompt)
+        return item_keys(identity, items, uses_prompt=bundle.manifest.uses_prompt)
     except (ValueError, TypeError, RecursionError):
         for index, item in enumerate(items):
             try:

@@ -68,7 +68,7 @@ class Settings(BaseModel):
     )
 
     sandbox_level: Literal["namespaces", "landlock"] = Field(
-        "namespaces", description="Least containment of candidate programs; below it code verifiers are unavailable."
+        "namespaces", description="Least containment of candidate programs; below it they do not run."
     )
     sandbox_best: Literal["namespaces", "landlock"] = Field(
         "namespaces", description="Best containment that is tried; landlock leaves namespaces out."
@@ -97,6 +97,18 @@ class Settings(BaseModel):
     )
     store_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
         0.25, description="Seconds that a look-up may take before the store counts as down."
+    )
+
+    judges: Path | None = Field(
+        None, description="TOML file that names, for each model that judges, its endpoint."
+    )
+    judge_mode: Literal["auto", "replay", "fresh"] = Field(
+        "auto",
+        description="Where judges' replies come from: transcripts, then the model (auto); transcripts only "
+        "(replay); the model only (fresh).",
+    )
+    transcripts_max_mib: Annotated[int, Field(ge=16)] = Field(
+        16384, description="Size at which the SQLite file of transcripts drops some."
     )
 
     open_access: bool = Field(

@@ -38,5 +38,18 @@ async def may_score(request: Request) -> Parts:
     return parts
 
 
+async def may_run(request: Request) -> Parts:
+    """Return the parts of the app to a caller who may run programs.
+
+    Raises:
+        UnauthorizedError: Keys are set up, and the caller has none of them.
+        ForbiddenError: The caller's key lacks the scope `run`.
+    """
+    parts: Parts = request.app.state.parts
+    parts.service.access.require(request.headers.get("authorization"), "run")
+    return parts
+
+
 PartsDep = Annotated[Parts, Depends(get_parts)]
 ScoringDep = Annotated[Parts, Depends(may_score)]
+RunningDep = Annotated[Parts, Depends(may_run)]

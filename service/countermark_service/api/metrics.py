@@ -76,6 +76,7 @@ class _Parts(Collector):
         yield from self._verifiers()
         yield from self._pool()
         yield from self._store()
+        yield from self._judges()
 
     def _verifiers(self) -> Iterable[Metric]:
         info = GaugeMetricFamily(
@@ -120,3 +121,18 @@ class _Parts(Collector):
         yield GaugeMetricFamily(
             "countermark_store_degraded", "1 while the store does not answer", value=int(down)
         )
+
+    def _judges(self) -> Iterable[Metric]:
+        events = CounterMetricFamily("countermark_judge_events", "What judging did", labels=["model", "event"])
+        failures = CounterMetricFamily(
+            "countermark_judge_failures", "Questions that were given up", labels=["model", "code"]
+        )
+        waiting = GaugeMetricFamily("countermark_judge_waiting", "Questions under way", labels=["model"])
+        for model, counters in self._service.judges.counters.models.items():
+            facts = asdict(counters)
+            waiting.add_metric([model], facts.pop("waiting"))
+            for code, count in facts.pop("failures").items():
+                failures.add_metric([model, code], count)
+            for name, value in facts.items():
+                events.add_metric([model, name], value)
+        yield from (events, failures, waiting)

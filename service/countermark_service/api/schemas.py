@@ -158,6 +158,17 @@ class Problem(BaseModel):
     code: str = Field(description="Stable name of the error.")
 
 
+class SandboxState(BaseModel):
+    """What holds candidate programs."""
+
+    level: Literal["namespaces", "landlock"] | None = Field(
+        description="What was found; null before the first program, and where nothing held."
+    )
+    minimum: Literal["namespaces", "landlock"]
+    available: bool | None = Field(description="Whether code verifiers can run; null before the first look.")
+    reasons: list[str] = Field(description="Why nothing better holds.")
+
+
 class Ready(BaseModel):
     """Whether the service can score, and what it stands on."""
 
@@ -165,4 +176,5 @@ class Ready(BaseModel):
     version: str
     verifiers: int
     containment: str
+    sandbox: SandboxState
     store: dict[str, Any]

@@ -116,5 +116,7 @@ class CompositeTable(Strict):
         if self.combine == "penalty" and len(self.children) != 1:
             raise fault("children", 'combine = "penalty" takes one child')
         if self.failure == "skip" and self.combine not in ("weighted", "any"):
-            raise fault("failure", '"skip" is for combine = "weighted" and "any": elsewhere a gap would decide')
+            raise fault(
+                "failure", '"skip" is for combine = "weighted" and "any": elsewhere a gap would decide'
+            )
         return self

@@ -229,7 +229,11 @@ class JudgeTable(Strict):
             raise fault("output", '`by_reference` goes with reference = "choice", and only with it')
         if self.votes.both_orders and self.reference != "pair":
             raise fault("votes", '`both_orders` is for reference = "pair"')
-        if self.votes.combine == "majority" and self.output.kind in ("range", "criteria") and self.votes.count > 1:
+        if (
+            self.votes.combine == "majority"
+            and self.output.kind in ("range", "criteria")
+            and self.votes.count > 1
+        ):
             raise fault("votes", f'votes of the kind "{self.output.kind}" have no majority; use "mean"')
         return self
 

@@ -24,8 +24,8 @@ VECTORS_NAME = "vectors.jsonl"
 LOCK_NAME = "requirements.lock"
 PROTOCOL = 1
 SANDBOX_LIMITS = (
-    "cpu_seconds", "wall_seconds", "memory_mib", "address_space_mib", "processes", "open_files", "stdout_bytes",
-    "stderr_bytes", "answer_bytes", "scratch_mib", "scratch_inodes", "stack_mib", "total_cpu_seconds",
+    "cpu_seconds", "wall_seconds", "memory_mib", "address_space_mib", "processes", "open_files",
+    "stdout_bytes", "stderr_bytes", "answer_bytes", "scratch_mib", "scratch_inodes", "stack_mib", "total_cpu_seconds",
 )  # fmt: skip
 """What `[sandbox] limits` may name."""
 _FORMATS = jsonschema.Draft202012Validator.FORMAT_CHECKER

@@ -31,7 +31,10 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 def table(*texts: str, numbers: Sequence[str] = (), caption: str | None = None) -> "Table":
-    """Return an empty table: columns for `texts`, folded where they are too long, then for `numbers`."""
+    """Return an empty table: columns for `texts`, then for `numbers`.
+
+    The first column names things and is not folded; what is long in the others is.
+    """
     from rich import box
     from rich.table import Table
 
@@ -44,8 +47,8 @@ def table(*texts: str, numbers: Sequence[str] = (), caption: str | None = None) 
         caption_justify="left",
         caption_style="none",
     )
-    for name in texts:
-        made.add_column(name, overflow="fold")
+    for place, name in enumerate(texts):
+        made.add_column(name, overflow="fold", no_wrap=place == 0)
     for name in numbers:
         made.add_column(name, justify="right")
     return made

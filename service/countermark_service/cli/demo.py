@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _NAME = "math-verify"
 _SAMPLE = Path(__file__).resolve().parent.parent / "demo" / "sample.jsonl"
 _FOLDER = Path(".countermark/demo")
+_BATCH = 32
 
 
 class DemoError(CountermarkError):
@@ -144,19 +145,21 @@ async def _score(
     client: "countermark.AsyncClient",
     bundle: "Bundle",
     items: "Sequence[SampleItem]",
-    advance: Callable[[], None],
+    advance: Callable[[int], None],
 ) -> "Pass":
-    """Score all items under one bundle, as a stream, so that it can be watched."""
+    """Score all items under one bundle, some at a time, so that it can be watched."""
     from countermark_service.cli.demo_report import Pass
 
-    sent = [{"response": item.response, "reference": item.reference, "prompt": item.prompt} for item in items]
-    verdicts: dict[int, countermark.Verdict] = {}
-    async for index, verdict in client.stream(str(bundle.ref), sent):
-        verdicts[index] = verdict
-        advance()
-    in_order = [verdicts[index] for index in range(len(items))]
+    verdicts: list[countermark.Verdict] = []
+    for start in range(0, len(items), _BATCH):
+        sent = [
+            {"response": item.response, "reference": item.reference, "prompt": item.prompt}
+            for item in items[start : start + _BATCH]
+        ]
+        verdicts.extend((await client.score(str(bundle.ref), sent)).verdicts)
+        advance(len(sent))
     return Pass(
-        scores=[verdict.score for verdict in in_order],
-        outcomes=[verdict.outcome.value for verdict in in_order],
-        cached=sum(verdict.cached for verdict in in_order),
+        scores=[verdict.score for verdict in verdicts],
+        outcomes=[verdict.outcome.value for verdict in verdicts],
+        cached=sum(verdict.cached for verdict in verdicts),
     )

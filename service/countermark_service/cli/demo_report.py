@@ -154,7 +154,7 @@ class Report:
         for fault in self.faults:
             yield f"not as it must be: {fault}"
         if any(one.cached for one in self.first):
-            yield "(What the first pass found in the store is of an earlier run.)"
+            yield "(What the first pass found there is of an earlier run, or of an equal response.)"
         yield f"all in all: {self.seconds:.1f} s"
 
     def _labels(self) -> list[str]:
@@ -184,7 +184,8 @@ class Report:
     def _described(self, place: int) -> str:
         item = self.items[place]
         reference = item.reference if isinstance(item.reference, str) else json.dumps(item.reference)
-        return f"{item.shape}: {_shortened(reference, 40)} <- {final_text(item.response)}"
+        shape = "" if item.id.startswith(item.shape) else f"{item.shape}: "
+        return f"{shape}{_shortened(reference, 40)} <- {final_text(item.response)}"
 
     def _table(self, *, wide: bool) -> Any:
         from countermark_service.cli.console import table

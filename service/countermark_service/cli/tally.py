@@ -115,7 +115,6 @@ class Summary:
 
         numbers = ("items", "mean", "no answer", "bad ref.", "failed", "cached", "items/s")
         rows = table("verifier and pin", numbers=numbers, caption=self._caption())
-        rows.columns[0].no_wrap = True  # the words of the other columns' names go under each other first
         for tally in self.tallies:
             failed = [tally.outcomes[one] for one in (Outcome.TIMEOUT, Outcome.ERROR, Outcome.ABSTAIN)]
             rows.add_row(

@@ -6,7 +6,7 @@ whoever waits for them. What was asked is kept at once.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -125,9 +125,11 @@ class Asker:
         """
         if self.mode is JudgeMode.FRESH or not questions:
             return {}
-        keys = [self._pointer(question) for question in questions]
-        targets = await self._get(keys)
-        found = [(question, target) for question, target in zip(questions, targets, strict=True) if target]
+        ways = [self._pointers(question) for question in questions]
+        keys = [key for way in ways for key in way]
+        targets = dict(zip(keys, await self._get(keys), strict=True))
+        firsts = [next(filter(None, map(targets.__getitem__, way)), None) for way in ways]
+        found = [(question, first) for question, first in zip(questions, firsts, strict=True) if first]
         blobs = await self._get([target for _, target in found])
         told: dict[bytes, Told] = {}
         for (question, target), blob in zip(found, blobs, strict=True):
@@ -142,9 +144,11 @@ class Asker:
                 self.counters.of(question.model).replays += 1
         return told
 
-    def _pointer(self, question: Question) -> bytes:
+    def _pointers(self, question: Question) -> tuple[bytes, ...]:
+        """Return where to look, best first: of the endpoint's revision; in a replay then of any."""
         endpoint = self.endpoints.get(question.model)
-        return pointers(question.digest, endpoint.revision if endpoint else "")[0]
+        found = pointers(question.digest, endpoint.revision if endpoint else "")
+        return found if self.mode is JudgeMode.REPLAY else found[:1]
 
     async def ask(self, question: Question) -> Told:
         """Return the answer to a question that `known` did not have.
@@ -161,8 +165,8 @@ class Asker:
             )
         flight = self._flights.get(question.digest)
         if flight is None:
-            flight = self._flights[question.digest] = _Flight(self._call(question))
-            flight.task.add_done_callback(lambda _: self._flights.pop(question.digest, None))
+            flight = _Flight(self._call(question), lambda: self._flights.pop(question.digest, None))
+            self._flights[question.digest] = flight
         else:
             self.counters.of(question.model).coalesced += 1
         return await flight.wait()
@@ -195,8 +199,12 @@ class Asker:
         await self._open()
         lookup = await self._store.get_many(keys)
         if lookup.degraded and self.mode is JudgeMode.REPLAY:
-            raise CallError("transcripts_unavailable", "the store of transcripts does not answer: ask again later.")
-        return [mine if mine is not None else theirs for mine, theirs in zip(values, lookup.values, strict=True)]
+            raise CallError(
+                "transcripts_unavailable", "the store of transcripts does not answer: ask again later."
+            )
+        return [
+            mine if mine is not None else theirs for mine, theirs in zip(values, lookup.values, strict=True)
+        ]
 
     async def _open(self) -> None:
         """Open the store once, at its first use."""
@@ -222,9 +230,22 @@ class Asker:
 class _Flight:
     """A call that several may wait for; it ends when nobody does."""
 
-    def __init__(self, call: Any) -> None:
-        self.task: asyncio.Task[Told] = asyncio.get_running_loop().create_task(call)
+    def __init__(self, call: Coroutine[Any, Any, Told], leave: Callable[[], object]) -> None:
+        """Start `call`; `leave` is called once, as soon as nobody may join any more."""
+        self._leave = leave
         self._waiting = 0
+        self.task = asyncio.get_running_loop().create_task(self._run(call))
+
+    async def _run(self, call: Coroutine[Any, Any, Told]) -> Told:
+        try:
+            told = await call
+        finally:
+            self._depart()
+        return told
+
+    def _depart(self) -> None:
+        leave, self._leave = self._leave, lambda: None
+        leave()
 
     async def wait(self) -> Told:
         self._waiting += 1
@@ -233,6 +254,7 @@ class _Flight:
         finally:
             self._waiting -= 1
             if not self._waiting and not self.task.done():
+                self._depart()
                 self.task.cancel()
 
 
@@ -261,6 +283,3 @@ def _transcript(
         asked_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         probe=probe,
     )
-
-
-Clock = Callable[[], float]

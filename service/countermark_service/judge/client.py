@@ -80,7 +80,9 @@ class ModelClient:
             CallError: There is none; the code says why.
         """
         if not self._pace.admits():
-            raise self._given_up("judge_circuit_open", "it has not answered lately; it is tried again soon", 0)
+            raise self._given_up(
+                "judge_circuit_open", "it has not answered lately; it is tried again soon", 0
+            )
         settled = False
         try:
             async with self._pace.slot():
@@ -208,7 +210,9 @@ class ModelClient:
     def _given_up(self, code: str, problem: str, attempts: int) -> CallError:
         self._counters.failures[code] += 1
         tried = f" after {attempts} attempts" if attempts > 1 else ""
-        return CallError(code, f"model {self.endpoint.model!r} gave no answer{tried}: {problem}", attempts=attempts)
+        return CallError(
+            code, f"model {self.endpoint.model!r} gave no answer{tried}: {problem}", attempts=attempts
+        )
 
     async def close(self) -> None:
         """Close the connections."""

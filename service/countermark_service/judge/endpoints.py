@@ -71,7 +71,9 @@ class Endpoint(BaseModel):
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("must be http://host[:port][/path] or https://…")
         if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("must have no user, password, query or fragment; name the key's variable in key_env")
+            raise ValueError(
+                "must have no user, password, query or fragment; name the key's variable in key_env"
+            )
         return value.rstrip("/")
 
     @property
@@ -105,7 +107,9 @@ def read_endpoints(file: Path) -> Endpoints:
     models = content.pop("models", {})
     if content or not isinstance(models, dict):
         key = next(iter(content), "models")
-        raise SettingsError(str(file), key, content.get(key, models), 'write one table [models."MODEL"] a model')
+        raise SettingsError(
+            str(file), key, content.get(key, models), 'write one table [models."MODEL"] a model'
+        )
     return {model: _endpoint(file, model, table) for model, table in models.items()}
 
 

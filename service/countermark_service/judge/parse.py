@@ -19,8 +19,12 @@ from countermark_service.bundles.judge_table import Output
 from countermark_service.judge.shown import after_reasoning
 
 _FENCED = re.compile(r"\A```(?:json)?\s*\n(.*)\n\s*```\Z", re.DOTALL | re.IGNORECASE)
-_LABEL = re.compile(r"\A(?:(?:final\s+)?(?:verdict|answer|label|judg(?:e)?ment)\s*[:=]\s*)?(.*)\Z", re.IGNORECASE)
-_NUMBER = re.compile(r"\A(?:(?:final\s+)?(?:score|rating|grade)\s*[:=]\s*)?([+-]?\d{1,9}(?:\.\d{1,9})?)\Z", re.I)
+_LABEL = re.compile(
+    r"\A(?:(?:final\s+)?(?:verdict|answer|label|judg(?:e)?ment)\s*[:=]\s*)?(.*)\Z", re.IGNORECASE
+)
+_NUMBER = re.compile(
+    r"\A(?:(?:final\s+)?(?:score|rating|grade)\s*[:=]\s*)?([+-]?\d{1,9}(?:\.\d{1,9})?)\Z", re.I
+)
 _TRIM = " \t*_`\"'.[]()"
 
 
@@ -145,7 +149,11 @@ def response_format(output: Output, criteria: int) -> dict[str, Any] | None:
 def _criteria_schema(count: int) -> dict[str, Any]:
     row = {
         "type": "object",
-        "properties": {"number": {"type": "integer"}, "reason": {"type": "string"}, "met": {"type": "boolean"}},
+        "properties": {
+            "number": {"type": "integer"},
+            "reason": {"type": "string"},
+            "met": {"type": "boolean"},
+        },
         "required": ["number", "reason", "met"],
         "additionalProperties": False,
     }

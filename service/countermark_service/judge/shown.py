@@ -160,7 +160,18 @@ def fold(text: str) -> str:
     """Return a text without what does not count: case, width, marks of emphasis, white space, end punctuation."""
     plain = unicodedata.normalize("NFKC", text[:2000]).casefold()
     plain = "".join(one for one in plain if unicodedata.category(one) != "Cf")
-    return " ".join(plain.split()).strip("*_#`~\"'“”‘’ .,:;!?…。、，：；！？-–—()[]{}")
+    words = " ".join(plain.split())
+    start, end = 0, len(words)
+    while start < end and _is_trim(words[start]):
+        start += 1
+    while start < end and _is_trim(words[end - 1]):
+        end -= 1
+    return words[start:end]
+
+
+def _is_trim(character: str) -> bool:
+    """Whether a character at an end does not count: punctuation, a space, a mark of Markdown."""
+    return unicodedata.category(character)[0] in "PZ" or character in "`~^"
 
 
 def _words(text: str) -> str:

@@ -167,7 +167,9 @@ def read_archive(lines: Iterable[bytes], *, file: str) -> Iterator[tuple[Transcr
             found = _decode_line(line)
             encoded = bytes(found.transcript)
             if found.id != written(id_of(encoded)):
-                raise ValueError(f"the id {found.id[:80]!r} is not that of the content, {written(id_of(encoded))}")
+                raise ValueError(
+                    f"the id {found.id[:80]!r} is not that of the content, {written(id_of(encoded))}"
+                )
             yield decode(encoded), encoded
         except (ValueError, msgspec.MsgspecError, RecursionError) as exc:
             raise ArchiveError(file, number, str(exc)) from exc

@@ -11,6 +11,7 @@ import asyncio
 import ssl
 from collections import defaultdict
 from collections.abc import Callable
+from typing import cast
 
 import httptools
 import httpx
@@ -123,6 +124,7 @@ class _Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_bytes = 0
+        self._head_complete = False
         self._body: list[bytes] = []
         self._size = 0
         self._informational = False
@@ -148,8 +150,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; see `asyncio.Protocol`."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what create_connection makes
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; see `asyncio.Protocol`."""
@@ -157,12 +158,14 @@ class _Connection(asyncio.Protocol):
             self.abort()  # a server that talks without being asked
             return
         self.received = True
-        if not self._headers:
-            self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserCallbackError) as exc:
             self._fail(httpx.RemoteProtocolError(f"the reply is no HTTP: {exc}"))
+        if not self._head_complete:
+            self._head_bytes += len(data)
+            if self._head_bytes > _MOST_HEAD_BYTES:
+                self._fail(ReplyTooLargeError(f"the reply's headers are over {_MOST_HEAD_BYTES} bytes"))
 
     def eof_received(self) -> bool:
         """End a reply that has no length of its own, and close; see `asyncio.Protocol`."""
@@ -185,16 +188,13 @@ class _Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header."""
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > _MOST_HEAD_BYTES:
-            self._fail(ReplyTooLargeError(f"the reply's headers are over {_MOST_HEAD_BYTES} bytes"))
-        else:
-            self._headers.append((name, value))
+        self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Note a reply before the reply, such as 100 Continue; refuse what would have to be unpacked."""
         status = self._parser.get_status_code()
         self._informational = status < 200
+        self._head_complete = not self._informational
         named = {name.lower(): value.strip().lower() for name, value in self._headers}
         if named.get(b"content-encoding", b"identity") != b"identity":
             self._fail(httpx.RemoteProtocolError("the reply is compressed, which was not asked for"))

@@ -49,6 +49,17 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     """In [0, 1], or None for the outcomes of `FAILURES`."""
     json: bytes
     """JSON object of outcome, score, detail and surroundings, in this order."""
+    lasting: bool = True
+    """False where something that may be otherwise another time took part, so that it is not kept."""
+
+    @property
+    def keepable(self) -> bool:
+        """Whether it may be stored: the item alone decides it."""
+        return self.lasting and self.outcome in CACHEABLE
+
+    def passing(self) -> "Verdict":
+        """Return this verdict, marked as one that is not kept."""
+        return Verdict(self.outcome, self.score, self.json, False)
 
     @classmethod
     def made(cls, outcome: Outcome, score: float | None, detail: bytes, surroundings: bytes) -> "Verdict":

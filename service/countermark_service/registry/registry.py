@@ -18,6 +18,7 @@ from countermark_service.errors import (
     VersionRequiredError,
 )
 from countermark_service.model import BundleRef
+from countermark_service.registry.children import check_children
 from countermark_service.registry.published import PublishedList, read_published
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -50,6 +51,24 @@ class Registry:
                     f"the bundle folder {root} does not exist: create it or drop it from the settings."
                 )
             self._read_root(root)
+        self._break_composites()
+
+    def _break_composites(self) -> None:
+        """Put composites aside whose children are not usable, until what is left is sound."""
+        while True:
+            bad = {key: exc for key, one in self._bundles.items() if (exc := self._child_fault(one)) is not None}
+            if not bad:
+                return
+            for key, exc in bad.items():
+                del self._bundles[key]
+                self._broken[key] = exc
+
+    def _child_fault(self, bundle: Bundle) -> BundleError | None:
+        try:
+            check_children(bundle, self)
+        except BundleError as exc:
+            return exc
+        return None
 
     def _read_root(self, root: Path) -> None:
         published = read_published(root)

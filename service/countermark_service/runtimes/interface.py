@@ -6,7 +6,7 @@ an exception means that nothing can be judged at all.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from countermark_service.bundles import Bundle
 from countermark_service.model import Verdict
@@ -39,3 +39,14 @@ class Runtime(Protocol):
 
     async def close(self) -> None:
         """End what runs."""
+
+
+@runtime_checkable
+class OwnKeys(Protocol):
+    """A runtime whose verdicts depend on more than bundle and item, and which says on what."""
+
+    def identity(self, bundle: Bundle) -> bytes:
+        """Return the 32 bytes that key the bundle's verdicts in place of its digest."""
+
+    def kept(self, bundle: Bundle) -> bool:
+        """Whether verdicts of the bundle are stored and looked up; False makes each anew."""

@@ -13,6 +13,7 @@ import asyncio
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -97,12 +98,22 @@ def effective_limits(*tables: Mapping[str, float]) -> Limits:
     Raises:
         SandboxInputError: A value out of bounds.
     """
+    return _limits(tuple(tuple(table.items()) for table in tables))
+
+
+@lru_cache(maxsize=256)
+def _limits(tables: tuple[tuple[tuple[str, float], ...], ...]) -> Limits:
     values: dict[str, Any] = {}
-    for table in tables:
+    for table in map(dict, tables):
         values |= table
         if "memory_mib" in table and "address_space_mib" not in table and values.get("address_space_mib", 1):
-            values["address_space_mib"] = max(values.get("address_space_mib", 1024), 2 * table["memory_mib"] + 512)
-    whole = {name: value if name.endswith("_seconds") else int(value) for name, value in values.items()}
+            values["address_space_mib"] = max(
+                values.get("address_space_mib", 1024), 2 * table["memory_mib"] + 512
+            )
+    whole = {
+        name: int(value) if value == int(value) and not name.endswith("_seconds") else value
+        for name, value in values.items()
+    }
     if whole.get("address_space_mib") == 0:
         whole["address_space_mib"] = None
     return Limits(**whole)

@@ -22,12 +22,13 @@ the slots however large they are.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
 from countermark_service.bundles import Bundle
 from countermark_service.engine.pool import Failed, Pool, Result
-from countermark_service.engine.wire import Judged, Operation, Reduced
+from countermark_service.engine.wire import Judged, Reduced
 from countermark_service.errors import UnavailableError
 from countermark_service.model import Outcome, Verdict
 from countermark_service.runtimes.interface import OnReduction, OnVerdict
@@ -39,6 +40,12 @@ from countermark_service.sandbox.code.model import SandboxInputError, SandboxUna
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 _AHEAD = 2
 """Candidates per slot that one call may have on their way: one runs while another is judged."""
+_GATHER_ITEMS = 16
+_GATHER_SECONDS = 0.020
+"""Finished items are judged this many at a time, or as many as came in this time: a frame to a worker, and a
+write to the store, cost as much for one as for some."""
+_HELD_BYTES = 64 << 20
+"""Results that one call may hold before it runs no more until some are judged."""
 _ROUNDS = 2
 """How often a bundle may have something run for one item: the candidate, then a checker."""
 
@@ -90,9 +97,28 @@ def kind_of(bundle: Bundle) -> Kind:
     """Return what the candidates of a bundle find."""
     table = bundle.manifest.sandbox
     if table is None or bundle.manifest.python is None:
-        raise UnavailableError(f"{bundle.ref} has no [sandbox] table: its manifest is not one of this runtime.")
+        raise UnavailableError(
+            f"{bundle.ref} has no [sandbox] table: its manifest is not one of this runtime."
+        )
     lock = b"" if table.requirements is None else bundle.files[table.requirements]
     return Kind(table.language, bundle.manifest.python, lock, table.preload)
+
+
+@dataclass(eq=False, slots=True)
+class _Work:
+    """One item between its plan and its verdict."""
+
+    index: int
+    plan: bytes
+    """The runs that the bundle asks for, not read yet."""
+    told: list[msgspec.Raw] = field(default_factory=list)
+    """What all runs so far came to."""
+    rounds: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of what is told."""
+        return sum(len(bytes(one)) for one in self.told)
 
 
 class _Call:
@@ -113,9 +139,12 @@ class _Call:
         self._payloads = payloads
         self._on_verdict = on_verdict
         self._surroundings = surroundings
-        self._planned: deque[tuple[int, bytes]] = deque()
+        self._planned: deque[_Work] = deque()
+        self._running = 0
+        self._finished: list[_Work] = []
+        self._held = 0
         self._more = asyncio.Event()
-        self._all_planned = False
+        self._ready = asyncio.Event()
         self.left = len(payloads)
         """Items without a verdict."""
 
@@ -125,59 +154,75 @@ class _Call:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._plan())
+                tasks.create_task(self._judge())
                 for _ in range(runners):
                     tasks.create_task(self._run())
         except ExceptionGroup as group:
             raise _first(group) from group
 
     async def _plan(self) -> None:
-        def take(index: int, result: Result) -> None:
-            if isinstance(result, Judged) and result.outcome == "run":
-                self._planned.append((index, bytes(result.detail)))
-                self._more.set()
-            else:
-                self._report(index, result)
-
         admitted = self._runtime.reduces(self._bundle)
-        await self._runtime.pool.run(self._bundle, "plan", self._payloads, take, admitted=admitted)
-        self._all_planned = True
+        await self._runtime.pool.run(
+            self._bundle,
+            "plan",
+            self._payloads,
+            lambda n, result: self._take(n, result, []),
+            admitted=admitted,
+        )
+
+    def _take(self, index: int, result: Result, before: Sequence[_Work]) -> None:
+        """Take what a worker says of an item: its verdict, or what is to be run next."""
+        if not isinstance(result, Judged) or result.outcome != "run":
+            self._report(index, result)
+            return
+        work = before[0] if before else _Work(index, b"")
+        work.plan, work.rounds = bytes(result.detail), work.rounds + 1
+        if work.rounds > _ROUNDS:
+            self._report(index, _invalid(f"the verifier asks for more than {_ROUNDS} rounds of runs"))
+            return
+        self._planned.append(work)
         self._more.set()
 
     async def _run(self) -> None:
-        """Take planned items one after the other until none is left and none will come."""
+        """Execute planned items one after the other until every item has its verdict."""
         while True:
-            while not self._planned:
-                if self._all_planned:
+            while not self._planned or self._held > _HELD_BYTES:
+                if self.left == 0:
                     return
                 self._more.clear()
                 await self._more.wait()
-            index, plan = self._planned.popleft()
-            self._report(index, await self._judge(index, plan))
-
-    async def _judge(self, index: int, plan: bytes) -> Result:
-        """Run what is planned for one item, and let the bundle judge it."""
-        told: list[msgspec.Raw] = []
-        for _ in range(_ROUNDS):
+            work = self._planned.popleft()
+            self._running += 1
             try:
-                for run in read_plan(plan):
-                    result, status = await self._execute(run)
-                    if status is Status.INFRASTRUCTURE:
-                        return Failed("error", "sandbox_failed", "the sandbox failed; the candidate is not to blame")
-                    told.append(msgspec.Raw(msgspec.json.encode(result)))
-                    if run.stop and status is not Status.OK:
-                        break
-            except (msgspec.MsgspecError, NotTaggedError) as exc:
-                return Failed("error", "invalid_plan", f"the verifier asks for a run that is none: {exc}")
-            except SandboxInputError as exc:
-                return Failed("error", exc.code, str(exc))
-            payload = self._payloads[index][:-1] + b"," + msgspec.json.encode(told) + b"]"
-            judged = await self._ask("judge", payload)
-            if not isinstance(judged, Judged) or judged.outcome != "run":
-                return judged
-            plan = bytes(judged.detail)
-        return Failed("error", "invalid_plan", f"the verifier asks for more than {_ROUNDS} rounds of runs")
+                failed = await self._execute(work)
+            finally:
+                self._running -= 1
+            if failed is None:
+                self._finished.append(work)
+                self._held += work.size
+            else:
+                self._report(work.index, failed)
+            self._ready.set()
 
-    async def _execute(self, run: Run) -> tuple[dict[str, object], Status]:
+    async def _execute(self, work: _Work) -> Failed | None:
+        """Do the runs that an item waits for; return why it cannot be judged where that is so."""
+        try:
+            for run in read_plan(work.plan):
+                result, status = await self._execute_one(run)
+                if status is Status.INFRASTRUCTURE:
+                    return Failed(
+                        "error", "sandbox_failed", "the sandbox failed; the candidate is not to blame"
+                    )
+                work.told.append(msgspec.Raw(msgspec.json.encode(result)))
+                if run.stop and status is not Status.OK:
+                    break
+        except (msgspec.MsgspecError, NotTaggedError) as exc:
+            return _invalid(f"the verifier asks for a run that is none: {exc}")
+        except SandboxInputError as exc:
+            return Failed("error", exc.code, str(exc))
+        return None
+
+    async def _execute_one(self, run: Run) -> tuple[dict[str, object], Status]:
         table = self._bundle.manifest.sandbox
         base = table.limits if table is not None and run.language is None else {}
         limits = effective_limits(base, run.limits)
@@ -189,12 +234,38 @@ class _Call:
         async with sandboxes.open(kind) as lent, sandboxes.turns:
             return await execute(run, lent.pool, limits)
 
-    async def _ask(self, operation: Operation, payload: bytes) -> Result:
-        found: list[Result] = []
-        await self._runtime.pool.run(
-            self._bundle, operation, [payload], lambda _, result: found.append(result), admitted=True
-        )
-        return found[0]
+    async def _judge(self) -> None:
+        """Have finished items judged, several at once where several come in short time."""
+        while self.left:
+            if not self._finished:
+                self._ready.clear()
+                await self._ready.wait()
+                continue
+            await self._gather()
+            batch, self._finished = self._finished, []
+            payloads = [self._payload(work) for work in batch]
+            self._held -= sum(work.size for work in batch)
+            self._more.set()
+            await self._runtime.pool.run(
+                self._bundle,
+                "judge",
+                payloads,
+                lambda n, result, batch=batch: self._take(batch[n].index, result, batch[n : n + 1]),  # type: ignore[misc]
+                admitted=True,
+            )
+
+    async def _gather(self) -> None:
+        """Wait a moment for more finished items, if there may be more."""
+        try:
+            async with asyncio.timeout(_GATHER_SECONDS):
+                while len(self._finished) < _GATHER_ITEMS and (self._running or self._planned):
+                    self._ready.clear()
+                    await self._ready.wait()
+        except TimeoutError:
+            pass
+
+    def _payload(self, work: _Work) -> bytes:
+        return self._payloads[work.index][:-1] + b"," + msgspec.json.encode(work.told) + b"]"
 
     def _report(self, index: int, result: Result) -> None:
         if isinstance(result, Judged):
@@ -210,14 +281,19 @@ class _Call:
         self.left -= 1
         self._runtime.sandboxes.waiting -= 1
         self._on_verdict(index, verdict)
+        if self.left == 0:
+            self._more.set()
+            self._ready.set()
 
 
 def _surroundings(worker: bytes, lent: OpenPool) -> bytes:
-    """Return the surroundings of a verdict: the worker's, with the candidate's containment and interpreter."""
+    """Return the surroundings of a verdict: the worker's, with the candidate's own."""
     values = msgspec.json.decode(worker, type=dict[str, object])
-    return msgspec.json.encode(
-        values | {"containment": lent.pool.level.value, "candidate": lent.version}
-    )
+    return msgspec.json.encode(values | {"containment": lent.pool.level.value, "candidate": lent.version})
+
+
+def _invalid(message: str) -> Failed:
+    return Failed("error", "invalid_plan", message)
 
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:

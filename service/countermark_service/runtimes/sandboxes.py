@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from countermark_service.engine.environment import EnvironmentCache
 from countermark_service.engine.interpreters import find_interpreter
-from countermark_service.errors import SaturatedError, UnavailableError
+from countermark_service.errors import CountermarkError, SaturatedError, UnavailableError
 from countermark_service.sandbox.code.flavour import Flavour, cpp_flavour, javascript_flavour, python_flavour
 from countermark_service.sandbox.code.levels import LevelReport, probe
 from countermark_service.sandbox.code.model import Level, SandboxUnavailableError
@@ -139,9 +139,29 @@ class Sandboxes:
     def _refusal(self) -> str:
         reasons = "; ".join(self.report.reasons) if self.report else "it could not be looked at"
         return (
-            f"candidate programs need the containment level {self.levels[-1].value} or better, and this machine "
-            f"does not give it: {reasons}. `countermark doctor` says what to do."
+            f"candidate programs need the containment level {self.levels[-1].value} or better, and this "
+            f"machine does not give it: {reasons}. `countermark doctor` says what to do."
         )
+
+    def state(self) -> dict[str, Any]:
+        """Return what the last look found, for people and probes."""
+        report = self.report
+        return {
+            "level": report.level.value if report and report.level else None,
+            "minimum": self.levels[-1].value,
+            "available": None if report is None else report.level is not None,
+            "reasons": list(report.reasons) if report else [],
+        }
+
+    def languages(self) -> dict[str, str | None]:
+        """Return interpreter or compiler of each language, None where it is missing; may take seconds."""
+        found: dict[str, str | None] = {}
+        for language in ("python", *_PACKAGES):
+            try:
+                found[language] = self._flavour(Kind(language))[1]
+            except CountermarkError:
+                found[language] = None
+        return found
 
     # --- pools -----------------------------------------------------------------------------------------
 

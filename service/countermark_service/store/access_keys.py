@@ -16,8 +16,9 @@ from pathlib import Path
 
 from countermark_service.errors import CountermarkError, ForbiddenError, UnauthorizedError
 
-SCOPES = ("score", "admin", "audit")
-"""What a key can be allowed: to score, to change what is registered, to read receipts and reports."""
+SCOPES = ("score", "admin", "audit", "run")
+"""What a key can be allowed: to score, to change what is registered, to read receipts and reports, to run
+programs of its own."""
 
 _PREFIX = "cmk_"
 

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from countermark_service.store.interface import KEY_BYTES, StoreUnavailableError
 
@@ -63,7 +64,7 @@ async def scan_redis(url: str) -> AsyncIterator[bytes]:
         await client.aclose()
 
 
-def _transcripts(keys: list[bytes], values: list[bytes | None]) -> Iterator[bytes]:
+def _transcripts(keys: list[bytes], values: list[Any]) -> Iterator[bytes]:
     for key, value in zip(keys, values, strict=True):
-        if value is not None and hashlib.sha256(value).digest() == key[len(REDIS_PREFIX) :]:
+        if isinstance(value, bytes) and hashlib.sha256(value).digest() == key[len(REDIS_PREFIX) :]:
             yield value

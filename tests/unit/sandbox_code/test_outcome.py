@@ -4,8 +4,9 @@ import signal
 
 import pytest
 
+from countermark_service.sandbox.code.inside import report
 from countermark_service.sandbox.code.model import Limits, SandboxInputError, Status
-from countermark_service.sandbox.code.outcome import Facts, judge
+from countermark_service.sandbox.code.outcome import KILLED, Facts, judge
 
 LIMITS = Limits(cpu_seconds=1.0, stdout_bytes=100)
 
@@ -15,7 +16,7 @@ def status(facts: Facts, written: int = 0, errors: bytes = b"") -> Status:
 
 
 def ended(code: int = 0, notes: str = "BR", cpu: float = 0.1, own_binary: bool = False) -> Facts:
-    return Facts("ended", code << 8, notes, cpu, own_binary=own_binary)
+    return Facts(report.ENDED, code << 8, notes, cpu, own_binary=own_binary)
 
 
 @pytest.mark.parametrize(
@@ -31,18 +32,18 @@ def ended(code: int = 0, notes: str = "BR", cpu: float = 0.1, own_binary: bool =
         (ended(1, notes=""), Status.INFRASTRUCTURE),
         (ended(127, notes="BRXOSError: no"), Status.INFRASTRUCTURE),
         (ended(127, notes="BRXOSError: no", own_binary=True), Status.RUNTIME_ERROR),
-        (Facts("ended", signal.SIGSEGV, "BR", 0.1), Status.RUNTIME_ERROR),
-        (Facts("ended", signal.SIGSEGV, "B", 0.1), Status.COMPILE_ERROR),
-        (Facts("ended", signal.SIGKILL, "BR", 1.5), Status.TIME_LIMIT),
-        (Facts("ended", signal.SIGKILL, "BR", 0.1), Status.RUNTIME_ERROR),
-        (Facts("ended", signal.SIGXFSZ, "BR", 0.1), Status.RESOURCE_LIMIT),
-        (Facts("wall", signal.SIGKILL, "BR", 0.1), Status.TIME_LIMIT),
-        (Facts("wall", signal.SIGKILL, "B", 0.1), Status.TIME_LIMIT),
-        (Facts("killed", excess="memory"), Status.MEMORY_LIMIT),
-        (Facts("killed", excess="cpu"), Status.TIME_LIMIT),
-        (Facts("killed", excess="processes"), Status.RESOURCE_LIMIT),
-        (Facts("killed", excess="files"), Status.RESOURCE_LIMIT),
-        (Facts("killed"), Status.RESOURCE_LIMIT),
+        (Facts(report.ENDED, signal.SIGSEGV, "BR", 0.1), Status.RUNTIME_ERROR),
+        (Facts(report.ENDED, signal.SIGSEGV, "B", 0.1), Status.COMPILE_ERROR),
+        (Facts(report.ENDED, signal.SIGKILL, "BR", 1.5), Status.TIME_LIMIT),
+        (Facts(report.ENDED, signal.SIGKILL, "BR", 0.1), Status.RUNTIME_ERROR),
+        (Facts(report.ENDED, signal.SIGXFSZ, "BR", 0.1), Status.RESOURCE_LIMIT),
+        (Facts(report.WALL, signal.SIGKILL, "BR", 0.1), Status.TIME_LIMIT),
+        (Facts(report.WALL, signal.SIGKILL, "B", 0.1), Status.TIME_LIMIT),
+        (Facts(KILLED, excess=report.MEMORY), Status.MEMORY_LIMIT),
+        (Facts(KILLED, excess=report.CPU), Status.TIME_LIMIT),
+        (Facts(KILLED, excess=report.PROCESSES), Status.RESOURCE_LIMIT),
+        (Facts(KILLED, excess=report.FILES), Status.RESOURCE_LIMIT),
+        (Facts(KILLED), Status.RESOURCE_LIMIT),
     ],
 )
 def test_each_ending_has_its_status(facts: Facts, expected: Status) -> None:
@@ -74,7 +75,7 @@ def test_no_exit_status_and_no_signal_is_infrastructure() -> None:
         number | core for number in range(1, 127) for core in (0, 128)
     ]
     for notes in ("B", "BR", "BCtext", "BFtext"):
-        assert Status.INFRASTRUCTURE not in {status(Facts("ended", word, notes, 0.1)) for word in words}
+        assert Status.INFRASTRUCTURE not in {status(Facts(report.ENDED, word, notes, 0.1)) for word in words}
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ async def readyz(parts: PartsDep) -> Ready:
             "version": __version__,
             "verifiers": len(list(service.scorer.registry)),
             "containment": service.pool.containment.level.value,
+            "sandbox": service.sandboxes.state(),
             "store": store,
         }
     )

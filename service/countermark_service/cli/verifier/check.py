@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,7 +29,7 @@ def check(
     is 1 where anything differs.
     """
     from countermark_service.cli.console import print_json
-    from countermark_service.cli.verifier.publish import bundle_root, refuse_change
+    from countermark_service.cli.verifier.subject import bundle_root, find_bundle, refuse_change
 
     settings = command_settings(data)
     found = find_bundle(bundle, settings)
@@ -44,21 +43,6 @@ def check(
         print_report(report)
     if report.problems:
         raise typer.Exit(1)
-
-
-def find_bundle(name: str, settings: "Settings") -> "Bundle":
-    """Return the bundle in the folder `name`, or that the reference `name` means.
-
-    Raises:
-        BundleError: The folder's bundle cannot be used; names file, key and value.
-        CountermarkError: There is no such folder, and no such verifier.
-    """
-    from countermark_service.assembly import build_registry
-    from countermark_service.bundles import read_bundle
-
-    if Path(name).is_dir():
-        return read_bundle(Path(name).resolve())
-    return build_registry(settings).resolve(name)
 
 
 def check_bundle(bundle: "Bundle", settings: "Settings") -> "Report":

@@ -26,7 +26,7 @@ def export(
 
     from countermark_service.assembly import imported_wheels
     from countermark_service.cli.console import note, print_json
-    from countermark_service.cli.verifier.check import find_bundle
+    from countermark_service.cli.verifier.subject import find_bundle
     from countermark_service.engine.nursery import platform_name
     from countermark_service.engine.wheelhouse import collect_wheels
     from countermark_service.registry.archive import write_archive

@@ -1,15 +1,11 @@
 """`countermark verifier publish`: the promise that a version stays what it is."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from countermark_service.cli.options import DataOption, JsonOption, command_settings
-from countermark_service.errors import BundleError, DigestMismatchError
-
-if TYPE_CHECKING:
-    from countermark_service.bundles import Bundle
+from countermark_service.errors import BundleError
 
 
 def publish(
@@ -25,7 +21,8 @@ def publish(
     with other content is refused at once: publish the change as a new version.
     """
     from countermark_service.cli.console import note, print_json
-    from countermark_service.cli.verifier.check import check_bundle, find_bundle, print_report
+    from countermark_service.cli.verifier.check import check_bundle, print_report
+    from countermark_service.cli.verifier.subject import bundle_root, find_bundle, refuse_change
     from countermark_service.registry import append_published
 
     settings = command_settings(data)
@@ -40,7 +37,10 @@ def publish(
     refuse_change(found, root)
     report = check_bundle(found, settings)
     if report.problems:
-        print_report(report)
+        if as_json:
+            print_json(report.document())
+        else:
+            print_report(report)
         note(f"{found.ref.name}:{found.ref.version} is not published: mend what differs first.")
         raise typer.Exit(1)
     try:
@@ -52,25 +52,3 @@ def publish(
     else:
         print(found.ref)
         note(f"{'added to' if added else 'was already in'} {root / 'published.toml'}")
-
-
-def bundle_root(bundle: "Bundle") -> Path | None:
-    """Return the folder of bundles that `bundle` lies in; None where its own folder is not NAME/VERSION."""
-    folder = Path(bundle.origin)
-    own = Path(bundle.manifest.name, bundle.manifest.version).parts
-    return folder.parents[len(own) - 1] if folder.parts[-len(own) :] == own else None
-
-
-def refuse_change(bundle: "Bundle", root: Path) -> None:
-    """Refuse a bundle that was published with other content.
-
-    Raises:
-        DigestMismatchError: It was.
-    """
-    from countermark_service.registry import read_published
-
-    manifest = bundle.manifest
-    known = read_published(root).get((manifest.name, manifest.version))
-    if known is not None and known != bundle.digest:
-        name = f"{manifest.name}:{manifest.version}"
-        raise DigestMismatchError(name, pinned=known, found=bundle.digest, pinned_by="published.toml")

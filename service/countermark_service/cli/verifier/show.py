@@ -21,7 +21,7 @@ def show(
     Example: `countermark verifier show math-verify:0.9.0`
     """
     from countermark_service.cli.console import print_json
-    from countermark_service.cli.verifier.check import find_bundle
+    from countermark_service.cli.verifier.subject import find_bundle
 
     bundle = find_bundle(ref, command_settings(data))
     if as_json:

@@ -90,12 +90,13 @@ def _in_namespaces(flavour: Flavour, uid: int | None, limit_user_namespaces: boo
     argv = [bwrap, "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     argv += ["--unshare-user"] if uid is None else []
     argv += ["--die-with-parent", "--new-session", "--hostname", "box", "--clearenv"]
+    places = {path: _place_inside(path, number) for number, path in enumerate(_readable(flavour))}
     for folder in sorted(
-        {str(parent) for path in _readable(flavour) for parent in Path(path).parents} | {_BOX, "/etc", "/var"}
+        {str(parent) for path in places.values() for parent in Path(path).parents} | {_BOX, "/etc", "/var"}
     ):
         argv += ["--dir", folder]  # by itself bwrap makes parents that only their owner can enter
-    for path in _readable(flavour):
-        argv += ["--ro-bind", path, path]
+    for path, place in places.items():
+        argv += ["--ro-bind", path, place]
     for link in _LINKS:
         if Path(link).is_symlink():
             argv += ["--symlink", str(Path(link).readlink()), link]
@@ -133,9 +134,15 @@ def _in_namespaces(flavour: Flavour, uid: int | None, limit_user_namespaces: boo
         "scratch_rule": _BOX,
         "nproc_base": 1,
         "candidate_filter": "" if limit_user_namespaces else candidate_filter(kernel.MACHINE).hex(),
-        "readable": [*_readable(flavour), *(link for link in _LINKS if not Path(link).is_symlink()), "/etc"],
+        "readable": [*places.values(), *(link for link in _LINKS if not Path(link).is_symlink()), "/etc"],
+        "import_folders": [places.get(folder, folder) for folder in config["import_folders"]],
     }
     return Launch(tuple(argv), {}, config, (("passwd", _PASSWD), ("group", _GROUP)), None)
+
+
+def _place_inside(path: str, number: int) -> str:
+    """Return where a folder of the host is seen: at its own path, unless the scratch lies there."""
+    return f"/packages/{number}" if path.startswith(tuple(f"{link}/" for link in _TEMPORARY)) else path
 
 
 def _by_landlock(flavour: Flavour, uid: int | None) -> Launch:

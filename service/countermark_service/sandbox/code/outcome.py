@@ -10,6 +10,7 @@ import os
 import signal
 from dataclasses import dataclass
 
+from countermark_service.sandbox.code.inside import report
 from countermark_service.sandbox.code.model import Limits, RunResult, Status
 
 _MEMORY_SIGNS = (
@@ -31,12 +32,23 @@ _SIGNS_WITHIN = 600
 _CPU_TOLERANCE = 0.03
 """Seconds by which the kernel may stop a process early."""
 _KIB = 1024
+KILLED = 3
+"""Outcome of a test whose keeper was ended from outside."""
 
 _EXCESS = {
-    "memory": (Status.MEMORY_LIMIT, "more than {limits.memory_mib} MiB in use by all processes together"),
-    "cpu": (Status.TIME_LIMIT, "more than {limits.cpu_seconds:g} s of CPU time of all processes together"),
-    "processes": (Status.RESOURCE_LIMIT, "more than {limits.processes} processes and threads"),
-    "files": (Status.RESOURCE_LIMIT, "more than {limits.scratch_mib} MiB or {limits.scratch_inodes} files"),
+    report.MEMORY: (
+        Status.MEMORY_LIMIT,
+        "more than {limits.memory_mib} MiB in use by all processes together",
+    ),
+    report.CPU: (
+        Status.TIME_LIMIT,
+        "more than {limits.cpu_seconds:g} s of CPU time of all processes together",
+    ),
+    report.PROCESSES: (Status.RESOURCE_LIMIT, "more than {limits.processes} processes and threads"),
+    report.FILES: (
+        Status.RESOURCE_LIMIT,
+        "more than {limits.scratch_mib} MiB or {limits.scratch_inodes} files",
+    ),
 }
 
 
@@ -44,15 +56,15 @@ _EXCESS = {
 class Facts:
     """What is known of one test at its end."""
 
-    outcome: str
-    """``ended``, ``wall`` (the keeper's clock), or ``killed`` (keeper and all, for `excess`)."""
+    outcome: int
+    """ENDED or WALL as the keeper reports it, or KILLED: keeper and all, for `excess`."""
     status: int = 0
     """Wait status of the test's first process."""
     notes: str = ""
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
     peak_kib: int = 0
-    excess: str | None = None
+    excess: int = report.NOTHING
     """The sum that was over its limit."""
     own_binary: bool = False
     """What was executed is the candidate's own product; if it cannot be, that is its own fault."""
@@ -68,7 +80,7 @@ def judge(facts: Facts, limits: Limits, stdout: tuple[bytes, int], stderr: tuple
         stderr: The same for the error output.
     """
     status, message = _status(facts, limits, stdout[1], stderr[0])
-    ended = facts.outcome == "ended"
+    ended = facts.outcome == report.ENDED
     return RunResult(
         status=status,
         exit_code=os.WEXITSTATUS(facts.status) if ended and os.WIFEXITED(facts.status) else None,
@@ -85,12 +97,12 @@ def judge(facts: Facts, limits: Limits, stdout: tuple[bytes, int], stderr: tuple
 
 
 def _status(facts: Facts, limits: Limits, written: int, errors: bytes) -> tuple[Status, str]:
-    if facts.outcome == "killed" and facts.excess is None:
+    if facts.outcome == KILLED and facts.excess == report.NOTHING:
         return Status.RESOURCE_LIMIT, "the sandbox was brought down twice while this test ran"
-    if facts.excess is not None:
+    if facts.excess != report.NOTHING:
         status, text = _EXCESS[facts.excess]
         return status, text.format(limits=limits)
-    if facts.outcome == "wall":
+    if facts.outcome == report.WALL:
         return Status.TIME_LIMIT, f"more than {limits.wall:g} s on the clock"
     early = _before_the_program(facts)
     if early is not None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from countermark_service.sandbox.code.model import Limits
 
 _NAME = "data"
+_NOTES_BYTES = 4096
 
 
 def memory_file(content: bytes = b"", *, sealable: bool = False) -> int:
@@ -53,10 +54,14 @@ class Job:
 class Papers:
     """The descriptors of one test, from just before it starts until its output is read."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, code: bytes | None = None) -> None:
+        """Make the files of `job`; with `code`, also that and the notes, for a test without a keeper."""
         self._job = job
         self._own: dict[str, int] = {"stdin": memory_file(job.stdin)}
         try:
+            if code is not None:
+                self._own["code"] = memory_file(code)
+                self._own["notes"] = memory_file()
             for name in ("stdout", "stderr", *(["answer"] if job.answers else [])):
                 self._own[name] = memory_file()
             if job.product:
@@ -91,6 +96,10 @@ class Papers:
         """Return the answer file, or nothing where it is larger than allowed."""
         content, size = self._read("answer", limits.answer_bytes)
         return content if size == len(content) else b""
+
+    def notes(self) -> str:
+        """Return what a test without a keeper noted before candidate code ran."""
+        return os.pread(self._own["notes"], _NOTES_BYTES, 0).decode("utf-8", "replace")
 
     def take_product(self) -> int:
         """Return the compiler's product and give up owning it."""

@@ -10,10 +10,10 @@ import os
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from countermark_service.sandbox.code.inside.report import FAILED, NOTHING, GoneReport, TestReport
 from countermark_service.sandbox.code.model import Limits, RunResult, Status
-from countermark_service.sandbox.code.outcome import Facts, judge
+from countermark_service.sandbox.code.outcome import KILLED, Facts, judge
 from countermark_service.sandbox.code.papers import Job, Papers, memory_file
 from countermark_service.sandbox.code.slot import Candidate, Slot, SlotLostError
 
@@ -57,6 +57,9 @@ class CandidateRun:
         Raises:
             SlotLostError: Slot or keeper died for no known reason; `finished` holds what was done before.
         """
+        if len(self._jobs) == 1 and not self.finished and self._slot.runs_alone:
+            await self._run_alone()
+            return self.finished
         code = memory_file(self._code)
         cache = memory_file(sealable=True)
         try:
@@ -66,6 +69,41 @@ class CandidateRun:
         finally:
             _close(code, cache)
         return self.finished
+
+    async def _run_alone(self) -> None:
+        """Run the only job without a keeper, and see it buried."""
+        job = self._jobs[0]
+        papers = Papers(job, self._code)
+        try:
+            names, numbers = papers.descriptors()
+            message = {"mode": job.mode, "descriptors": names, "more": False, **job.details}
+            number, gone = self._slot.run_alone(self._limits, message, numbers)
+            if job.peer is not None:
+                job.peer.close()
+            try:
+                async with asyncio.timeout(self._limits.wall + _GRACE_SECONDS):
+                    end = await asyncio.shield(gone)
+            except BaseException as error:
+                self._slot.end(number)
+                await _settle(gone, self._slot)
+                if isinstance(error, TimeoutError):
+                    self._slot.sound = False
+                    raise SlotLostError("the zygote went silent") from None
+                raise
+            if end is None or end.failure:
+                raise SlotLostError("a test could not be started" if end is not None else "the slot died")
+            facts = Facts(
+                outcome=end.outcome if end.excess == NOTHING else KILLED,
+                status=end.status,
+                notes=papers.notes(),
+                cpu_seconds=end.cpu_seconds,
+                wall_seconds=end.wall_seconds,
+                peak_kib=end.peak_bytes // 1024,
+                excess=end.excess,
+            )
+            self._finish(facts, job, papers)
+        finally:
+            papers.close()
 
     def _over(self) -> bool:
         """Whether the rest is settled without running it; fills it in where it is."""
@@ -83,22 +121,22 @@ class CandidateRun:
         """Give jobs to one keeper until it ends or all are done, and see it buried."""
         papers: deque[Papers] = deque()
         try:
-            report = await self._feed(candidate, papers)
+            complete = await self._feed(candidate, papers)
         except BaseException:
             candidate.hang_up()
-            await _settle(candidate, self._slot)
+            await _settle(candidate.gone, self._slot)
             _discard(papers)
             raise
         candidate.hang_up()
-        end = await _settle(candidate, self._slot)
+        end = await _settle(candidate.gone, self._slot)  # before any answer is given: by then nothing is left
         try:
-            if report is None:
+            if not complete:
                 self._interrupted(end, papers[0] if papers else None)
         finally:
             _discard(papers)
 
-    async def _feed(self, candidate: Candidate, papers: "deque[Papers]") -> dict[str, Any] | None:
-        """Send jobs ahead and take reports; return the last report, None if the keeper hung up."""
+    async def _feed(self, candidate: Candidate, papers: "deque[Papers]") -> bool:
+        """Send jobs ahead and take reports until the keeper's last one; False if it hung up before."""
         sent = len(self.finished)
         while True:
             while sent < len(self._jobs) and len(papers) < _AHEAD:
@@ -113,12 +151,12 @@ class CandidateRun:
                 self._slot.sound = False
                 raise SlotLostError("the keeper went silent") from None
             if report is None:
-                return None
-            if "failed" in report:
-                raise SlotLostError(f"a candidate could not be confined: {report['failed']}")
+                return False
+            if report.outcome == FAILED:
+                raise SlotLostError(f"a candidate could not be confined: {report.notes.decode()}")
             self._take(report, papers.popleft())
-            if report["ended"] or len(self.finished) == len(self._jobs) or self._over():
-                return report
+            if report.last or len(self.finished) == len(self._jobs) or self._over():
+                return True
 
     def _send(self, candidate: Candidate, index: int, papers: Papers) -> bool:
         job = self._jobs[index]
@@ -135,31 +173,30 @@ class CandidateRun:
             job.peer.close()
         return sent
 
-    def _take(self, report: dict[str, Any], papers: Papers) -> None:
+    def _take(self, report: TestReport, papers: Papers) -> None:
         """Judge one test that the keeper saw to its end."""
-        job = self._jobs[report["index"]]
+        job = self._jobs[len(self.finished)]
         facts = Facts(
-            outcome=report["outcome"],
-            status=report["status"],
-            notes=report["notes"],
-            cpu_seconds=report["cpu"],
-            wall_seconds=report["wall"],
-            peak_kib=report["peak_kib"],
+            outcome=report.outcome,
+            status=report.status,
+            notes=report.notes.decode("utf-8", "replace"),
+            cpu_seconds=report.cpu_seconds,
+            wall_seconds=report.wall_seconds,
+            peak_kib=report.peak_kib,
             own_binary=job.binary is not None,
         )
         self._finish(facts, job, papers)
 
-    def _interrupted(self, end: dict[str, Any], papers: Papers | None) -> None:
+    def _interrupted(self, end: GoneReport | None, papers: Papers | None) -> None:
         """Judge the test during which the keeper was ended, if the reason is known."""
-        excess = end.get("excess")
-        if excess is None or papers is None:
+        if end is None or end.excess == NOTHING or papers is None:
             raise SlotLostError("a keeper ended before its work was done")
-        facts = Facts("killed", excess=excess, peak_kib=end["peak"] // 1024, cpu_seconds=end["cpu"])
+        facts = Facts(KILLED, excess=end.excess, peak_kib=end.peak_bytes // 1024, cpu_seconds=end.cpu_seconds)
         self._finish(facts, self._jobs[len(self.finished)], papers)
 
     def blame(self) -> None:
         """Record that the next test brought the sandbox down again, on a slot that is sound otherwise."""
-        result = judge(Facts("killed"), self._limits, (b"", 0), (b"", 0))
+        result = judge(Facts(KILLED), self._limits, (b"", 0), (b"", 0))
         self.finished.append(Finished(result))
 
     def _finish(self, facts: Facts, job: Job, papers: Papers) -> None:
@@ -177,13 +214,13 @@ class CandidateRun:
         self.finished.append(Finished(result, answer))
 
 
-async def _settle(candidate: Candidate, slot: Slot) -> dict[str, Any]:
+async def _settle(gone: "asyncio.Future[GoneReport | None]", slot: Slot) -> GoneReport | None:
     """Wait until the zygote has reaped the keeper, even while being cancelled."""
     cancelled: asyncio.CancelledError | None = None
-    while not candidate.gone.done():
+    while not gone.done():
         try:
             async with asyncio.timeout(_GRACE_SECONDS):
-                await asyncio.shield(candidate.gone)
+                await asyncio.shield(gone)
         except asyncio.CancelledError as error:
             cancelled = error
         except TimeoutError:
@@ -191,8 +228,7 @@ async def _settle(candidate: Candidate, slot: Slot) -> dict[str, Any]:
             break
     if cancelled is not None:
         raise cancelled
-    end: dict[str, Any] = candidate.gone.result() if candidate.gone.done() else {"lost": True}
-    return end
+    return gone.result() if gone.done() else None
 
 
 def _discard(papers: "deque[Papers]") -> None:

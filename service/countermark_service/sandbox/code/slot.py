@@ -20,15 +20,24 @@ next candidate only after the zygote has reaped the keeper of the last one.
 """
 
 import asyncio
-import json
+import marshal
 import os
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from countermark_service.sandbox.code.inside import plain
+from countermark_service.sandbox.code.inside.report import (
+    END,
+    HEADER,
+    KEEPER,
+    LONE_TEST,
+    GoneReport,
+    TestReport,
+)
 from countermark_service.sandbox.code.launch import Launch
 from countermark_service.sandbox.code.model import Limits, SandboxUnavailableError
 from countermark_service.sandbox.code.papers import memory_file
@@ -37,6 +46,8 @@ _MESSAGE_BYTES = 1 << 17
 _START_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 _DIAGNOSIS_BYTES = 2000
+_MARSHAL = 2
+"""A version of the format that every interpreter a zygote may run on reads."""
 
 
 class SlotLostError(Exception):
@@ -46,25 +57,27 @@ class SlotLostError(Exception):
 class Candidate:
     """One keeper, seen from the service: send jobs, await reports."""
 
-    def __init__(self, number: int, channel: socket.socket, gone: "asyncio.Future[dict[str, Any]]") -> None:
+    def __init__(
+        self, number: int, channel: socket.socket, gone: "asyncio.Future[GoneReport | None]"
+    ) -> None:
         self.number = number
         self.gone = gone
-        """Done when the zygote has reaped the keeper: nothing of the candidate is left then."""
+        """Done when the zygote has reaped the keeper, and nothing is left; None if the slot died."""
         self._channel = channel
-        self._reports: list[dict[str, Any] | None] = []
+        self._reports: list[TestReport | None] = []
         self._waiter: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(channel, self._read)
 
-    def send(self, job: Mapping[str, object], descriptors: Sequence[int]) -> bool:
+    def send(self, job: dict[str, object], descriptors: Sequence[int]) -> bool:
         """Hand a job over; False where the keeper is gone already (its report says more)."""
         try:
-            socket.send_fds(self._channel, [json.dumps(job).encode()], list(descriptors))
+            socket.send_fds(self._channel, [marshal.dumps(job, _MARSHAL)], list(descriptors))
         except (BrokenPipeError, ConnectionResetError):
             return False
         return True
 
-    async def report(self) -> dict[str, Any] | None:
+    async def report(self) -> TestReport | None:
         """Return the next report, None when the keeper hung up."""
         while not self._reports:
             self._waiter = self._loop.create_future()
@@ -86,7 +99,7 @@ class Candidate:
             message = b""
         if not message:
             self._loop.remove_reader(self._channel)
-        self._reports.append(json.loads(message) if message else None)
+        self._reports.append(TestReport.unpack(message) if message else None)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -99,12 +112,14 @@ class Slot:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._diagnosis = -1
-        self._gone: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._gone: dict[int, asyncio.Future[GoneReport | None]] = {}
         self._next = 0
         self.served = 0
         """Candidates that passed through."""
         self.sound = True
         """False once anything happened that makes a fresh slot the better choice."""
+        self.runs_alone = launch.config["level"] == "namespaces" and not launch.config["executes"]
+        """Whether a candidate's only test can do without a keeper: it is Python in namespaces of its own."""
         self.facts: dict[str, Any] = {}
         """What the zygote said of itself: interpreter version, user id."""
 
@@ -122,11 +137,11 @@ class Slot:
             self._spawn(theirs)
         try:
             async with asyncio.timeout(_START_SECONDS):
-                await loop.sock_sendall(ours, json.dumps(self._launch.config).encode())
+                await loop.sock_sendall(ours, marshal.dumps(self._launch.config, _MARSHAL))
                 message = await loop.sock_recv(ours, _MESSAGE_BYTES)
         except (TimeoutError, OSError) as error:
-            message = json.dumps({"failed": str(error) or "no answer in time"}).encode()
-        self.facts = json.loads(message) if message else {"failed": "it ended at once"}
+            message = plain.encode({"failed": str(error) or "no answer in time"})
+        self.facts = plain.decode(message) if message else {"failed": "it ended at once"}
         if "failed" in self.facts:
             text = f"the sandbox did not start: {self.facts['failed']}; {self._diagnose()}"
             await self.close()
@@ -149,24 +164,65 @@ class Slot:
         Raises:
             SlotLostError: The zygote is gone.
         """
+        number = self._number()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            message = HEADER.pack(number, KEEPER) + marshal.dumps((limits.for_keeper(), {}), _MARSHAL)
+            try:
+                self._tell(message, [theirs.fileno(), code, cache])
+            except SlotLostError:
+                ours.close()
+                raise
+        ours.setblocking(False)
+        return Candidate(number, ours, self._await_end(number))
+
+    def run_alone(
+        self, limits: Limits, job: dict[str, object], descriptors: Sequence[int]
+    ) -> "tuple[int, asyncio.Future[GoneReport | None]]":
+        """Run a candidate's only test without a keeper.
+
+        Args:
+            limits: For the test.
+            job: What to do; its ``descriptors`` name the numbers, ``code`` and ``notes`` among them.
+            descriptors: The numbers.
+
+        Returns:
+            The test's number for `end`, and its end.
+
+        Raises:
+            SlotLostError: The zygote is gone.
+        """
+        number = self._number()
+        message = HEADER.pack(number, LONE_TEST) + marshal.dumps((limits.for_keeper(), job), _MARSHAL)
+        self._tell(message, descriptors)
+        return number, self._await_end(number)
+
+    def end(self, number: int) -> None:
+        """End a lone test before its time."""
+        if self._control is not None:
+            self._tell(HEADER.pack(number, END), [])
+
+    def _number(self) -> int:
         if self._control is None or not self.sound:
             raise SlotLostError("the slot is closed")
         self._next += 1
         self.served += 1
-        number = self._next
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            header = json.dumps({"id": number, "limits": limits.for_keeper()}).encode()
-            try:
-                socket.send_fds(self._control, [header], [theirs.fileno(), code, cache])
-            except OSError as error:
-                ours.close()
-                self.sound = False
-                raise SlotLostError(f"the zygote is gone: {error}") from error
-        ours.setblocking(False)
-        gone = asyncio.get_running_loop().create_future()
+        return self._next
+
+    def _tell(self, message: bytes, descriptors: Sequence[int]) -> None:
+        """Send the zygote a message."""
+        if self._control is None:
+            raise SlotLostError("the slot is closed")
+        try:
+            socket.send_fds(self._control, [message], list(descriptors))
+        except OSError as error:
+            self.sound = False
+            raise SlotLostError(f"the zygote is gone: {error}") from error
+
+    def _await_end(self, number: int) -> "asyncio.Future[GoneReport | None]":
+        gone: asyncio.Future[GoneReport | None] = asyncio.get_running_loop().create_future()
         self._gone[number] = gone
-        return Candidate(number, ours, gone)
+        return gone
 
     async def close(self) -> None:
         """End the slot and all its processes, and wait until they are gone."""
@@ -219,10 +275,10 @@ class Slot:
             self.sound = False
             self._lose()
             return
-        end = json.loads(message)
-        if not end.get("clean", True) or "failed" in end:
+        end = GoneReport.unpack(message)
+        if not end.clean:
             self.sound = False
-        future = self._gone.pop(end["gone"], None)
+        future = self._gone.pop(end.number, None)
         if future is not None and not future.done():
             future.set_result(end)
 
@@ -234,7 +290,7 @@ class Slot:
             self._control = None
         for future in self._gone.values():
             if not future.done():
-                future.set_result({"lost": True})
+                future.set_result(None)
         self._gone.clear()
 
     def _diagnose(self) -> str:

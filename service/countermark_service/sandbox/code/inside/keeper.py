@@ -18,19 +18,23 @@ the service cancels a candidate by closing it.
        service <==== channel ====> keeper       jobs and descriptors in, reports out
 """
 
+import _socket
 import array
-import gc
-import json
+import importlib
+import marshal
 import os
-import resource  # noqa: F401 - `os.wait4` would import it in every keeper anew
+import resource
 import select
-import signal
-import socket
 import time
 from contextlib import suppress
 from typing import Any, NoReturn
 
 from . import kernel, program
+from .report import ENDED, FAILED, WALL, TestReport
+
+_signal: Any = importlib.import_module("_signal")
+Channel = _socket.socket
+"""The C parts alone: the modules around them look up enums, which would cost every keeper dear."""
 
 INNER_ID = 1000
 """User and group that a candidate sees at level `namespaces`; not 0, so that exec gives no capability."""
@@ -56,41 +60,50 @@ class Confinement:
         self.kept_folders = 0
 
 
-def keep(channel: socket.socket, header: dict[str, Any], code: int, cache: int, own: Confinement) -> NoReturn:
+def keep(channel: Channel, limits: dict[str, Any], code: int, cache: int, own: Confinement) -> NoReturn:
     """Be the keeper of one candidate until its channel closes."""
-    limits = header["limits"]
     try:
         _confine(own, limits)
     except OSError as error:
-        send(channel, {"failed": str(error)})
+        send(channel, TestReport(0, FAILED, 0, 0.0, 0.0, 0, True, str(error).encode()))
         _wait_for_the_end(channel)
-    context = program.Context(limits, code, cache, own.scratch)
-    context.namespaces = own.namespaces
-    context.kept_folders = own.kept_folders
-    context.tests_domain = own.tests_domain
+    context = program.Context(limits, code, cache, own)
     notes_read, notes_write = os.pipe()
     os.set_blocking(notes_read, False)
-    clean = True
-    while clean:
+    last = False
+    while not last:
         received = receive(channel)
         if received is None:
             break
         job, descriptors = received
-        context.several = job["more"]
         report = _test(channel, job, descriptors, (notes_read, notes_write), context)
         for descriptor in descriptors.values():
             os.close(descriptor)
-        if report is None:
+        if report is None or not send(channel, report):
             break
-        clean = not os.listdir(own.scratch)
-        report["ended"] = not clean
-        if not send(channel, report):
-            break
+        last = report.last
     _sweep()
     _wait_for_the_end(channel)
 
 
-def _wait_for_the_end(channel: socket.socket) -> NoReturn:
+def run_alone(
+    limits: dict[str, Any], job: dict[str, Any], descriptors: dict[str, int], own: Confinement
+) -> NoReturn:
+    """Be a candidate's only test: confine this process, then run it here, with no keeper above.
+
+    The zygote keeps the clock and reaps; as process 1 of its namespaces the test takes
+    all that it started along when it ends. It costs half of what a keeper and a test do.
+    """
+    notes = descriptors["notes"]
+    try:
+        _confine(own, limits)
+    except OSError as error:
+        os.write(notes, program.SETUP_FAILED + str(error).encode())
+        program.leave(1)
+    program.run(job, descriptors, notes, program.Context(limits, descriptors["code"], None, own))
+
+
+def _wait_for_the_end(channel: Channel) -> NoReturn:
     """Take in what still comes until the service hangs up, then end.
 
     A socket that is closed with messages unread resets the connection, and the last
@@ -104,10 +117,10 @@ def _wait_for_the_end(channel: socket.socket) -> NoReturn:
             os.close(descriptor)
 
 
-def send(channel: socket.socket, message: dict[str, Any]) -> bool:
+def send(channel: Channel, report: TestReport) -> bool:
     """Send a report; False when the service has hung up."""
     try:
-        channel.send(json.dumps(message).encode())
+        channel.send(report.pack())
     except (BrokenPipeError, ConnectionResetError):
         return False
     return True
@@ -135,13 +148,14 @@ def _confine(own: Confinement, limits: dict[str, Any]) -> None:
         if own.domain is None or own.tests_domain is None:
             raise OSError("level landlock without a domain: a sweep would reach beyond the candidate")
         kernel.become_subreaper()
-        signal.signal(signal.SIGTERM, _stop)
+        _signal.signal(_signal.SIGTERM, _stop)
     kernel.set_dumpable(False)
     os.chdir(own.scratch)
     os.umask(0o077)
-    kernel.set_limit(kernel.RLIMIT_NPROC, limits["processes"] + own.nproc_base)
+    tasks = limits["processes"] + own.nproc_base
+    resource.setrlimit(kernel.RLIMIT_NPROC, (tasks, tasks))
     for kind in (kernel.RLIMIT_CORE, kernel.RLIMIT_MEMLOCK, kernel.RLIMIT_MSGQUEUE):
-        kernel.set_limit(kind, 0)
+        resource.setrlimit(kind, (0, 0))
     if own.domain is not None:
         kernel.landlock_enter(own.domain)
     if own.candidate_filter:
@@ -162,9 +176,9 @@ def _write(path: str, line: str) -> None:
         os.close(descriptor)
 
 
-def receive(channel: socket.socket) -> tuple[dict[str, Any], dict[str, int]] | None:
+def receive(channel: Channel) -> tuple[dict[str, Any], dict[str, int]] | None:
     """Return the next job with its descriptors by name, or None when the service hung up."""
-    room = socket.CMSG_SPACE(_MAX_DESCRIPTORS * 4)
+    room = _socket.CMSG_SPACE(_MAX_DESCRIPTORS * 4)
     try:
         message, ancillary, _, _ = channel.recvmsg(MESSAGE_BYTES, room)
     except ConnectionResetError:
@@ -174,52 +188,44 @@ def receive(channel: socket.socket) -> tuple[dict[str, Any], dict[str, int]] | N
     numbers = array.array("i")
     for _, _, data in ancillary:
         numbers.frombytes(data)
-    job: dict[str, Any] = json.loads(message)
+    job: dict[str, Any] = marshal.loads(message)  # noqa: S302 - the service's own, and its word is law here
     return job, dict(zip(job["descriptors"], numbers, strict=True))
 
 
 def _test(
-    channel: socket.socket,
+    channel: Channel,
     job: dict[str, Any],
     descriptors: dict[str, int],
-    notes: tuple[int, int],
+    notes_pipe: tuple[int, int],
     context: program.Context,
-) -> dict[str, Any] | None:
+) -> TestReport | None:
     """Run one test to its end and return its report; None if the service hung up meanwhile."""
     started = time.monotonic()
     pid = os.fork()
     if pid == 0:
-        gc.enable()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         if not context.namespaces:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
         try:
             channel.close()
-            program.run(job, descriptors, notes[1], context)
+            program.run(job, descriptors, notes_pipe[1], context)
         finally:
             program.leave(1)
     deadline = started + context.limits["wall_seconds"]
     outcome = wait_for(channel, pid, deadline)
     wall = time.monotonic() - started
-    reaped = _sweep(pid if outcome == "ended" else None)
-    if outcome == "cancelled":
+    reaped = _sweep(pid if outcome == ENDED else None)
+    if outcome is None:
         return None
     status = reaped.statuses[pid]
     if job["mode"] == "exec" and "product" in job and os.WIFEXITED(status) and not os.WEXITSTATUS(status):
         _collect(job["product"], descriptors["binary_out"], job["product_bytes"])
-    return {
-        "index": job["index"],
-        "outcome": outcome,
-        "status": status,
-        "notes": drain(notes[0]),
-        "cpu": reaped.cpu_seconds,
-        "wall": wall,
-        "peak_kib": reaped.peak_kib,
-    }
+    left = bool(os.listdir(context.scratch))
+    notes = drain(notes_pipe[0])
+    return TestReport(job["index"], outcome, status, reaped.cpu_seconds, wall, reaped.peak_kib, left, notes)
 
 
-def wait_for(channel: socket.socket, pid: int, deadline: float) -> str:
-    """Wait until process `pid` ends, the deadline passes, or the service hangs up."""
+def wait_for(channel: Channel, pid: int, deadline: float) -> int | None:
+    """Wait until process `pid` ends or the deadline passes; None where the service hung up before."""
     process = os.pidfd_open(pid)
     poll = select.poll()
     poll.register(process, select.POLLIN)
@@ -228,9 +234,9 @@ def wait_for(channel: socket.socket, pid: int, deadline: float) -> str:
         while True:
             left = deadline - time.monotonic()
             if left <= 0:
-                return "wall"
+                return WALL
             for descriptor, _ in poll.poll(left * 1000 + 1):
-                return "ended" if descriptor == process else "cancelled"
+                return ENDED if descriptor == process else None
     finally:
         os.close(process)
 
@@ -260,18 +266,19 @@ def _sweep(ended: int | None = None) -> Reaped:
         reaped.add(*os.wait4(ended, _WAIT_ALL))
     while True:
         with suppress(ProcessLookupError, PermissionError):  # nobody that this process may signal
-            os.kill(-1, signal.SIGKILL)
+            os.kill(-1, 9)
         try:
             reaped.add(*os.wait4(-1, _WAIT_ALL))
         except ChildProcessError:
             return reaped
 
 
-def drain(notes: int) -> str:
+def drain(notes: int) -> bytes:
+    """Return what a test noted before candidate code ran."""
     try:
-        return os.read(notes, 4096).decode("utf-8", "replace")
+        return os.read(notes, 4096)
     except BlockingIOError:
-        return ""
+        return b""
 
 
 def _collect(name: str, target: int, most: int) -> None:

@@ -15,11 +15,11 @@ MACHINE = os.uname().machine
 
 _NUMBERS: dict[str, dict[str, int]] = {
     "x86_64": {
-        "clone": 56, "capset": 126, "prctl": 157, "mount": 165, "seccomp": 317, "prlimit64": 302,
+        "clone": 56, "capset": 126, "prctl": 157, "mount": 165, "seccomp": 317,
         "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
     },
     "aarch64": {
-        "clone": 220, "capset": 91, "prctl": 167, "mount": 40, "seccomp": 277, "prlimit64": 261,
+        "clone": 220, "capset": 91, "prctl": 167, "mount": 40, "seccomp": 277,
         "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
     },
 }  # fmt: skip
@@ -150,19 +150,6 @@ def load_filter(program: bytes) -> None:
         struct.pack("@HxxxxxxQ", len(program) // 8, ctypes.addressof(code)), 16
     )
     _call("seccomp", _SECCOMP_SET_MODE_FILTER, 0, ctypes.addressof(header))
-
-
-_LIMIT = struct.Struct("=QQ")
-_UNLIMITED = (1 << 64) - 1
-_limit_buffer = ctypes.create_string_buffer(16)
-_limit_address = ctypes.addressof(_limit_buffer)
-
-
-def set_limit(resource: int, value: int | None) -> None:
-    """Set soft and hard limit of this process for `resource`; None is unlimited."""
-    number = _UNLIMITED if value is None else value
-    _LIMIT.pack_into(_limit_buffer, 0, number, number)
-    _call("prlimit64", 0, resource, _limit_address, 0)
 
 
 def landlock_abi() -> int:

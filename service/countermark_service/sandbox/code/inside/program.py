@@ -4,7 +4,7 @@
 
 Everything before `ready` runs our code only: descriptors, limits, source. What comes
 after may be hostile, shares this process with us, and is trusted with nothing: the
-notes pipe is closed by then, exits go through a saved `os._exit`, and the only thing
+notes are closed by then, exits go through a saved `os._exit`, and the only thing
 that a candidate can forge is its own output.
 
 Jobs have one of five modes:
@@ -19,13 +19,16 @@ Jobs have one of five modes:
 import atexit
 import builtins
 import fcntl
+import gc
+import importlib
 import marshal
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
 from types import CodeType, ModuleType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from . import kernel, plain, proxy
 
@@ -36,6 +39,8 @@ KEPT_FOLDERS = 5
 """From here on: folder descriptors that imports go through (level `landlock` only)."""
 _FIRST_UNUSED = 1 << 20
 
+_signal: Any = importlib.import_module("_signal")
+"""The C part alone: the module around it looks up enums, which would cost every fork dear."""
 _exit: Callable[[int], NoReturn] = os._exit
 _MEBIBYTE = 1 << 20
 _ADD_SEALS, _GET_SEALS = 1033, 1034
@@ -44,7 +49,7 @@ _SEALED = 0xF
 
 SETUP_FAILED, SETUP = b"S", b"B"
 RUNNING, COMPILE_ERROR, FILES_FAILED, NOT_EXECUTABLE = b"R", b"C", b"F", b"X"
-"""What a test writes to the notes pipe before candidate code runs: one of the first line, then one of the
+"""What a test writes to its notes before candidate code runs: one of the first line, then one of the
 second; text follows the failures, and X follows R."""
 
 
@@ -56,6 +61,8 @@ def leave(status: int) -> NoReturn:
 
 def run(job: dict[str, Any], descriptors: dict[str, int], notes: int, context: "Context") -> NoReturn:
     """Carry out `job` in this freshly forked process."""
+    gc.enable()
+    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
     try:
         _place(descriptors)
         _limit(context.limits)
@@ -69,7 +76,7 @@ def run(job: dict[str, Any], descriptors: dict[str, int], notes: int, context: "
         _become(job, descriptors, notes, context)
     request = _contents(descriptors["ask"]) if "ask" in descriptors else b""
     _write_files(descriptors, notes)
-    code = _code(context, notes)
+    code = _code(context, notes, keep=job["more"])
     os.write(notes, RUNNING)
     os.closerange(KEPT_FOLDERS + context.kept_folders, _FIRST_UNUSED)
     if job["mode"] == "program":
@@ -83,19 +90,26 @@ def run(job: dict[str, Any], descriptors: dict[str, int], notes: int, context: "
     leave(_finish(lambda: proxy.test(code, request, job, FIRST_EXTRA, FIRST_EXTRA + 1)))
 
 
+class Surroundings(Protocol):
+    """What a test needs to know of how its keeper was confined."""
+
+    scratch: str
+    namespaces: bool
+    kept_folders: int
+    tests_domain: int | None
+
+
 class Context:
     """What all tests of one candidate share, fixed before its first byte is looked at."""
 
-    def __init__(self, limits: dict[str, Any], code: int, cache: int, scratch: str) -> None:
+    def __init__(self, limits: dict[str, Any], code: int, cache: int | None, own: "Surroundings") -> None:
         self.limits = limits
         self.code = code
         self.cache = cache
-        self.scratch = scratch
-        self.namespaces = True
-        self.kept_folders = 0
-        self.tests_domain: int | None = None
-        self.several = False
-        """Whether another test may follow, so that keeping the compiled code pays."""
+        self.scratch = own.scratch
+        self.namespaces = own.namespaces
+        self.kept_folders = own.kept_folders
+        self.tests_domain = own.tests_domain
 
 
 def _place(descriptors: dict[str, int]) -> None:
@@ -112,11 +126,14 @@ def _place(descriptors: dict[str, int]) -> None:
 def _limit(limits: dict[str, Any]) -> None:
     """Set the limits of this process and, by inheritance, of each one below it."""
     address_space = limits["address_space_mib"]
-    kernel.set_limit(kernel.RLIMIT_AS, address_space and address_space * _MEBIBYTE)
-    kernel.set_limit(kernel.RLIMIT_CPU, limits["cpu_ceiling"])
-    kernel.set_limit(kernel.RLIMIT_FSIZE, limits["file_bytes"])
-    kernel.set_limit(kernel.RLIMIT_NOFILE, limits["open_files"])
-    kernel.set_limit(kernel.RLIMIT_STACK, limits["stack_mib"] * _MEBIBYTE)
+    for kind, most in (
+        (kernel.RLIMIT_AS, address_space * _MEBIBYTE if address_space else resource.RLIM_INFINITY),
+        (kernel.RLIMIT_CPU, limits["cpu_ceiling"]),
+        (kernel.RLIMIT_FSIZE, limits["file_bytes"]),
+        (kernel.RLIMIT_NOFILE, limits["open_files"]),
+        (kernel.RLIMIT_STACK, limits["stack_mib"] * _MEBIBYTE),
+    ):
+        resource.setrlimit(kind, (most, most))
     os.nice(NICENESS)
 
 
@@ -147,13 +164,13 @@ def _write_files(descriptors: dict[str, int], notes: int) -> None:
         leave(1)
 
 
-def _code(context: Context, notes: int) -> CodeType:
+def _code(context: Context, notes: int, *, keep: bool) -> CodeType:
     """Compile the candidate's source, or load what the candidate's first test compiled.
 
     The cache is sealed before candidate code runs, and it is read here, where the
     candidate runs anyway; it is never read by a trusted process.
     """
-    if fcntl.fcntl(context.cache, _GET_SEALS) == _SEALED:
+    if context.cache is not None and fcntl.fcntl(context.cache, _GET_SEALS) == _SEALED:
         loaded: CodeType = marshal.loads(_contents(context.cache))  # noqa: S302 - our own bytes, see above
         return loaded
     try:
@@ -163,7 +180,7 @@ def _code(context: Context, notes: int) -> CodeType:
         _flush()
         _note(notes, COMPILE_ERROR, error)
         leave(1)
-    if context.several:
+    if keep and context.cache is not None:
         with open(context.cache, "wb", closefd=False) as file:
             file.write(marshal.dumps(code))
         fcntl.fcntl(context.cache, _ADD_SEALS, _SEALED)

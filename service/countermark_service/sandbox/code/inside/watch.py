@@ -12,6 +12,8 @@ keeper adopts them. Programs that end before the first look cost nothing.
 import os
 from typing import Any
 
+from .report import CPU, MEMORY, NOTHING, PROCESSES
+
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _MEBIBYTE = 1 << 20
@@ -20,8 +22,8 @@ _MEBIBYTE = 1 << 20
 class Watched:
     """The running account of one candidate."""
 
-    def __init__(self, keeper: int, limits: dict[str, Any], inherited: int) -> None:
-        self.keeper = keeper
+    def __init__(self, keeper: int, limits: dict[str, Any], inherited: int, *, alone: bool) -> None:
+        self.keeper, self.alone = keeper, alone
         self.inherited = inherited
         self.memory_bytes = limits["memory_mib"] * _MEBIBYTE
         self.cpu_seconds: float = limits["cpu_seconds"]
@@ -34,12 +36,16 @@ class Watched:
         self._cpu: dict[tuple[int, int], float] = {}
         self._test: tuple[int, int] | None = None
 
-    def excess(self, processes: "dict[int, Seen]", children: dict[int, list[int]]) -> str | None:
-        """Return which sum is over its limit now: ``memory``, ``cpu``, ``processes`` or None."""
+    def excess(self, processes: "dict[int, Seen]", children: dict[int, list[int]]) -> int:
+        """Return which sum is over its limit now, NOTHING where none is."""
         seen = [processes[pid] for pid in _descendants(self.keeper, children)]
-        if not seen:
-            return None
-        test = min((processes[pid].started, pid) for pid in children[self.keeper])
+        if self.alone and self.keeper in processes:  # it is itself the test
+            seen.append(processes[self.keeper])
+            test = (0, self.keeper)
+        elif seen:
+            test = min((processes[pid].started, pid) for pid in children[self.keeper])
+        else:
+            return NOTHING
         if test != self._test:  # the keeper's oldest child is the test itself; a new one, a new account
             self._test, self._cpu = test, {}
         memory = tasks = 0
@@ -49,11 +55,11 @@ class Watched:
             self._cpu[(process.pid, process.started)] = process.cpu
         self.peak = max(self.peak, memory)
         if memory > self.memory_bytes:
-            return "memory"
+            return MEMORY
         self.cpu = sum(self._cpu.values())
         if self.cpu > self.cpu_seconds:
-            return "cpu"
-        return "processes" if tasks > self.tasks else None
+            return CPU
+        return PROCESSES if tasks > self.tasks else NOTHING
 
 
 def holds_too_much(folder: str, most_bytes: int, most_entries: int) -> bool:

@@ -11,27 +11,38 @@ When the control socket closes, the zygote ends, and with it the slot.
 """
 
 import _sitebuiltins
-import _socket
+import array
 import builtins
 import gc
 import importlib
 import io
-import json
+import marshal
 import os
 import select
 import signal
 import socket
 import sys
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
-from . import kernel, program, warm, watch
-from .keeper import MESSAGE_BYTES, Confinement, keep
+from . import kernel, plain, program, warm, watch
+from .keeper import MESSAGE_BYTES, Channel, Confinement, keep, run_alone
+from .report import END, ENDED, FILES, HEADER, LONE_TEST, NOTHING, WALL, GoneReport
 
-_WATCH_SECONDS = 0.02
+_FIRST_LOOK_SECONDS, _WATCH_SECONDS = 0.05, 0.02
+"""Most tests end before the first look, and then the account costs them nothing."""
 _CONTROL = 60
 """Descriptor of the control socket, above those that tests keep."""
 _STDIO_BYTES = 1 << 16
+_DESCRIPTORS_ROOM = socket.CMSG_SPACE(16 * 4)
+_NAMESPACES = (
+    kernel.CLONE_NEWUSER
+    | kernel.CLONE_NEWPID
+    | kernel.CLONE_NEWNS
+    | kernel.CLONE_NEWIPC
+    | kernel.CLONE_NEWUTS
+)
 
 
 def main(control: int) -> None:
@@ -41,13 +52,13 @@ def main(control: int) -> None:
     for number in (program.FIRST_EXTRA, program.FIRST_EXTRA + 1):  # nothing else may come to lie there
         os.dup2(0, number, inheritable=False)
     with socket.socket(fileno=_CONTROL) as channel:
-        config = json.loads(channel.recv(MESSAGE_BYTES * 4))
+        config = marshal.loads(channel.recv(MESSAGE_BYTES * 4))  # noqa: S302 - from the service, which started us
         try:
             own = _prepare(config)
         except (OSError, ImportError, ValueError) as error:
-            channel.send(json.dumps({"failed": f"{type(error).__name__}: {error}"}).encode())
+            channel.send(plain.encode({"failed": f"{type(error).__name__}: {error}"}))
             return
-        channel.send(json.dumps(_report(own)).encode())
+        channel.send(plain.encode(_report(own)))
         Zygote(channel, own).serve()
 
 
@@ -127,7 +138,7 @@ def _preload(names: list[str]) -> None:
     run; instead it is seeded once, and each test finds it in that same state.
     """
     register = os.register_at_fork
-    os.register_at_fork = lambda **_: None  # type: ignore[assignment]
+    os.register_at_fork = lambda **_: None
     try:
         for name in names:
             importlib.import_module(name)
@@ -187,15 +198,27 @@ def _report(own: Confinement) -> dict[str, Any]:
     }
 
 
+class Kept:
+    """One keeper, or one lone test, that lives."""
+
+    def __init__(self, number: int, pid: int, limits: dict[str, Any], alone: bool) -> None:
+        self.number, self.pid, self.limits, self.alone = number, pid, limits, alone
+        self.started = time.monotonic()
+        self.deadline = self.started + limits["wall_seconds"] if alone else None
+        """When a lone test must end; a keeper has a clock of its own."""
+        self.account: watch.Watched | None = None
+        """Made at the first look, which most candidates do not live to see."""
+        self.outcome, self.excess = ENDED, NOTHING
+
+
 class Zygote:
     """The loop: requests in, keepers out, ends reported."""
 
     def __init__(self, control: socket.socket, own: Confinement) -> None:
         self._control, self._own = control, own
         self._inherited = watch.own_memory()
-        self._keepers: dict[int, tuple[int, watch.Watched]] = {}
-        """By the keeper's pidfd: the request's id, the account."""
-        self._excess: dict[int, str] = {}
+        self._keepers: dict[int, Kept] = {}
+        """By the keeper's pidfd."""
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
         self._next_look = 0.0
@@ -205,87 +228,114 @@ class Zygote:
         while True:
             for descriptor, _ in self._poll.poll(self._patience()):
                 if descriptor == _CONTROL:
-                    if not self._start():
+                    if not self._obey():
                         return
                 else:
                     self._bury(descriptor)
-            if self._keepers and time.monotonic() >= self._next_look:
-                self._watch()
+            if self._keepers:
+                now = time.monotonic()
+                if now >= self._next_look:
+                    self._watch()
+                for kept in self._keepers.values():
+                    if kept.deadline is not None and now >= kept.deadline:
+                        kept.outcome, kept.deadline = WALL, None
+                        os.kill(kept.pid, signal.SIGKILL)
 
     def _patience(self) -> float | None:
+        """Return the milliseconds until there is something to do unasked."""
         if not self._keepers:
             return None
-        return max(0.0, self._next_look - time.monotonic()) * 1000 + 1
+        moment = self._next_look
+        for kept in self._keepers.values():
+            if kept.deadline is not None and kept.deadline < moment:
+                moment = kept.deadline
+        return max(0.0, moment - time.monotonic()) * 1000 + 1
 
-    def _start(self) -> bool:
-        """Fork a keeper for the next request; False when the socket is closed."""
-        message, descriptors, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES, 3)
+    def _obey(self) -> bool:
+        """Do what the next message says; False when the socket is closed."""
+        message, ancillary, _, _ = self._control.recvmsg(MESSAGE_BYTES, _DESCRIPTORS_ROOM)
         if not message:
             return False
-        header = json.loads(message)
-        flags = kernel.CLONE_NEWUSER | kernel.CLONE_NEWPID | kernel.CLONE_NEWNS
-        flags |= kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
+        numbers = array.array("i")
+        for _, _, data in ancillary:
+            numbers.frombytes(data)
+        number, wanted = HEADER.unpack_from(message)
+        if wanted == END:
+            for kept in self._keepers.values():
+                if kept.number == number:
+                    self._end(kept.pid)
+            return True
+        limits, job = marshal.loads(message[HEADER.size :])  # noqa: S302 - the service's own, to whom we belong
         try:
-            pid = kernel.clone(flags if self._own.namespaces else 0)
+            pid = kernel.clone(_NAMESPACES if self._own.namespaces else 0)
         except OSError as error:
-            self._send({"gone": header["id"], "failed": str(error)})
+            failure = str(error).encode()
+            self._control.send(GoneReport(number, 0, NOTHING, 0, 0.0, 0.0, ENDED, False, failure).pack())
             pid = -1
         if pid == 0:
-            os.close(_CONTROL)
-            channel = _socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, descriptors[0])
-            keep(channel, header, descriptors[1], descriptors[2], self._own)
-        for descriptor in descriptors:
+            self._become(wanted, limits, job, numbers)
+        for descriptor in numbers:
             os.close(descriptor)
         if pid > 0:
-            watched = watch.Watched(pid, header["limits"], self._inherited)
+            if not self._keepers:
+                self._next_look = time.monotonic() + _FIRST_LOOK_SECONDS
             process = os.pidfd_open(pid)
-            self._keepers[process] = (header["id"], watched)
+            self._keepers[process] = Kept(number, pid, limits, wanted == LONE_TEST)
             self._poll.register(process, select.POLLIN)
-            if len(self._keepers) == 1:
-                self._next_look = time.monotonic() + _WATCH_SECONDS
         return True
 
+    def _become(
+        self, wanted: int, limits: dict[str, Any], job: dict[str, Any], numbers: Sequence[int]
+    ) -> NoReturn:
+        """Turn this new process into what was asked for."""
+        try:
+            os.close(_CONTROL)
+            if wanted == LONE_TEST:
+                run_alone(limits, job, dict(zip(job["descriptors"], numbers, strict=True)), self._own)
+            channel = Channel(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, numbers[0])
+            keep(channel, limits, numbers[1], numbers[2], self._own)
+        finally:
+            program.leave(1)
+
     def _bury(self, process: int) -> None:
-        """Reap a keeper that ended, and say so: its candidate has left nothing behind."""
-        number, watched = self._keepers.pop(process)
+        """Reap a keeper or test that ended, and say so: its candidate has left nothing behind."""
+        kept = self._keepers.pop(process)
         self._poll.unregister(process)
         os.close(process)
-        _, status = os.waitpid(watched.keeper, 0)
-        clean = self._own.namespaces or _empty(self._own.scratch)
-        self._send(
-            {
-                "gone": number,
-                "status": status,
-                "excess": self._excess.pop(process, None),
-                "peak": watched.peak,
-                "cpu": watched.cpu,
-                "clean": clean,
-            }
-        )
+        _, status, usage = os.wait4(kept.pid, 0)
+        wall = time.monotonic() - kept.started
+        clean = self._own.namespaces or bool(self._keepers) or _empty(self._own.scratch)
+        peak, cpu = usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime
+        if kept.account is not None:
+            peak = max(peak, kept.account.peak)
+            cpu = cpu if kept.alone else kept.account.cpu
+        gone = GoneReport(kept.number, status, kept.excess, peak, cpu, wall, kept.outcome, clean)
+        self._control.send(gone.pack())
 
     def _watch(self) -> None:
         began = time.monotonic()
         processes, children = watch.look()
-        for process, (_, watched) in self._keepers.items():
-            excess = watched.excess(processes, children)
+        for kept in self._keepers.values():
+            if kept.account is None:
+                kept.account = watch.Watched(kept.pid, kept.limits, self._inherited, alone=kept.alone)
+            excess = kept.account.excess(processes, children)
             if (
-                excess is None
+                excess == NOTHING
                 and not self._own.namespaces
-                and watch.holds_too_much(self._own.scratch, watched.scratch_bytes, watched.scratch_entries)
+                and watch.holds_too_much(
+                    self._own.scratch, kept.account.scratch_bytes, kept.account.scratch_entries
+                )
             ):
-                excess = "files"
-            if excess is not None and process not in self._excess:
-                self._excess[process] = excess
-                self._end(watched.keeper)
+                excess = FILES
+            if excess != NOTHING and kept.excess == NOTHING:
+                kept.excess = excess
+                self._end(kept.pid)
         ended = time.monotonic()
         self._next_look = ended + max(_WATCH_SECONDS, 5 * (ended - began))
 
     def _end(self, keeper: int) -> None:
         """End a keeper and all below it: as process 1 it takes the rest along, else it sweeps first."""
         os.kill(keeper, signal.SIGKILL if self._own.namespaces else signal.SIGTERM)
-
-    def _send(self, message: dict[str, Any]) -> None:
-        self._control.send(json.dumps(message).encode())
 
 
 def _empty(folder: str) -> bool:

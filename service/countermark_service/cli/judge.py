@@ -1,0 +1,197 @@
+"""`countermark judge`: probe a model's server, and move transcripts between machines."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+
+import typer
+
+from countermark_service.cli.options import DataOption, JsonOption, command_settings
+from countermark_service.errors import CountermarkError, UnavailableError
+
+if TYPE_CHECKING:
+    from countermark_service.judge import Transcript
+    from countermark_service.settings import Settings
+
+app = typer.Typer(
+    help="Judges: probe the servers that models answer from; export and import transcripts.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+_BATCH = 256
+
+
+@app.command()
+def probe(
+    models: Annotated[list[str] | None, typer.Argument(help="Models [default: all of the file].")] = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find out what each model's server does with seed, temperature, schema and token bounds.
+
+    Example: `countermark judge probe`
+
+    The models and their servers are those of the file that COUNTERMARK_JUDGES names. What is found is kept and
+    goes into every transcript from then on. The exit code is 1 where a server does not answer.
+    """
+    from countermark_service.cli.console import note, print_json
+
+    settings = command_settings(data)
+    found, problems = asyncio.run(_probe(settings, models or []))
+    if as_json:
+        print_json({"models": found, "problems": problems})
+    else:
+        _print_probes(found)
+        for problem in problems.values():
+            note(problem)
+    if problems:
+        raise typer.Exit(1)
+
+
+async def _probe(settings: "Settings", models: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    from countermark_service.assembly import build_asker
+    from countermark_service.judge import CallError
+
+    asker = build_asker(settings)
+    if not asker.endpoints:
+        raise UnavailableError("no model has an endpoint here: name a file in COUNTERMARK_JUDGES.")
+    found: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    try:
+        for model in models or list(asker.endpoints):
+            try:
+                assert asker.probes is not None  # noqa: S101 - `build_asker` gives them
+                found[model] = await asker.probes.renew(asker.client(model))
+            except CallError as exc:
+                problems[model] = str(exc)
+    finally:
+        await asker.close()
+    return found, problems
+
+
+def _print_probes(found: dict[str, Any]) -> None:
+    from countermark_service.cli.console import show, table
+
+    words = {True: "yes", False: "NO", None: "not to be told"}
+    for model, facts in found.items():
+        rows = table(model, "honoured")
+        for name in ("seed", "temperature", "response_format", "logprobs", "max_tokens"):
+            rows.add_row(name, words[facts[name]])
+        agreement = "-" if facts["agreement"] is None else f"{facts['agreement']:.0%}"
+        rows.add_row("greedy judgements that repeat", agreement)
+        rows.add_row("answers as", str(facts["model"]))
+        show(rows, "")
+
+
+@app.command(name="export")
+def export_(
+    file: Annotated[Path, typer.Argument(help="Where to write, as JSONL; `-` is standard output.")],
+    model: Annotated[str | None, typer.Option(help="Only transcripts of this model.")] = None,
+    data: DataOption = None,
+) -> None:
+    """Write every transcript that is kept here, one a line under the digest of its content.
+
+    Example: `countermark judge export transcripts.jsonl`
+    """
+    from countermark_service.cli.console import note
+
+    settings = command_settings(data)
+    if str(file) == "-":
+        count = asyncio.run(_export(settings, sys.stdout.buffer, model))
+    else:
+        try:
+            with file.open("wb") as out:
+                count = asyncio.run(_export(settings, out, model))
+        except OSError as exc:
+            raise CountermarkError(f"{file} cannot be written: {exc.strerror}.") from exc
+    note(f"{count} transcripts")
+
+
+async def _export(settings: "Settings", out: BinaryIO, model: str | None) -> int:
+    from countermark_service.judge import archive_line
+    from countermark_service.judge.transcripts import decode
+
+    count = 0
+    async for encoded in _kept(settings):
+        if model is None or decode(encoded).request["model"] == model:
+            out.write(archive_line(encoded))
+            count += 1
+    return count
+
+
+async def _kept(settings: "Settings") -> AsyncIterator[bytes]:
+    from countermark_service.assembly import transcripts_file
+    from countermark_service.store.transcripts import scan_redis, scan_sqlite
+
+    if settings.redis_url:
+        async for encoded in scan_redis(settings.redis_url):
+            yield encoded
+    else:
+        for encoded in scan_sqlite(transcripts_file(settings)):
+            yield encoded
+
+
+@app.command(name="import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="An archive that `countermark judge export` wrote.")],
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every line of an archive, then keep its transcripts.
+
+    Example: `countermark judge import transcripts.jsonl`
+
+    A line whose content is not what its id names refuses the whole file. Where a question has another
+    transcript here already, that one stays the one that is replayed; both are kept.
+    """
+    from countermark_service.cli.console import note, print_json
+
+    settings = command_settings(data)
+    checked = sum(1 for _ in _read(file))  # all of it before any of it is kept
+    new, other = asyncio.run(_import(settings, file))
+    if as_json:
+        print_json({"transcripts": checked, "new": new, "other_reply_here": other})
+    else:
+        note(f"{checked} transcripts, {new} of them new")
+        if other:
+            note(f"{other} questions have another reply here, which stays the one that is replayed")
+
+
+def _read(file: Path) -> "Iterator[tuple[Transcript, bytes]]":
+    from countermark_service.judge import read_archive
+    from countermark_service.judge.transcripts import MOST_LINE_BYTES
+
+    try:
+        with file.open("rb") as lines:
+            pieces = iter(lambda: lines.readline(MOST_LINE_BYTES + 1), b"")
+            yield from read_archive(pieces, file=str(file))
+    except OSError as exc:
+        raise CountermarkError(f"{file} cannot be read: {exc.strerror}.") from exc
+
+
+async def _import(settings: "Settings", file: Path) -> tuple[int, int]:
+    from itertools import islice
+
+    from countermark_service.assembly import build_transcripts
+    from countermark_service.judge.transcripts import id_of, kept_entries, pointers
+
+    new = other = 0
+    store = build_transcripts(settings)
+    try:
+        transcripts = _read(file)
+        while batch := list(islice(transcripts, _BATCH)):
+            ids = [id_of(encoded) for _, encoded in batch]
+            firsts = [pointers(one.question(), one.revision)[0] for one, _ in batch]
+            there = await store.get_many(ids)
+            pointed = await store.get_many(firsts)
+            new += there.count(None)
+            other += sum(1 for mine, theirs in zip(ids, pointed, strict=True) if theirs not in (None, mine))
+            kept = kept_entries(batch)
+            missing = await store.get_many(list(kept))
+            await store.put_many({key: kept[key] for key, value in zip(kept, missing, strict=True) if value is None})
+    finally:
+        await store.close()
+    return new, other

@@ -1,0 +1,85 @@
+"""What the processes inside tell the service: fixed records, nothing that needs a parser.
+
+Keepers and zygotes are ours, but they live where candidates do, so the service trusts
+their messages as little as it can: fixed fields, checked sizes, bounded text. The other
+direction carries our own word to our own processes and is marshalled.
+"""
+
+import struct
+from typing import NamedTuple
+
+HEADER = struct.Struct(">IB")
+"""Opens each message to the zygote: whom it is about, and what is wanted."""
+KEEPER, LONE_TEST, END = 0, 1, 2
+"""Make a keeper; run a candidate's only test without one; end what has that number."""
+
+ENDED, WALL, FAILED = 0, 1, 2
+"""How a test came to its end: by itself, by the keeper's clock; or the keeper could not be confined."""
+NOTHING, MEMORY, CPU, PROCESSES, FILES = 0, 1, 2, 3, 4
+"""The sum that was exceeded."""
+_TEST = struct.Struct(">IBiddQB")
+_GONE = struct.Struct(">IiBQddBB")
+_TEXT_BYTES = 4096
+
+
+class TestReport(NamedTuple):
+    """One test, as its keeper saw it."""
+
+    number: int
+    """Place of the test among its candidate's."""
+    outcome: int
+    status: int
+    """Wait status of the test's first process."""
+    cpu_seconds: float
+    wall_seconds: float
+    peak_kib: int
+    last: bool
+    """The keeper takes no further test."""
+    notes: bytes
+    """See `program`; the reason where the outcome is FAILED."""
+
+    def pack(self) -> bytes:
+        """Return the message."""
+        head = _TEST.pack(
+            self.number,
+            self.outcome,
+            self.status,
+            self.cpu_seconds,
+            self.wall_seconds,
+            self.peak_kib,
+            self.last,
+        )
+        return head + self.notes[:_TEXT_BYTES]
+
+    @classmethod
+    def unpack(cls, message: bytes) -> "TestReport":
+        """Read a message; raises struct.error where it is too short."""
+        number, outcome, status, cpu, wall, peak, last = _TEST.unpack_from(message)
+        return cls(number, outcome, status, cpu, wall, peak, bool(last), message[_TEST.size :])
+
+
+class GoneReport(NamedTuple):
+    """The end of a keeper, as the zygote saw it."""
+
+    number: int
+    status: int
+    excess: int
+    peak_bytes: int
+    cpu_seconds: float
+    wall_seconds: float
+    """Of a lone test; 0 for a keeper, which reports each test's own."""
+    outcome: int
+    """ENDED or WALL, of a lone test."""
+    clean: bool
+    """False where the scratch could not be emptied, or the keeper could not be made (`failure`)."""
+    failure: bytes = b""
+
+    def pack(self) -> bytes:
+        """Return the message."""
+        return _GONE.pack(*self[:8]) + self.failure[:_TEXT_BYTES]
+
+    @classmethod
+    def unpack(cls, message: bytes) -> "GoneReport":
+        """Read a message; raises struct.error where it is too short."""
+        *fields, clean = _GONE.unpack_from(message)
+        return cls(*fields, bool(clean), message[_GONE.size :])

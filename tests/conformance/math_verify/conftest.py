@@ -1,0 +1,173 @@
+"""Puts a bundle and the library it wraps side by side, each in its own process in the locked environment.
+
+An environment is built once per lock (build beside, rename) below ``COUNTERMARK_TEST_ENVS``, by default
+``~/.cache/countermark-test-envs``. ``COUNTERMARK_FULL=1`` runs the whole corpus and many more examples.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[3]
+BUNDLES = REPOSITORY / "verifiers" / "math-verify"
+SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+VERSIONS = ("0.5.2", "0.6.1", "0.7.0", "0.8.0", "0.9.0")
+ENVIRONMENTS = Path(os.environ.get("COUNTERMARK_TEST_ENVS") or Path.home() / ".cache/countermark-test-envs")
+PYTHON_OPTIONS = ("-s", "-P", "-B")
+SURROUNDINGS = {"PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C.UTF-8"}
+FULL = os.environ.get("COUNTERMARK_FULL") == "1"
+SAMPLE = 40
+"""Pairs taken of each part of the corpus when the run is not full."""
+
+GSM8K_MODELS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
+TORA_FILES = ("tora_70b_gsm8k.jsonl", "tora_code_34b_gsm8k.jsonl")
+
+Json = Any
+"""What `json.loads` gives: the edge where programs are asked."""
+
+
+class Program:
+    """A script of this folder, running in a bundle's environment; it answers each line of JSON with one."""
+
+    def __init__(self, version: str, script: str, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [interpreter(version), *PYTHON_OPTIONS, Path(__file__).with_name(script), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=SURROUNDINGS,
+            text=True,
+        )
+
+    def ask(self, questions: list[Json]) -> list[Json]:
+        """Return the answers, in order; questions go in while answers come out, so no pipe fills up."""
+        requests, replies = self._process.stdin, self._process.stdout
+        assert requests is not None
+        assert replies is not None
+
+        def send() -> None:
+            with contextlib.suppress(BrokenPipeError):  # the reader below reports the death
+                for question in questions:
+                    requests.write(json.dumps(question) + "\n")
+                requests.flush()
+
+        sender = Thread(target=send)
+        sender.start()
+        answers = [replies.readline() for _ in questions]
+        sender.join()
+        assert all(answers), f"the program ended with {self._process.poll()} before its last answer"
+        return [json.loads(answer) for answer in answers]
+
+    def close(self) -> None:
+        """End the program."""
+        self._process.communicate()
+
+
+def interpreter(version: str) -> Path:
+    """Return the interpreter of the environment that the bundle's lock describes; build it if need be."""
+    lock = BUNDLES / version / "requirements.lock"
+    home = ENVIRONMENTS / hashlib.sha256(lock.read_bytes()).hexdigest()
+    if not home.exists():
+        uv = shutil.which("uv", path=f"{REPOSITORY / '.venv/bin'}{os.pathsep}{os.environ['PATH']}")
+        assert uv is not None, "uv is missing; it comes with the service extra"
+        ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=ENVIRONMENTS) as scratch:
+            fresh = Path(scratch) / "env"
+            subprocess.run([uv, "venv", "-q", "--relocatable", "--python", "3.11", fresh], check=True)
+            strict: list[str | Path] = [
+                "--require-hashes",
+                "--only-binary",
+                ":all:",
+                "--python",
+                fresh / "bin/python",
+            ]
+            subprocess.run([uv, "pip", "sync", "-q", *strict, lock], check=True)
+            with contextlib.suppress(OSError):  # another process won the race; its environment is the same
+                fresh.rename(home)
+    return home / "bin/python"
+
+
+@pytest.fixture(scope="session", params=VERSIONS)
+def version(request: pytest.FixtureRequest) -> str:
+    """Each published version in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def bundle(version: str) -> Iterator[Program]:
+    """The bundle: takes items, answers with verdict and reduction."""
+    program = Program(version, "bundle_worker.py", str(BUNDLES / version))
+    yield program
+    program.close()
+
+
+@pytest.fixture(scope="session")
+def library(version: str) -> Iterator[Program]:
+    """The library: takes responses and gold texts, answers with outcome and score."""
+    program = Program(version, "direct_library.py")
+    yield program
+    program.close()
+
+
+@pytest.fixture(scope="session")
+def searches(version: str) -> Iterator[Program]:
+    """Both searches: takes texts, answers with the matches of either, in the order of trying."""
+    program = Program(version, "search_worker.py", str(BUNDLES / version))
+    yield program
+    program.close()
+
+
+@pytest.fixture(scope="session")
+def vectors(version: str) -> list[dict[str, Json]]:
+    """The bundle's vectors, in file order."""
+    lines = (BUNDLES / version / "vectors.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="session")
+def corpus() -> list[tuple[str, str]]:
+    """Real responses with references, in three shapes; skipped where the shared data are absent.
+
+    As they were published; with a boxed answer behind them, that of another question; and as the end of a
+    long text, as rollouts are.
+    """
+    if not SHARED_DATA.exists():
+        pytest.skip("shared/data is not beside the repository")
+    published = [*_gsm8k(), *_tora()]
+    shuffled = random.Random(0).sample(published, len(published))
+    boxed = [
+        (f"{response}\n\nThe final answer is $\\boxed{{{other}}}$.", reference)
+        for (response, reference), (_, other) in zip(published, shuffled, strict=True)
+    ]
+    long = [
+        ("\n\n".join(other for other, _ in shuffled[place : place + 9]) + "\n\n" + response, reference)
+        for place, (response, reference) in enumerate(published)
+    ]
+    if FULL:
+        return [*published, *boxed, *long]
+    return [pair for part in (published, boxed, long) for pair in random.Random(1).sample(part, SAMPLE)]
+
+
+def _gsm8k() -> Iterator[tuple[str, str]]:
+    for line in (SHARED_DATA / "gsm8k_model_solutions.jsonl").read_text("utf-8").splitlines():
+        row = json.loads(line)
+        reference = row["ground_truth"].rpartition("A: ")[2]
+        yield from ((row[model]["solution"], reference) for model in GSM8K_MODELS)
+
+
+def _tora() -> Iterator[tuple[str, str]]:
+    for name in TORA_FILES:
+        for line in (SHARED_DATA / name).read_text("utf-8").splitlines():
+            row = json.loads(line)
+            yield row["code"][0], str(row["gt"])

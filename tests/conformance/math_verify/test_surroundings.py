@@ -1,0 +1,72 @@
+"""A verdict depends on the item alone: not on the thread, the depth of the stack or what came before."""
+
+import subprocess
+
+from tests.conformance.math_verify.conftest import (
+    BUNDLES,
+    FULL,
+    PYTHON_OPTIONS,
+    SURROUNDINGS,
+    Json,
+    Program,
+    interpreter,
+)
+
+OUT_OF_MEMORY = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import verifier
+def exhausted(*arguments):
+    raise MemoryError
+verifier.grader.sympy_expr_eq = exhausted
+try:
+    print(verifier.verify({"response": "1", "reference": "1"}))
+except MemoryError as error:
+    print("raised")
+"""
+
+
+def items_of(vectors: list[Json], **further: Json) -> list[Json]:
+    """Return the items of the vectors in the shape of the worker."""
+    return [{"params": {}, "prompt": None, **vector["item"], **further} for vector in vectors]
+
+
+def test_no_alarm_is_set_so_that_any_thread_will_do(bundle: Program, vectors: list[Json]) -> None:
+    some = vectors[:6]
+    verdicts = [reply["verdict"] for reply in bundle.ask(items_of(some, thread=True))]
+    assert verdicts == [vector["expect"] for vector in some]
+
+
+def test_a_fresh_process_gives_the_same_verdicts_in_reverse(version: str, vectors: list[Json]) -> None:
+    program = Program(version, "bundle_worker.py", str(BUNDLES / version))
+    verdicts = [reply["verdict"] for reply in program.ask(items_of(vectors[::-1]))]
+    program.close()
+    assert verdicts[::-1] == [vector["expect"] for vector in vectors]
+
+
+def test_the_parser_gives_up_at_one_length_however_deep_the_caller_is(
+    bundle: Program, library: Program
+) -> None:
+    """Words are read as a product, recursively; beyond a length that is too deep, and the text alone is left.
+
+    The gold is the same product in another spelling, so that the verdict tells whether it was read.
+    """
+    for words in range(312, 328) if FULL else (300, 340):
+        text = " ".join(["word"] * words)
+        response, gold = f"\\boxed{{{text}}}", f"\\boxed{{{text.replace(' ', '  ')}}}"
+        item: dict[str, Json] = {"response": response, "reference": gold, "params": {}, "prompt": None}
+        replies = bundle.ask([item, item | {"depth": 60}])
+        assert replies[0] == replies[1]
+        direct = library.ask([{"response": response, "gold": gold}])[0]
+        assert direct["clocked"] or direct["score"] == replies[0]["verdict"]["score"]
+
+
+def test_a_lack_of_memory_is_not_a_zero(version: str) -> None:
+    said = subprocess.run(
+        [interpreter(version), *PYTHON_OPTIONS, "-c", OUT_OF_MEMORY, BUNDLES / version],
+        env=SURROUNDINGS,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout == "raised\n"

@@ -1,0 +1,50 @@
+"""What was published is still there, byte for byte, and what is shipped was published."""
+
+import subprocess
+import tomllib
+
+import pytest
+
+from countermark_service.bundles import read_bundle
+from countermark_service.registry import read_published
+from tests.support import REPOSITORY
+
+VERIFIERS = REPOSITORY / "verifiers"
+PUBLISHED = read_published(VERIFIERS)
+FOLDERS = sorted(manifest.parent for manifest in VERIFIERS.glob("**/verifier.toml"))
+
+
+def test_something_is_published() -> None:
+    assert PUBLISHED
+
+
+@pytest.mark.parametrize("key", PUBLISHED, ids=lambda key: ":".join(key))
+def test_a_published_version_is_what_it_was(key: tuple[str, str]) -> None:
+    name, version = key
+    assert read_bundle(VERIFIERS / name / version).digest == PUBLISHED[key]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(VERIFIERS)))
+def test_every_shipped_bundle_is_published_with_at_least_25_vectors(folder: object) -> None:
+    bundle = read_bundle(folder)  # type: ignore[arg-type]  # pytest knows no types of parameters
+
+    assert (bundle.manifest.name, bundle.manifest.version) in PUBLISHED
+    assert len(bundle.vectors) >= 25
+
+
+def test_the_list_only_ever_grew() -> None:
+    """Every version of the file in the history is a beginning of the next."""
+    log = _git("log", "--format=%H", "--reverse", "--", "verifiers/published.toml")
+    if log is None:
+        pytest.skip("no git history here")
+    before: list[object] = []
+    texts = [_git("show", f"{commit}:verifiers/published.toml") or "" for commit in log.split()]
+    for text in [*texts, (VERIFIERS / "published.toml").read_text()]:
+        entries = tomllib.loads(text).get("bundle", [])
+        assert entries[: len(before)] == before
+        before = entries
+
+
+def _git(*words: str) -> str | None:
+    done = subprocess.run(["git", "-C", str(REPOSITORY), *words], capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode == 0 else None

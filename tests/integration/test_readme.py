@@ -1,0 +1,118 @@
+"""The pages say what is so: their commands run, and what they show is what comes out."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+import typer
+
+from countermark_service.cli.app import app
+from countermark_service.settings import Settings
+from tests.support import REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text()
+PAGES = sorted(
+    page
+    for page in REPOSITORY.rglob("*.md")
+    if not any(part.startswith(".") for part in page.relative_to(REPOSITORY).parts)
+)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the fenced blocks of one language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def test_the_request_of_the_readme_gets_the_answer_of_the_readme(service_url: str) -> None:
+    command = next(block for block in blocks(README, "") if block.startswith("curl"))
+    body = command.split("-d '")[1].rsplit("'", 1)[0]
+    shown = json.loads(blocks(README, "json")[0])
+
+    answer = httpx.post(f"{service_url}/v1/score", json=json.loads(body), timeout=120).json()
+
+    for changing in ("seconds", "cached"):
+        shown["stats"].pop(changing)
+        answer["stats"].pop(changing)
+    shown["verdicts"][0].pop("surroundings")
+    answer["verdicts"][0].pop("surroundings")
+    shown["verdicts"][0].pop("cached")
+    answer["verdicts"][0].pop("cached")
+    assert answer == shown
+
+
+def test_the_example_for_trainers_runs_as_it_stands(service_url: str, tmp_path: Path) -> None:
+    page = (REPOSITORY / "service/docs/train.md").read_text()
+    script = tmp_path / "example.py"
+    script.write_text(blocks(page, "python")[0].replace("http://127.0.0.1:8000", service_url))
+
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=180)
+
+    assert done.returncode == 0, done.stderr
+    first, a, b = done.stdout.splitlines()
+    assert first.startswith("math-verify:0.9.0@sha256:")
+    assert (a, b) == ("a scored 1.0", "b no_answer 0.0")
+
+
+def test_the_demo_in_the_readme_names_the_pins_of_today() -> None:
+    demo = README.split("<!-- demo -->")[1].split("<!-- /demo -->")[0]
+    published = (REPOSITORY / "verifiers/published.toml").read_text()
+
+    versions = re.findall(r"math-verify:(\d\.\d\.\d)@sha256:([0-9a-f]{12})", demo)
+
+    assert len(dict(versions)) == 5
+    for version, digest in versions:
+        entry = published.split(f'name = "math-verify"\nversion = "{version}"')[1]
+        assert f'digest = "sha256:{digest}' in entry.split("[[bundle]]")[0]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
+
+    missing = [link for link in links if not (page.parent / link).exists()]
+
+    assert missing == []
+
+
+def test_every_setting_is_on_the_page_of_settings() -> None:
+    page = (REPOSITORY / "service/docs/settings.md").read_text()
+
+    missing = [name for name in Settings.model_fields if f"COUNTERMARK_{name.upper()}" not in page]
+
+    assert missing == []
+
+
+def test_every_command_that_a_page_names_exists() -> None:
+    known = _commands(app)
+    groups = {command.split()[0] for command in known if " " in command}
+    named = [
+        match.groups()
+        for page in PAGES
+        for match in re.finditer(r"(?:`|^)countermark ([a-z]+)(?: ([a-z]+))?", page.read_text(), re.MULTILINE)
+    ]
+
+    unknown = [
+        (first, second)
+        for first, second in named
+        if (f"{first} {second}" if first in groups else first) not in known
+    ]
+
+    assert len(named) > 10
+    assert unknown == []
+
+
+def _commands(program: typer.Typer) -> set[str]:
+    def names(group: object, before: str) -> set[str]:
+        found: set[str] = set()
+        for name, command in getattr(group, "commands", {}).items():
+            if getattr(command, "commands", None):
+                found |= names(command, f"{before}{name} ")
+            else:
+                found.add(f"{before}{name}")
+        return found
+
+    return names(typer.main.get_command(program), "")

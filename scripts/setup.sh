@@ -50,15 +50,18 @@ apt_install() {
     return 1
 }
 
-# The service runs without either, so a lack is said and not fatal.
+# The service runs without any of them, so a lack is said and not fatal.
 install_tools() {
     local missing=()
     command -v bwrap >/dev/null || missing+=(bubblewrap)
     command -v redis-server >/dev/null || missing+=(redis-server)
+    command -v g++ >/dev/null || missing+=(g++)
+    command -v node >/dev/null || missing+=(nodejs)
     [ "${#missing[@]}" -eq 0 ] && return 0
     if may_use_apt && apt_install "${missing[@]}"; then return 0; fi
-    say "going on without ${missing[*]}: workers get weaker containment without bubblewrap, and some" \
-        "tests and benchmarks need redis-server. To install: sudo apt-get install ${missing[*]}"
+    say "going on without ${missing[*]}: workers get weaker containment and candidate programs do not run" \
+        "without bubblewrap, C++ and JavaScript programs need g++ and nodejs, and some tests and benchmarks" \
+        "need redis-server. To install: sudo apt-get install ${missing[*]}"
 }
 
 # --- The virtual environment ---------------------------------------------------------------------

@@ -25,6 +25,9 @@ from countermark_service.runtimes import OwnKeys, Runtime
 from countermark_service.store import TieredStore
 
 _REMEMBERED_PARAMS = 1024
+_REMEMBERED_VERDICTS = 1 << 15
+_SMALL_BYTES = 1024
+"""What is larger is not remembered here: these memories are bounded in number, not in bytes."""
 
 Scored = tuple[Verdict, bool]
 """A verdict, and whether it was there already."""
@@ -157,9 +160,10 @@ class Scorer:
             message = f"item {index}: params{where}: {problem.message[:300]}. {bundle.ref.name} takes: "
             names = ", ".join(sorted(bundle.manifest.parameters)) or "no parameters"
             raise RequestError(message + names + ".", item=index, field=f"params{where}")
-        if len(self._good_params) >= _REMEMBERED_PARAMS:
-            self._good_params.clear()
-        self._good_params.add(known)
+        if len(known[1]) <= _SMALL_BYTES:
+            if len(self._good_params) >= _REMEMBERED_PARAMS:
+                self._good_params.clear()
+            self._good_params.add(known)
 
     def check_params(self, bundle: Bundle, params: dict[str, Any]) -> None:
         """Refuse parameters that a bundle does not take.
@@ -244,7 +248,7 @@ class Scorer:
             if runtime.reduces(bundle):
                 missing = await self._reduce(bundle, runtime, missing, report, run)
             await self._judge(bundle, runtime, missing, report)
-            if self.store.degraded:  # what was judged just now may have to be judged again
+            if self.store.degraded and not run.degraded:  # what was judged just now is not kept
                 run.degraded.add(self.store.degraded)
 
     async def _find_kept(self, bundle: Bundle, keys: Sequence[bytes], run: Run) -> Sequence[Verdict | None]:
@@ -368,11 +372,17 @@ def _refuse_large_responses(items: Sequence[Item], most: int, first: int) -> Non
             raise TooLargeError("response_too_large", message, limit=most, item=index)
 
 
-@lru_cache(maxsize=1 << 16)
 def _decoded(value: bytes) -> Verdict | None:
     """Return a stored verdict; None for one that is not to be trusted."""
+    return _decode_small(value) if len(value) <= _SMALL_BYTES else _decode(value)
+
+
+def _decode(value: bytes) -> Verdict | None:
     try:
         verdict = Verdict.decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     return verdict if verdict.outcome in CACHEABLE else None
+
+
+_decode_small = lru_cache(maxsize=_REMEMBERED_VERDICTS)(_decode)

@@ -12,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 
 from countermark_service.api.schemas import Problem, ScoreRequest
 
+JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
 _REF = "#/components/schemas/{model}"
 _FRAMEWORKS_OWN = ("HTTPValidationError", "ValidationError")
@@ -50,6 +51,9 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 def _correct(operation: dict[str, Any]) -> None:
     answers = operation["responses"]
+    for status, answer in answers.items():
+        if status >= "400" and JSON in answer.get("content", {}):
+            answer["content"] = {PROBLEM_JSON: answer["content"][JSON]}
     if _FRAMEWORKS_OWN[0] in str(answers.get("422")):
         del answers["422"]
     if "401" in answers:

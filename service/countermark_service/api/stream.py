@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import msgspec
@@ -35,6 +35,7 @@ from countermark_service.model import Item, OnFailure, Verdict
 from countermark_service.scoring import Run
 
 _OPEN_ITEMS = 4096
+"""Items of one stream that are read and not yet answered; fewer where the queue is short."""
 _WINDOW_ITEMS = 256
 _WINDOW_SECONDS = 0.02
 _LINES_PER_CHUNK = 64
@@ -81,6 +82,9 @@ class ScoreStream:
         self._incoming = lines
         self._receive = receive
         self._all_read = asyncio.Event()
+        queue_items = service.settings.queue_items
+        self._most_open = min(_OPEN_ITEMS, max(queue_items // 2, 1))
+        self._window_items = min(_WINDOW_ITEMS, max(queue_items // 4, 1))
         self._total = Run()
         self._open = 0
         self._room = asyncio.Event()
@@ -182,36 +186,36 @@ class ScoreStream:
             raise fault
 
     def _is_full(self) -> bool:
-        return self._open >= _OPEN_ITEMS or self._waiting_bytes >= _WAITING_BYTES
+        return self._open >= self._most_open or self._waiting_bytes >= _WAITING_BYTES
 
     async def _windows(self) -> AsyncGenerator[list[Item], None]:
         """Yield items as they come: what has arrived within a moment goes together."""
-        queue: asyncio.Queue[Item | None] = asyncio.Queue(maxsize=_WINDOW_ITEMS)
+        queue: asyncio.Queue[Item | None] = asyncio.Queue(maxsize=self._window_items)
         reader = asyncio.create_task(self._read_into(queue))
         try:
             ended = False
             while not ended:
-                item = await queue.get()
-                window = [] if item is None else [item]
-                ended = item is None
-                until = time.monotonic() + _WINDOW_SECONDS
-                while not ended and len(window) < _WINDOW_ITEMS and (left := until - time.monotonic()) > 0:
-                    try:
-                        item = (
-                            queue.get_nowait() if queue.qsize() else await asyncio.wait_for(queue.get(), left)
-                        )
-                    except TimeoutError:
-                        break
-                    if item is None:
-                        ended = True
-                    else:
-                        window.append(item)
+                window, ended = await self._window(queue)
                 if window:
                     yield window
             await reader
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
+
+    async def _window(self, queue: asyncio.Queue[Item | None]) -> tuple[list[Item], bool]:
+        """Return the next item with what comes within a moment of it, and whether that is the end."""
+        window: list[Item] = []
+        item = await queue.get()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_WINDOW_SECONDS):
+                while item is not None:
+                    window.append(item)
+                    if len(window) == self._window_items:
+                        return window, False
+                    item = await queue.get()
+                return window, True
+        return window, False
 
     async def _read_into(self, queue: asyncio.Queue[Item | None]) -> None:
         """Put every item of the request into `queue`, checked; None at the end or before a fault."""

@@ -6,7 +6,7 @@ passes where s >= t):
     weighted   sum(w s) / sum(w)
     all        1 where every child passes, else 0
     any        1 where some child passes, else 0
-    gate       children in order; the first that does not pass makes 0 and ends it; the score is the last child's
+    gate       children in order; the first that does not pass makes 0 and ends it; else the last one's s
     fallback   children in order; the first whose outcome is not in `on` decides
     penalty    max(0, s - sum of penalties), with one child; a penalty is
                weight * clamp((measure - free) / (full - free), 0, 1)
@@ -41,7 +41,7 @@ class Child(Strict):
     params: dict[str, Any] = Field(default_factory=dict)
     """Parameters that it always gets."""
     forward: dict[str, str] = Field(default_factory=dict)
-    """Its parameters that are parameters of the composite, as `its = "ours"`; left out where an item has none."""
+    """Its parameters that are the composite's, as `its = "ours"`; left out where an item has none."""
     reference: Annotated[str, Field(pattern=r"^(/([^~/]|~[01])*)*$")] = ""
     """JSON Pointer (RFC 6901) to its reference in the composite's; empty for the whole."""
 
@@ -99,7 +99,7 @@ class CompositeTable(Strict):
     on: tuple[FailedOutcome, ...] = ()
     """With ``fallback``: the outcomes at which the next child is asked."""
     failure: Literal["outcome", "abstain", "skip"] = "outcome"
-    """What a child without a score makes: its outcome the composite's, an abstention, or nothing (it is left out)."""
+    """What a child without a score makes: its outcome, an abstention, or nothing (it is left out)."""
     penalties: Annotated[tuple[Penalty, ...], Field(max_length=16)] = ()
 
     _tuples = field_validator("children", "on", "penalties", mode="before")(as_tuple)

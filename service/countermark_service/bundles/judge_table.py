@@ -66,7 +66,7 @@ class Show(Strict):
     """What of the response the model sees."""
 
     part: Literal["whole", "after_reasoning", "final_answer"] = "whole"
-    """``final_answer``: the last box, answer tag or "answer is" line after the reasoning, else a short text itself."""
+    """``final_answer``: the last box, answer tag or "answer is" line, else a short text itself."""
     most_chars: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
     """Characters of that part."""
     longer: Literal["no_answer", "abstain", "middle"] = "abstain"
@@ -78,12 +78,12 @@ class Show(Strict):
 
 
 class Before(Strict):
-    """What is decided without a call. Texts are compared folded: case, width, white space, ends' punctuation."""
+    """What is decided without a call. Texts are compared without case, width and end punctuation."""
 
     openers: Words = ()
-    """A shown part that is one of these is `no_answer`."""
+    """A shown part that is one of these is `no_answer`, unless the reference is an opener or claim too."""
     claims: Words = ()
-    """A shown part that is one of these is `no_answer`, unless the reference is one too."""
+    """As openers: texts that say nothing but that they are right."""
     instructions: Words = ()
     """A shown part that holds one of these talks to the judge."""
     addressed: Literal["no_answer", "abstain"] = "abstain"
@@ -96,7 +96,7 @@ class Output(Strict):
     """What a reply must be, and what it is worth."""
 
     kind: Literal["json", "tokens", "range", "criteria"]
-    """``tokens``: the last line is one of the labels; ``range``: it is a number; ``json``: the reply is one object."""
+    """``tokens``: the last line is a label; ``range``: it is a number; ``json``: the reply is one object."""
     field: Annotated[str, Field(min_length=1, max_length=64)] = "verdict"
     """With ``json``: the member that holds the label or the number."""
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
@@ -176,7 +176,7 @@ class Votes(Strict):
 
     count: Annotated[int, Field(ge=1, le=64)] = 1
     combine: Literal["majority", "mean", "unanimous"] = "majority"
-    """``majority``: a label with more than half of the votes that could be read; no such label is `abstain`."""
+    """``majority``: the label with more than half of the readable votes; without one, `abstain`."""
     least: Annotated[int, Field(ge=1, le=64)] = 1
     """Readable votes below which the outcome is `abstain`."""
     both_orders: bool = False
@@ -215,8 +215,8 @@ class JudgeTable(Strict):
         if shown - allowed:
             raise fault(
                 "messages",
-                f"{{{{{min(shown - allowed)}}}}} is no place here; with reference = {self.reference!r} there are "
-                f"{', '.join(sorted(allowed))}",
+                f"{{{{{min(shown - allowed)}}}}} is no place here; with reference = {self.reference!r} "
+                f"there are {', '.join(sorted(allowed))}",
             )
         needed = {"first", "second"} if self.reference == "pair" else {"response"}
         if needed - shown:

@@ -205,7 +205,7 @@ class Manifest(_Strict):
         if (self.judge is not None) is not (self.runtime == "judge"):
             raise _fault("judge", 'the table [judge] belongs to the runtime "judge", which needs it')
         if (self.composite is not None) is not (self.runtime == "composite"):
-            raise _fault("composite", 'the table [composite] belongs to the runtime "composite", which needs it')
+            raise _fault("composite", 'the table [composite] belongs to its runtime, which needs it')
         if self.runtime in ("python", "sandbox"):
             needed.add(LOCK_NAME)
             if self.python is None:
@@ -220,12 +220,14 @@ class Manifest(_Strict):
             raise _fault(key, f'the runtime "{self.runtime}" runs no code; drop the key')
         if self.judge is not None:
             if self.uses_prompt is not self.judge.shows_prompt:
-                raise _fault("uses_prompt", f"it must be {str(self.judge.shows_prompt).lower()}, as in [judge]")
+                wanted = str(self.judge.shows_prompt).lower()
+                raise _fault("uses_prompt", f"it must be {wanted}, as in [judge]")
             if self.parameters:
                 raise _fault("parameters", 'the runtime "judge" takes none')
         for child in self.composite.children if self.composite else ():
             if unknown := sorted(set(child.forward.values()) - set(self.parameters)):
-                raise _fault("parameters", f"child {child.name!r} forwards {unknown[0]!r}, which is not declared")
+                problem = f"child {child.name!r} forwards {unknown[0]!r}, which is not declared"
+                raise _fault("parameters", problem)
         missing = sorted(needed - set(self.files))
         if missing:
             raise _fault("files", f"it must name {', '.join(missing)} too")

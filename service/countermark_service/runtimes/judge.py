@@ -141,9 +141,9 @@ class JudgeRuntime:
         self, table: JudgeTable, case: _Case, orders: list[list[Question]], known: Mapping[bytes, Told]
     ) -> Verdict:
         endpoint = self.asker.endpoints.get(table.model)
-        if table.revision is not None and self.asker.mode is not JudgeMode.REPLAY and endpoint is not None:
-            if endpoint.revision != table.revision:
-                return _failed(_revision_error(table, endpoint.revision))
+        asks = self.asker.mode is not JudgeMode.REPLAY
+        if asks and endpoint is not None and table.revision not in (None, endpoint.revision):
+            return _failed(_revision_error(table, endpoint.revision))
         work = [self._ballot(table, case, question, known) for order in orders for question in order]
         try:
             ballots = [await work[0]] if len(work) == 1 else await together(work)
@@ -167,7 +167,7 @@ class JudgeRuntime:
             if told is None:
                 told = await self.asker.ask(asking)
             ballot.told.append(told)
-            reply = told.transcript.reply()
+            reply = told.reply
             if (reply.refusal is not None and not reply.content) or reply.finish_reason == "content_filter":
                 ballot.problem = "refused"
                 return ballot
@@ -366,6 +366,8 @@ def _combined(table: JudgeTable, votes: Sequence[Vote]) -> float | None:
     scores = [vote.score for vote in votes if vote.score is not None]
     if not scores:
         return None
+    if len(scores) == 1:
+        return scores[0]
     if table.votes.combine == "mean":
         return math.fsum(scores) / len(scores)
     counts = Counter(vote.label for vote in votes)
@@ -403,8 +405,7 @@ def _made(
 def _detail(table: JudgeTable, orders: Sequence[Sequence[_Ballot]]) -> dict[str, Any]:
     """Return what a verdict keeps: everything by which it can be made again, and looked into."""
     ballots = [ballot for one in orders for ballot in one]
-    first = ballots[0].told[0].transcript
-    reply = first.reply()
+    first, reply = ballots[0].told[0].transcript, ballots[0].told[0].reply
     detail: dict[str, Any] = {
         "model": table.model,
         "answered_by": reply.model,

@@ -220,6 +220,11 @@ def _ended(results: Sequence[RunResult], stop: bool, wanted: int) -> Status | No
     return None
 
 
+def readable(text: str) -> str:
+    """Return the beginning of a text that a program may have chosen, without halves of characters."""
+    return text[:_MESSAGE].encode("utf-8", "replace").decode()
+
+
 def _source(code: str) -> bytes:
     return code.encode("utf-8", "surrogatepass")
 
@@ -244,7 +249,7 @@ def _told_run(result: RunResult) -> dict[str, Any]:
         "cpu_seconds": round(result.cpu_seconds, 3),
         "wall_seconds": round(result.wall_seconds, 3),
         "peak_memory_mib": round(result.peak_memory_mib, 1),
-        "message": result.message[:_MESSAGE],
+        "message": readable(result.message),
         "stderr": result.stderr[-_STDERR:].decode("utf-8", "replace"),
     }
 
@@ -261,7 +266,7 @@ def _told_output(stdout: bytes, keep: int) -> dict[str, Any]:
 async def _told_call(result: CallResult, keep: int) -> dict[str, Any]:
     row = _told_run(result.run)
     if result.exception is not None:
-        row["exception"] = [part[:_MESSAGE].encode("utf-8", "replace").decode() for part in result.exception]
+        row["exception"] = [readable(part) for part in result.exception]
     if result.run.status is Status.OK:
         row |= await _told_value("value", result.value, keep)
         if result.args is not None:
@@ -286,6 +291,6 @@ def _told_tester(result: TesterResult) -> dict[str, Any]:
         "status": result.status.value,
         "passed": result.passed,
         "unsupported": result.unsupported,
-        "message": result.message[:_MESSAGE].encode("utf-8", "replace").decode(),
+        "message": readable(result.message),
         "tester_status": result.tester.status.value,
     }

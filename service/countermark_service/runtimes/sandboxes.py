@@ -30,6 +30,8 @@ _T = TypeVar("_T")
 
 PROBE_SECONDS = 600.0
 """How long a found level counts before it is looked at again."""
+RETRY_SECONDS = 15.0
+"""The same where none was found: what was in the way may be gone."""
 PYTHON = "3.11"
 """Python of candidates, where nothing names another."""
 _PACKAGES = {"cpp": ("g++", "g++"), "javascript": ("node", "nodejs")}
@@ -94,7 +96,7 @@ class Sandboxes:
         self._environments = environments
         self._queue = queue
         self._idle_seconds = idle_seconds
-        self._probed_at = 0.0
+        self._probed_at = float("-inf")
         self._probing: asyncio.Task[None] | None = None
         self._opening: dict[Kind, asyncio.Task[OpenPool]] = {}
         self._stale: set[OpenPool] = set()
@@ -112,7 +114,8 @@ class Sandboxes:
         """
         if self._closed:
             raise UnavailableError("the service is stopping: ask again when it is back.")
-        if time.monotonic() - self._probed_at > PROBE_SECONDS or self.report is None:
+        held = self.report is not None and self.report.level is not None
+        if time.monotonic() - self._probed_at > (PROBE_SECONDS if held else RETRY_SECONDS):
             if self._probing is None or self._probing.done():
                 self._probing = self._spawn(self._probe())
             if self.report is None:
@@ -125,7 +128,7 @@ class Sandboxes:
         flavour = await asyncio.to_thread(python_flavour, Path(sys.executable))
         report = await probe(flavour, levels=self.levels)
         before = self.report
-        if before is not None and report.level is not before.level:
+        if report.level is None or (before is not None and report.level is not before.level):
             report = await probe(flavour, levels=self.levels)  # a busy machine is no reason to change
         self.report, self._probed_at = report, time.monotonic()
         if before is not None and report.level is not before.level:

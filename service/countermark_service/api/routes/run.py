@@ -13,6 +13,7 @@ from countermark_service.api.schemas import Problem
 from countermark_service.bundles.manifest import SANDBOX_LIMITS
 from countermark_service.errors import RequestError
 from countermark_service.runtimes.raw_run import RawRun, run_raw
+from countermark_service.runtimes.runs import readable
 
 router = APIRouter(prefix="/v1/run", tags=["run"])
 
@@ -119,7 +120,7 @@ def _response(ran: RawRun) -> RunResponse:
             "cpu_seconds": round(result.cpu_seconds, 6),
             "wall_seconds": round(result.wall_seconds, 6),
             "peak_memory_mib": round(result.peak_memory_mib, 3),
-            "message": result.message,
+            "message": readable(result.message),
             "level": ran.level,
             "version": ran.version,
         }

@@ -1,0 +1,72 @@
+"""A disk that is full: verdicts are given, not kept, and the reply says so."""
+
+import errno
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.api.conftest import StartService
+from tests.integration.api.parts import Caller, item, wait_until
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(file: Path) -> None:
+    """Write to `file` until its disk is full."""
+    with file.open("wb", buffering=0) as open_file:
+        try:
+            while True:
+                open_file.write(b"x" * 4096)
+        except OSError as exc:
+            if exc.errno != errno.ENOSPC:
+                raise
+
+
+def test_a_full_disk_costs_no_verdict_and_writing_goes_on_when_there_is_room(
+    small_disk: Path, tmp_path: Path, start_service: StartService
+) -> None:
+    """The SQLite file is on the small disk; what workers need is not."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "verdicts.sqlite").symlink_to(small_disk / "verdicts.sqlite")
+    service = start_service(data)
+    with Caller(service) as caller:
+        caller.verdicts([item(f"before {n}") for n in range(10)])
+        wait_until(
+            lambda: caller.metric("countermark_store_events_total", event="written") >= 10, "it is written"
+        )
+        assert (small_disk / "verdicts.sqlite").stat().st_size > 0
+
+        filler = small_disk / "filler"
+        fill(filler)
+        full = [item(f"{'x' * 1000} while full {n} {'right' if n % 2 else 'wrong'}") for n in range(500)]
+        assert [one["score"] for one in caller.verdicts(full)] == [float(n % 2) for n in range(500)]
+        wait_until(lambda: caller.http.get("/readyz").json()["status"] == "degraded", "it is noticed")
+        health = caller.http.get("/readyz").json()["store"]
+        assert health["degraded"] == "store_not_writable"
+        assert "disk is full" in health["problem"]
+        body = caller.score([item("one more")]).json()
+        assert (body["verdicts"][0]["outcome"], body["degraded"]) == ("scored", ["store_not_writable"])
+        found = caller.score([item("before 1"), item("one more")]).json()
+        assert [one["cached"] for one in found["verdicts"]] == [True, True]
+
+        filler.unlink()
+        wait_until(lambda: caller.http.get("/readyz").json()["status"] == "ready", "writing goes on")
+        assert "degraded" not in caller.score([item("after")]).json()

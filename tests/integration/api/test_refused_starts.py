@@ -1,0 +1,48 @@
+"""Starts that are refused: one line that says why, a code of its own, and no traceback."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support import write_bundle
+
+
+def start(data: Path, *options: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run `countermark serve`, which must end by itself."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("COUNTERMARK_")}
+    named = {f"COUNTERMARK_{name.upper()}": value for name, value in settings.items()}
+    return subprocess.run(
+        [sys.executable, "-m", "countermark_service", "serve", "--port", "0", *options],
+        env={**clean, "COUNTERMARK_DATA": str(data), **named},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def line_of(ended: subprocess.CompletedProcess[str]) -> str:
+    """Return the one line that a refused start prints."""
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("countermark: ")
+    return line
+
+
+def test_an_open_address_without_keys_is_refused(tmp_path: Path) -> None:
+    line = line_of(start(tmp_path, "--host", "0.0.0.0"))
+    assert "`host` is '0.0.0.0'" in line
+    assert "countermark access add" in line
+    assert "--open-access" in line
+
+
+def test_a_data_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    line = line_of(start(tmp_path / "file" / "data"))
+    assert "`data` is" in line
+    assert "cannot be made" in line
+
+
+def test_a_verifier_to_preload_that_is_not_here_is_refused(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundles", "def verify(item): ...\n")
+    line = line_of(start(tmp_path / "data", bundles=str(tmp_path / "bundles"), preload="subject:2.0.0"))
+    assert "no verifier 'subject:2.0.0' is here. Versions here: 1.0.0." in line

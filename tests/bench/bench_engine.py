@@ -82,7 +82,8 @@ class Bench:
             environments=self.environments, containment=detect_containment(), data=folder,
             limits=PoolLimits(slots=slots),
         )  # fmt: skip
-        self.registry = Registry(bundle_roots([Path(extra) for extra in os.environ.get("COUNTERMARK_BUNDLES", "").split(":") if extra]))
+        extra = os.environ.get("COUNTERMARK_BUNDLES", "")
+        self.registry = Registry(bundle_roots([Path(folder) for folder in extra.split(os.pathsep) if folder]))
         self.runtime = PythonRuntime(self.pool)
         self.scorer = Scorer(self.registry, {"python": self.runtime}, TieredStore(MemoryStore()))
         self.bundle: Bundle = self.registry.resolve(REF)

@@ -65,9 +65,7 @@ async def compare(
     goal: str,
 ) -> None:
     """Print the medians of both sides and their ratio."""
-    values: list[tuple[float, float]] = []
-    for _ in range(ROUNDS):
-        values.append((await asyncio.to_thread(baseline), await measure()))
+    values = [(await asyncio.to_thread(baseline), await measure()) for _ in range(ROUNDS)]
     plain, held = (statistics.median(column) for column in zip(*values, strict=True))
     report(what, held, "tests/s", plain, "bare", goal=goal)
 
@@ -113,10 +111,12 @@ async def measure_level(level: Level, flavour: Flavour) -> None:
 async def measure_numpy(level: Level) -> None:
     """Print the row of a program that imports numpy, in an installation made for this run."""
     with tempfile.TemporaryDirectory() as folder:
-        command = ["uv", "pip", "install", "-q", "--python", sys.executable, "--target", folder, "numpy"]
-        if subprocess.run(command, check=False).returncode:  # noqa: ASYNC221 - nothing else runs meanwhile
+        uv = str(Path(sys.executable).parent / "uv")
+        command = [uv, "pip", "install", "-q", "--python", sys.executable, "--target", folder, "numpy"]
+        if subprocess.run(command, check=False).returncode:
             print("numpy cannot be installed here; its row is left out")
             return
+        Path(folder).chmod(0o755)  # candidates are another user
         environment = {**os.environ, "PYTHONPATH": folder, "OPENBLAS_NUM_THREADS": "1"}
         flavour = python_flavour(Path(sys.executable), site_packages=[Path(folder)], preload=["numpy"])
         async with SandboxPool(level, flavour, slots=AT_A_TIME) as pool:

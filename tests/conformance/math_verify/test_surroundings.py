@@ -2,11 +2,14 @@
 
 import subprocess
 
+import pytest
+
 from tests.conformance.math_verify.conftest import (
     BUNDLES,
     FULL,
     PYTHON_OPTIONS,
     SURROUNDINGS,
+    VERSIONS,
     Json,
     Program,
     interpreter,
@@ -38,20 +41,23 @@ def test_no_alarm_is_set_so_that_any_thread_will_do(bundle: Program, vectors: li
 
 
 def test_a_fresh_process_gives_the_same_verdicts_in_reverse(version: str, vectors: list[Json]) -> None:
+    some = vectors if FULL else vectors[::3]
     program = Program(version, "bundle_worker.py", str(BUNDLES / version))
-    verdicts = [reply["verdict"] for reply in program.ask(items_of(vectors[::-1]))]
+    verdicts = [reply["verdict"] for reply in program.ask(items_of(some[::-1]))]
     program.close()
-    assert verdicts[::-1] == [vector["expect"] for vector in vectors]
+    assert verdicts[::-1] == [vector["expect"] for vector in some]
 
 
 def test_the_parser_gives_up_at_one_length_however_deep_the_caller_is(
-    bundle: Program, library: Program
+    version: str, bundle: Program, library: Program
 ) -> None:
     """Words are read as a product, recursively; beyond a length that is too deep, and the text alone is left.
 
     The gold is the same product in another spelling, so that the verdict tells whether it was read.
     """
-    for words in range(312, 328) if FULL else (300, 340):
+    if not FULL and version != VERSIONS[-1]:
+        pytest.skip("a minute of CPU time for each version: set COUNTERMARK_FULL=1")
+    for words in range(312, 328) if FULL else (319, 320):
         text = " ".join(["word"] * words)
         response, gold = f"\\boxed{{{text}}}", f"\\boxed{{{text.replace(' ', '  ')}}}"
         item: dict[str, Json] = {"response": response, "reference": gold, "params": {}, "prompt": None}

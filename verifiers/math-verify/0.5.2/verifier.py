@@ -10,7 +10,7 @@ attempted: option letters, tolerances, any word for "answer" but the English.
 
 Of its own kind in this version: an answer that holds one of the gold's numbers may
 pass (``19, 46, and 82`` for ``21, 36, and 82``; ``\\pm 2`` for ``2``; ``12:00`` for
-``1:00``), ``20\\%`` is not 20, and of several boxes the last one counts.
+``1:00``), ``20\\%`` is not 20, and of boxes with words between them the last counts.
 
 The reference is text, or a JSON number, taken as its decimal text. One that has
 math mode or a box already is read as it is; any other is put into ``\\boxed{}``

@@ -99,8 +99,9 @@ def _reasoning(random: Random, length: int) -> str:
 
 
 def _sentence(random: Random) -> str:
+    turn, subject, verb, tail = map(random.choice, (TURNS, SUBJECTS, VERBS, TAILS))
     stop = random.choice((". ", ". ", ", and ", ".\n\n"))
-    return f"{random.choice(TURNS)} {random.choice(SUBJECTS)} {random.choice(VERBS)} {random.randint(2, 400)} {random.choice(TAILS)}{stop}"
+    return f"{turn} {subject} {verb} {random.randint(2, 400)} {tail}{stop}"
 
 
 def _formula(random: Random) -> str:
@@ -117,7 +118,8 @@ def _display(random: Random) -> str:
 
 
 def _item(random: Random) -> str:
-    return f"\n- **Step {random.randint(1, 9)}**: {random.choice(SUBJECTS)} {random.choice(VERBS)} {random.uniform(0, 50):.2f};\n"
+    step, value = random.randint(1, 9), random.uniform(0, 50)
+    return f"\n- **Step {step}**: {random.choice(SUBJECTS)} {random.choice(VERBS)} {value:.2f};\n"
 
 
 def _answers(random: Random) -> list[str]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -25,11 +26,12 @@ def test_a_published_version_is_what_it_was(key: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(VERIFIERS)))
-def test_every_shipped_bundle_is_published_with_at_least_25_vectors(folder: object) -> None:
-    bundle = read_bundle(folder)  # type: ignore[arg-type]  # pytest knows no types of parameters
+def test_every_shipped_bundle_is_published_with_its_vectors(folder: Path) -> None:
+    bundle = read_bundle(folder)
+    runs_code = bundle.manifest.runtime in ("python", "sandbox")
 
     assert (bundle.manifest.name, bundle.manifest.version) in PUBLISHED
-    assert len(bundle.vectors) >= 25
+    assert len(bundle.vectors) >= (25 if runs_code else 5)
 
 
 def test_the_list_only_ever_grew() -> None:

@@ -123,7 +123,9 @@ class _Parts(Collector):
         )
 
     def _judges(self) -> Iterable[Metric]:
-        events = CounterMetricFamily("countermark_judge_events", "What judging did", labels=["model", "event"])
+        events = CounterMetricFamily(
+            "countermark_judge_events", "What judging did", labels=["model", "event"]
+        )
         failures = CounterMetricFamily(
             "countermark_judge_failures", "Questions that were given up", labels=["model", "code"]
         )

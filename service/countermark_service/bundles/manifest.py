@@ -202,10 +202,6 @@ class Manifest(_Strict):
         needed = {MANIFEST_NAME, VECTORS_NAME}
         if (self.sandbox is not None) is not (self.runtime == "sandbox"):
             raise _fault("sandbox", 'the table [sandbox] belongs to the runtime "sandbox", which needs it')
-        if (self.judge is not None) is not (self.runtime == "judge"):
-            raise _fault("judge", 'the table [judge] belongs to the runtime "judge", which needs it')
-        if (self.composite is not None) is not (self.runtime == "composite"):
-            raise _fault("composite", 'the table [composite] belongs to its runtime, which needs it')
         if self.runtime in ("python", "sandbox"):
             needed.add(LOCK_NAME)
             if self.python is None:
@@ -218,6 +214,10 @@ class Manifest(_Strict):
         elif self.entry is not None or self.reduce is not None:
             key = "reduce" if self.entry is None else "entry"
             raise _fault(key, f'the runtime "{self.runtime}" runs no code; drop the key')
+        if (self.judge is not None) is not (self.runtime == "judge"):
+            raise _fault("judge", 'the table [judge] belongs to the runtime "judge", which needs it')
+        if (self.composite is not None) is not (self.runtime == "composite"):
+            raise _fault("composite", "the table [composite] belongs to its runtime, which needs it")
         if self.judge is not None:
             if self.uses_prompt is not self.judge.shows_prompt:
                 wanted = str(self.judge.shows_prompt).lower()

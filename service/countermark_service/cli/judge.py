@@ -112,11 +112,11 @@ def export_(
 
 async def _export(settings: "Settings", out: BinaryIO, model: str | None) -> int:
     from countermark_service.judge import archive_line
-    from countermark_service.judge.transcripts import decode
+    from countermark_service.judge.transcripts import decode, id_of
 
     count = 0
     async for encoded in _kept(settings):
-        if model is None or decode(encoded).request["model"] == model:
+        if model is None or decode(encoded, id_of(encoded))[0].request["model"] == model:
             out.write(archive_line(encoded))
             count += 1
     return count
@@ -191,7 +191,9 @@ async def _import(settings: "Settings", file: Path) -> tuple[int, int]:
             other += sum(1 for mine, theirs in zip(ids, pointed, strict=True) if theirs not in (None, mine))
             kept = kept_entries(batch)
             missing = await store.get_many(list(kept))
-            await store.put_many({key: kept[key] for key, value in zip(kept, missing, strict=True) if value is None})
+            await store.put_many(
+                {key: kept[key] for key, value in zip(kept, missing, strict=True) if value is None}
+            )
     finally:
         await store.close()
     return new, other

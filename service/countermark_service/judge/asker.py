@@ -12,12 +12,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-import msgspec
-
 from countermark_service.judge.client import Answer, CallError, ModelClient
 from countermark_service.judge.counters import JudgeCounters
 from countermark_service.judge.endpoints import Endpoint, Endpoints
 from countermark_service.judge.probe import ProbeBook
+from countermark_service.judge.reply import Reply
 from countermark_service.judge.transcripts import (
     Transcript,
     decode,
@@ -62,6 +61,7 @@ class Told:
     """An answer: the transcript and its id."""
 
     transcript: Transcript
+    reply: Reply
     digest: bytes
     kept: bool
     """Whether it can be had again; a verdict that rests on one that cannot is not kept either."""
@@ -136,11 +136,11 @@ class Asker:
             if blob is None:
                 continue
             try:
-                transcript = decode(blob, target)
+                transcript, reply = decode(blob, target)
             except ValueError:
                 continue  # a store that was tampered with: as good as empty
             if transcript.question() == question.digest:
-                told[question.digest] = Told(transcript, target, kept=True)
+                told[question.digest] = Told(transcript, reply, target, kept=True)
                 self.counters.of(question.model).replays += 1
         return told
 
@@ -190,7 +190,7 @@ class Asker:
             await self._open()
             self._store.put_many(entries(transcript, encoded))
             kept = self._store.degraded is None
-        return Told(transcript, id_of(encoded), kept)
+        return Told(transcript, answer.reply, id_of(encoded), kept)
 
     async def _get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         values = [self._fixed.get(key) for key in keys]
@@ -272,7 +272,7 @@ def _transcript(
     question: Question, endpoint: Endpoint, answer: Answer, probe: dict[str, Any] | None
 ) -> Transcript:
     return Transcript(
-        request=msgspec.json.decode(question.body),
+        request=dict(question.request),
         ask=question.ask,
         raw=answer.raw,
         served_as=endpoint.served,

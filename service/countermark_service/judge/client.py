@@ -145,7 +145,9 @@ class ModelClient:
         pause = backoff_seconds(self.endpoint, attempt)
         if failed.after is not None:
             pause += failed.after
-            self._pace.hold(failed.after)
+            self._pace.hold(
+                min(failed.after, self.endpoint.deadline_seconds)
+            )  # a day would outlast any reason
         if attempt >= self.endpoint.attempts or self._clock() + pause >= end:
             raise self._given_up(failed.code, str(failed), attempt) from failed
         await asyncio.sleep(pause)
@@ -155,7 +157,7 @@ class ModelClient:
         try:
             async with asyncio.timeout(max(seconds, 0.001)):
                 response = await self._transport.handle_async_request(request)
-                content = await response.aread()
+                content: bytes = response.extensions["body"]
         except TimeoutError as exc:
             raise _AgainError("judge_timeout", f"no reply within {seconds:.3g} s") from exc
         except ReplyTooLargeError as exc:

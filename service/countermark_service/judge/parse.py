@@ -23,7 +23,7 @@ _LABEL = re.compile(
     r"\A(?:(?:final\s+)?(?:verdict|answer|label|judg(?:e)?ment)\s*[:=]\s*)?(.*)\Z", re.IGNORECASE
 )
 _NUMBER = re.compile(
-    r"\A(?:(?:final\s+)?(?:score|rating|grade)\s*[:=]\s*)?([+-]?\d{1,9}(?:\.\d{1,9})?)\Z", re.I
+    r"\A(?:(?:final\s+)?(?:score|rating|grade)\s*[:=]\s*)?([+-]?[0-9]{1,9}(?:\.[0-9]{1,9})?)\Z", re.IGNORECASE
 )
 _TRIM = " \t*_`\"'.[]()"
 

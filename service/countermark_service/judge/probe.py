@@ -8,6 +8,7 @@ every transcript. `true` means seen to work, `false` seen not to, `null` not to 
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ import msgspec
 
 from countermark_service.judge.client import Answer, CallError, ModelClient
 from countermark_service.judge.transcripts import request_bytes
+
+log = logging.getLogger(__name__)
 
 _VARIED = "Write one sentence about any animal you like. Choose freely."
 _FEW_TOKENS = 4
@@ -206,8 +209,14 @@ class ProbeBook:
         if self._file is None:
             return
         made = self._file.with_name(f"{self._file.name}.{os.getpid()}")
-        made.write_bytes(msgspec.json.format(msgspec.json.encode(known), indent=1))
-        made.replace(self._file)
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            made.write_bytes(msgspec.json.format(msgspec.json.encode(known), indent=1))
+            made.replace(self._file)
+        except OSError as exc:
+            log.warning(
+                "what was found of a judge's server is not kept, the next start probes again: %s", exc
+            )
 
 
 def _name(client: ModelClient) -> str:

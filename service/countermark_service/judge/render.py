@@ -35,7 +35,7 @@ def as_line(value: Any) -> str:
     """Return a JSON value as one line of JSON that no reader can take for anything else."""
     text = _encode(value).decode()
     text = _CONTROL_WORD.sub(_escaped, text)
-    return text if text.isascii() else _OTHER.sub(_escaped_if_hidden, text)
+    return _OTHER.sub(_escaped_if_hidden, text)
 
 
 def _escaped(match: re.Match[str]) -> str:

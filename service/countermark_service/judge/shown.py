@@ -129,14 +129,17 @@ def decide(text: str, reference: object, before: Before) -> tuple[Decided, str] 
     folded = fold(text)
     if not any(one.isalnum() and one not in _BLANKS for one in text) and not _has_symbol(text):
         return "no_answer", "punctuation"
-    if folded in _set(before.openers):
+    openers, claims = _set(before.openers), _set(before.claims)
+    meant = (
+        isinstance(reference, str) and (answer := fold(reference)) and (answer in openers or answer in claims)
+    )
+    if not meant and folded in openers:
         return "no_answer", "opener"
-    claims = _set(before.claims)
-    if folded in claims and not (isinstance(reference, str) and fold(reference) in claims):
+    if not meant and folded in claims:
         return "no_answer", "claim"
     if before.instructions:
         inside = f" {_words(text)} "
-        if any(instruction in inside for instruction in _inner(before.instructions)):
+        if any(map(inside.__contains__, _inner(before.instructions))):
             return before.addressed, "instruction"
     return None
 

@@ -96,25 +96,34 @@ def written(digest: bytes) -> str:
     return f"sha256:{digest.hex()}"
 
 
-def decode(encoded: bytes, digest: bytes | None = None) -> Transcript:
-    """Read a transcript.
+def decode(encoded: bytes, digest: bytes) -> tuple[Transcript, Reply]:
+    """Read a transcript of our own store, and its reply.
 
     Args:
         encoded: Its bytes.
-        digest: Its id, where that is known.
+        digest: Its id.
 
     Raises:
         ValueError: The bytes are no transcript, or another one.
     """
-    if digest is not None and id_of(encoded) != digest:
+    if id_of(encoded) != digest:
         raise ValueError("its content is not what its id names")
     try:
         transcript = _decode(encoded)
-        transcript.reply()
+        return transcript, transcript.reply()
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as exc:
         raise ValueError(f"no transcript: {exc}") from exc
     except BadReplyError as exc:
         raise ValueError(f"its reply is {exc}") from exc
+
+
+def decode_foreign(encoded: bytes) -> Transcript:
+    """Read a transcript from elsewhere, which has to be written as we would write it.
+
+    Raises:
+        ValueError: The bytes are no transcript, or written otherwise.
+    """
+    transcript, _ = decode(encoded, id_of(encoded))
     if transcript.encode() != encoded:
         raise ValueError("it is not written canonically")
     return transcript
@@ -170,7 +179,7 @@ def read_archive(lines: Iterable[bytes], *, file: str) -> Iterator[tuple[Transcr
                 raise ValueError(
                     f"the id {found.id[:80]!r} is not that of the content, {written(id_of(encoded))}"
                 )
-            yield decode(encoded), encoded
+            yield decode_foreign(encoded), encoded
         except (ValueError, msgspec.MsgspecError, RecursionError) as exc:
             raise ArchiveError(file, number, str(exc)) from exc
 

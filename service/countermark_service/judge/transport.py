@@ -150,7 +150,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; see `asyncio.Protocol`."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one by its methods only
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; see `asyncio.Protocol`."""
@@ -219,4 +219,8 @@ class _Connection(asyncio.Protocol):
         self.reusable = self._parser.should_keep_alive() and not self.closed
         status, headers, body = self._parser.get_status_code(), self._headers, b"".join(self._body)
         waiter, self._waiter = self._waiter, None
-        waiter.set_result(httpx.Response(status, headers=headers, stream=httpx.ByteStream(body)))
+        # The body goes beside the stream as well: reading the stream costs more than all of the parsing.
+        extensions = {"body": body}
+        waiter.set_result(
+            httpx.Response(status, headers=headers, stream=httpx.ByteStream(body), extensions=extensions)
+        )

@@ -56,7 +56,9 @@ class Registry:
     def _break_composites(self) -> None:
         """Put composites aside whose children are not usable, until what is left is sound."""
         while True:
-            bad = {key: exc for key, one in self._bundles.items() if (exc := self._child_fault(one)) is not None}
+            bad = {
+                key: exc for key, one in self._bundles.items() if (exc := self._child_fault(one)) is not None
+            }
             if not bad:
                 return
             for key, exc in bad.items():

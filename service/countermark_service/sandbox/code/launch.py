@@ -9,10 +9,10 @@ plain child and Landlock keeps it to the same paths.
 
 import itertools
 import os
-import random
 import shutil
+import socket
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,14 @@ _GROUP = b"candidate:x:1000:\n"
 _USER_TASKS_SLACK = 64
 
 _uids = itertools.cycle(range(_FIRST_UID, _FIRST_UID + _UIDS))
-for _ in range(random.randrange(_UIDS)):  # noqa: S311 - spreads services on one machine, hides nothing
-    next(_uids)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A user id that is one slot's alone, on this machine, until `lock` is closed."""
+
+    uid: int
+    lock: socket.socket
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,31 @@ class Launch:
     config: dict[str, Any]
     data: tuple[tuple[str, bytes], ...]
     """Files to hand over by descriptor: the placeholder in `argv`, the content."""
+    sweeps: bool
+    """Whether the zygote may kill all that it can signal: nobody else shares its processes or its user,
+    and Landlock keeps candidates from signalling it."""
     scratch: Path | None
     """A folder of the host that must be removed at the end (level `landlock`)."""
+    claim: Claim | None = None
+    """The slot's user, where the service may choose one."""
+
+
+def _claim_user() -> Claim:
+    """Take the next user id that no slot of any service on this machine has.
+
+    The lock is a name in the abstract socket space: the kernel frees it when the
+    service ends, however it ends, and no file is left to clean.
+    """
+    for _ in range(_UIDS):
+        uid = next(_uids)
+        lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            lock.bind(f"\0countermark-candidate-{uid}")
+        except OSError:
+            lock.close()
+            continue
+        return Claim(uid, lock)
+    raise SandboxUnavailableError(f"all {_UIDS} user ids from {_FIRST_UID} on are taken by other sandboxes")
 
 
 def environment(scratch: str) -> dict[str, str]:
@@ -75,10 +104,16 @@ def prepare(level: Level, flavour: Flavour, *, limit_user_namespaces: bool = Tru
         raise SandboxUnavailableError(
             f"no system call numbers for {kernel.MACHINE}; x86_64 and aarch64 are known"
         )
-    uid = next(_uids) if os.geteuid() == 0 else None
-    if level is Level.NAMESPACES:
-        return _in_namespaces(flavour, uid, limit_user_namespaces)
-    return _by_landlock(flavour, uid)
+    claim = _claim_user() if os.geteuid() == 0 else None
+    uid = claim.uid if claim is not None else None
+    try:
+        if level is Level.NAMESPACES:
+            return replace(_in_namespaces(flavour, uid, limit_user_namespaces), claim=claim)
+        return replace(_by_landlock(flavour, uid), claim=claim)
+    except BaseException:
+        if claim is not None:
+            claim.lock.close()
+        raise
 
 
 def _in_namespaces(flavour: Flavour, uid: int | None, limit_user_namespaces: bool) -> Launch:
@@ -137,7 +172,8 @@ def _in_namespaces(flavour: Flavour, uid: int | None, limit_user_namespaces: boo
         "readable": [*places.values(), *(link for link in _LINKS if not Path(link).is_symlink()), "/etc"],
         "import_folders": [places.get(folder, folder) for folder in config["import_folders"]],
     }
-    return Launch(tuple(argv), {}, config, (("passwd", _PASSWD), ("group", _GROUP)), None)
+    scoped = kernel.landlock_abi() >= kernel.LANDLOCK_SCOPED_ABI
+    return Launch(tuple(argv), {}, config, (("passwd", _PASSWD), ("group", _GROUP)), scoped, None)
 
 
 def _place_inside(path: str, number: int) -> str:
@@ -167,7 +203,7 @@ def _by_landlock(flavour: Flavour, uid: int | None) -> Launch:
             "/etc/ld.so.cache",
         ],
     }
-    return Launch(argv, environment(str(scratch)), config, (), scratch)
+    return Launch(argv, environment(str(scratch)), config, (), uid is not None, scratch)
 
 
 def _config(level: Level, flavour: Flavour, uid: int | None) -> dict[str, Any]:

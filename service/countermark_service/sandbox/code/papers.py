@@ -98,7 +98,7 @@ class Papers:
         return content if size == len(content) else b""
 
     def notes(self) -> str:
-        """Return what a test without a keeper noted before candidate code ran."""
+        """Return what a lone test noted before candidate code ran."""
         return os.pread(self._own["notes"], _NOTES_BYTES, 0).decode("utf-8", "replace")
 
     def take_product(self) -> int:

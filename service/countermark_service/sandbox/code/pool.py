@@ -15,8 +15,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+from countermark_service.sandbox.code.answers import call_results, tester_result
 from countermark_service.sandbox.code.flavour import Flavour, Program
-from countermark_service.sandbox.code.inside import plain, proxy
+from countermark_service.sandbox.code.inside import plain
 from countermark_service.sandbox.code.launch import prepare
 from countermark_service.sandbox.code.model import (
     Call,
@@ -171,8 +172,8 @@ class SandboxPool:
         finished = await self._complete(code, jobs, limits, stop_after_failure)
         size = sum(len(one.answer) for one in finished)
         if size > _DECODE_INLINE_BYTES:
-            return await asyncio.to_thread(_call_results, finished, nonces)
-        return _call_results(finished, nonces)
+            return await asyncio.to_thread(call_results, finished, nonces)
+        return call_results(finished, nonces)
 
     async def run_tester(
         self,
@@ -371,38 +372,6 @@ def _encode(value: Any) -> bytes:
         raise SandboxInputError(f"arguments must be plain data: {error}") from error
 
 
-def _call_results(finished: Sequence[Finished], nonces: Sequence[bytes]) -> list[CallResult]:
-    return [_call_result(one, nonce) for one, nonce in zip(finished, nonces, strict=False)]
-
-
-def _call_result(finished: Finished, nonce: bytes) -> CallResult:
-    """Read one answer file: exactly one reply to exactly this call, or the call failed."""
-    if finished.result.status is not Status.OK:
-        return CallResult(finished.result)
-    try:
-        parts = plain.decode(finished.answer) if finished.answer else None
-    except plain.NotPlainError as error:
-        return _no_value(finished.result, f"no valid answer: {error}")
-    if type(parts) is not tuple or len(parts) != 4 or type(parts[0]) is not bytes or parts[0] != nonce:
-        return _no_value(finished.result, "the program ended without an answer")
-    kind, value, args = parts[1], parts[2], parts[3]
-    if kind == proxy.VALUE:
-        return CallResult(finished.result, value=value, args=args if type(args) in (tuple, list) else None)
-    if (
-        kind == proxy.RAISED
-        and type(value) is tuple
-        and all(type(part) is str for part in value)
-        and len(value) == 2
-    ):
-        failed = _no_value(finished.result, f"{value[0]}: {value[1]}"[:300])
-        return replace(failed, exception=(value[0], value[1]))
-    return _no_value(finished.result, str(value)[:300] if type(value) is str else "no valid answer")
-
-
-def _no_value(result: RunResult, message: str) -> CallResult:
-    return CallResult(replace(result, status=Status.RUNTIME_ERROR, message=message))
-
-
 async def _split(
     slot: Slot,
     tester_code: bytes,
@@ -428,25 +397,4 @@ async def _split(
         except* SlotLostError as lost:
             raise SlotLostError(str(lost.exceptions[0])) from lost
     served, tested = serving.result()[0], testing.result()[0]
-    return _verdict(served.result, tested, nonce)
-
-
-def _verdict(candidate: RunResult, tester: Finished, nonce: bytes) -> TesterResult:
-    def result(passed: bool, status: Status, message: str, unsupported: bool = False) -> TesterResult:
-        return TesterResult(passed, status, message, unsupported, candidate, tester.result)
-
-    if candidate.status is not Status.OK:
-        return result(False, candidate.status, candidate.message)
-    try:
-        parts = plain.decode(tester.answer) if tester.answer else None
-    except plain.NotPlainError:
-        parts = None
-    if type(parts) is not tuple or len(parts) != 3 or parts[0] != nonce:
-        # It may be the candidate's answers that the test program died of; only its own syntax is surely not.
-        unsupported = tester.result.status is Status.COMPILE_ERROR
-        status = Status.RUNTIME_ERROR if tester.result.status is Status.OK else tester.result.status
-        return result(False, status, f"the test program ended early: {tester.result.message}", unsupported)
-    kind, message = parts[1], parts[2]
-    if kind == proxy.BROKEN:
-        return result(False, Status.RUNTIME_ERROR, message)
-    return result(kind == proxy.PASSED, Status.OK, message, kind == proxy.UNSUPPORTED)
+    return tester_result(served.result, tested, nonce)

@@ -57,7 +57,7 @@ class CandidateRun:
         Raises:
             SlotLostError: Slot or keeper died for no known reason; `finished` holds what was done before.
         """
-        if len(self._jobs) == 1 and not self.finished and self._slot.runs_alone:
+        if len(self._jobs) == 1 and not self.finished and self._slot.runs_alone and not self._jobs[0].product:
             await self._run_alone()
             return self.finished
         code = memory_file(self._code)
@@ -100,6 +100,7 @@ class CandidateRun:
                 wall_seconds=end.wall_seconds,
                 peak_kib=end.peak_bytes // 1024,
                 excess=end.excess,
+                own_binary=job.binary is not None,
             )
             self._finish(facts, job, papers)
         finally:
@@ -155,7 +156,7 @@ class CandidateRun:
             if report.outcome == FAILED:
                 raise SlotLostError(f"a candidate could not be confined: {report.notes.decode()}")
             self._take(report, papers.popleft())
-            if report.last or len(self.finished) == len(self._jobs) or self._over():
+            if self._over() or report.last or len(self.finished) == len(self._jobs):
                 return True
 
     def _send(self, candidate: Candidate, index: int, papers: Papers) -> bool:

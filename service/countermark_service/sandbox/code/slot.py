@@ -8,15 +8,21 @@ Theory of operation. Four kinds of processes, each made by the one above:
               └─ keeper   one per candidate: process 1 of its own namespaces
                   └─ test one per test: limits, then candidate code
 
+A candidate with a single test needs no keeper between: the zygote forks the *lone test*
+straight into fresh user, mount, ipc and uts namespaces (the process namespace is then the
+slot's own), keeps its clock, and sweeps behind it, which halves the cost. It does so only
+where Landlock keeps the test from signalling the zygote, and where the sweep can meet
+nobody else: in a slot's own process namespace, or under a user id that is the slot's alone.
+
 Two sockets, both of messages with descriptors. The *control* socket goes to the zygote
 and lives as long as the slot: "start a keeper" in, "that keeper is gone" out. The
 *channel* goes to one keeper: jobs in, reports out. Data never goes over either; it is
 in memory files whose descriptors do.
 
-Who kills: the keeper, on its clock, everything below it after each test; the zygote, a
-keeper whose candidate exceeds a sum; the service, a candidate by closing its channel,
-and the slot by closing the control socket (then by SIGKILL). A slot is given to the
-next candidate only after the zygote has reaped the keeper of the last one.
+Who kills: the keeper, everything below it after each test and on its clock; the zygote, a
+lone test in the same way, and whatever exceeds a sum; the service, a candidate by closing
+its channel (a lone test by a message), and the slot by closing the control socket, then by
+SIGKILL. An answer is given, and the slot passed on, only after the zygote has reaped.
 """
 
 import asyncio
@@ -118,8 +124,8 @@ class Slot:
         """Candidates that passed through."""
         self.sound = True
         """False once anything happened that makes a fresh slot the better choice."""
-        self.runs_alone = launch.config["level"] == "namespaces" and not launch.config["executes"]
-        """Whether a candidate's only test can do without a keeper: it is Python in namespaces of its own."""
+        self.runs_alone = launch.sweeps
+        """Whether a candidate's only test can do without a keeper, because the zygote can sweep."""
         self.facts: dict[str, Any] = {}
         """What the zygote said of itself: interpreter version, user id."""
 
@@ -234,6 +240,8 @@ class Slot:
         if self._diagnosis >= 0:
             os.close(self._diagnosis)
             self._diagnosis = -1
+        if self._launch.claim is not None:
+            self._launch.claim.lock.close()
         if self._launch.scratch is not None:
             with suppress(OSError):  # not empty after a death at the wrong moment: left, and never opened
                 self._launch.scratch.rmdir()

@@ -41,7 +41,7 @@ INNER_ID = 1000
 MESSAGE_BYTES = 1 << 16
 _MAX_DESCRIPTORS = 16
 _MEBIBYTE = 1 << 20
-_WAIT_ALL = 0x40000000
+WAIT_ALL = 0x40000000
 """__WALL: also children made by `clone` without SIGCHLD, which a plain wait would leave running."""
 
 
@@ -67,7 +67,10 @@ def keep(channel: Channel, limits: dict[str, Any], code: int, cache: int, own: C
     except OSError as error:
         send(channel, TestReport(0, FAILED, 0, 0.0, 0.0, 0, True, str(error).encode()))
         _wait_for_the_end(channel)
-    context = program.Context(limits, code, cache, own)
+    if not own.namespaces:
+        kernel.become_subreaper()
+        _signal.signal(_signal.SIGTERM, _stop)
+    context = program.Context(limits, code, cache, own, own.tests_domain)
     notes_read, notes_write = os.pipe()
     os.set_blocking(notes_read, False)
     last = False
@@ -91,8 +94,7 @@ def run_alone(
 ) -> NoReturn:
     """Be a candidate's only test: confine this process, then run it here, with no keeper above.
 
-    The zygote keeps the clock and reaps; as process 1 of its namespaces the test takes
-    all that it started along when it ends. It costs half of what a keeper and a test do.
+    The zygote keeps the clock and sweeps. It costs half of what a keeper and its test do.
     """
     notes = descriptors["notes"]
     try:
@@ -100,7 +102,7 @@ def run_alone(
     except OSError as error:
         os.write(notes, program.SETUP_FAILED + str(error).encode())
         program.leave(1)
-    program.run(job, descriptors, notes, program.Context(limits, descriptors["code"], None, own))
+    program.run(job, descriptors, notes, program.Context(limits, descriptors["code"], None, own, None))
 
 
 def _wait_for_the_end(channel: Channel) -> NoReturn:
@@ -147,8 +149,6 @@ def _confine(own: Confinement, limits: dict[str, Any]) -> None:
     else:
         if own.domain is None or own.tests_domain is None:
             raise OSError("level landlock without a domain: a sweep would reach beyond the candidate")
-        kernel.become_subreaper()
-        _signal.signal(_signal.SIGTERM, _stop)
     kernel.set_dumpable(False)
     os.chdir(own.scratch)
     os.umask(0o077)
@@ -263,12 +263,12 @@ def _sweep(ended: int | None = None) -> Reaped:
     """
     reaped = Reaped()
     if ended is not None:
-        reaped.add(*os.wait4(ended, _WAIT_ALL))
+        reaped.add(*os.wait4(ended, WAIT_ALL))
     while True:
         with suppress(ProcessLookupError, PermissionError):  # nobody that this process may signal
             os.kill(-1, 9)
         try:
-            reaped.add(*os.wait4(-1, _WAIT_ALL))
+            reaped.add(*os.wait4(-1, WAIT_ALL))
         except ChildProcessError:
             return reaped
 

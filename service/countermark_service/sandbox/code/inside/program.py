@@ -96,20 +96,21 @@ class Surroundings(Protocol):
     scratch: str
     namespaces: bool
     kept_folders: int
-    tests_domain: int | None
 
 
 class Context:
     """What all tests of one candidate share, fixed before its first byte is looked at."""
 
-    def __init__(self, limits: dict[str, Any], code: int, cache: int | None, own: "Surroundings") -> None:
+    def __init__(
+        self, limits: dict[str, Any], code: int, cache: int | None, own: "Surroundings", domain: int | None
+    ) -> None:
         self.limits = limits
         self.code = code
         self.cache = cache
         self.scratch = own.scratch
         self.namespaces = own.namespaces
         self.kept_folders = own.kept_folders
-        self.tests_domain = own.tests_domain
+        self.tests_domain = domain
 
 
 def _place(descriptors: dict[str, int]) -> None:

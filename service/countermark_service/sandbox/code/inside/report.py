@@ -81,5 +81,6 @@ class GoneReport(NamedTuple):
     @classmethod
     def unpack(cls, message: bytes) -> "GoneReport":
         """Read a message; raises struct.error where it is too short."""
-        *fields, clean = _GONE.unpack_from(message)
-        return cls(*fields, bool(clean), message[_GONE.size :])
+        number, status, excess, peak, cpu, wall, outcome, clean = _GONE.unpack_from(message)
+        failure = message[_GONE.size :]
+        return cls(number, status, excess, peak, cpu, wall, outcome, bool(clean), failure)

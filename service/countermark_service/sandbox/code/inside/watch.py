@@ -38,13 +38,15 @@ class Watched:
 
     def excess(self, processes: "dict[int, Seen]", children: dict[int, list[int]]) -> int:
         """Return which sum is over its limit now, NOTHING where none is."""
-        seen = [processes[pid] for pid in _descendants(self.keeper, children)]
-        if self.alone and self.keeper in processes:  # it is itself the test
-            seen.append(processes[self.keeper])
+        if self.alone:  # itself the test; its orphans are the zygote's children
+            seen = [processes[pid] for pid in _descendants(os.getpid(), children)]
             test = (0, self.keeper)
-        elif seen:
-            test = min((processes[pid].started, pid) for pid in children[self.keeper])
         else:
+            seen = [processes[pid] for pid in _descendants(self.keeper, children)]
+            test = min(
+                ((processes[pid].started, pid) for pid in children.get(self.keeper, ())), default=(0, 0)
+            )
+        if not seen:
             return NOTHING
         if test != self._test:  # the keeper's oldest child is the test itself; a new one, a new account
             self._test, self._cpu = test, {}
@@ -60,31 +62,6 @@ class Watched:
         if self.cpu > self.cpu_seconds:
             return CPU
         return PROCESSES if tasks > self.tasks else NOTHING
-
-
-def holds_too_much(folder: str, most_bytes: int, most_entries: int) -> bool:
-    """Whether the files below `folder` take more than is allowed, or hide so that nobody can tell.
-
-    For scratch folders that are no file system of their own. What changes during the
-    walk is counted next time.
-    """
-    waiting, size, entries = [folder], 0, 0
-    while waiting:
-        try:
-            with os.scandir(waiting.pop()) as listing:
-                for entry in listing:
-                    entries += 1
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-                    else:
-                        size += entry.stat(follow_symlinks=False).st_blocks * 512
-                    if size > most_bytes or entries > most_entries:
-                        return True
-        except FileNotFoundError:
-            continue
-        except OSError:  # a folder that refuses its owner, or a path too long to walk
-            return True
-    return False
 
 
 class Seen:

@@ -1,13 +1,14 @@
-# ruff: noqa: PTH110, PTH208
+# ruff: noqa: PTH110
 # Every fork would pay for the memory of pathlib.
 """The zygote: a warm interpreter in one slot that forks a keeper for each candidate.
 
 It loads what candidates commonly import once, gives up every privilege, installs the
 filter that all of them inherit, and waits on the control socket. A request brings
 descriptors and limits; the zygote forks and forgets them, so that no byte of one
-candidate is ever in the memory that the next one is forked from. While a keeper
-lives, the zygote watches its sums (see `watch`) and kills it when one is exceeded.
-When the control socket closes, the zygote ends, and with it the slot.
+candidate is ever in the memory that the next one is forked from. While a keeper or a
+lone test lives, the zygote watches its sums (see `watch`) and kills it when one is
+exceeded; of a lone test it also keeps the clock and sweeps up. When the control socket
+closes, the zygote ends, and with it the slot.
 """
 
 import _sitebuiltins
@@ -26,7 +27,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from . import kernel, plain, program, warm, watch
+from . import keeper, kernel, plain, program, scratch, warm, watch
 from .keeper import MESSAGE_BYTES, Channel, Confinement, keep, run_alone
 from .report import END, ENDED, FILES, HEADER, LONE_TEST, NOTHING, WALL, GoneReport
 
@@ -35,6 +36,7 @@ _FIRST_LOOK_SECONDS, _WATCH_SECONDS = 0.05, 0.02
 _CONTROL = 60
 """Descriptor of the control socket, above those that tests keep."""
 _STDIO_BYTES = 1 << 16
+_ANY_LEFT = os.WNOHANG | keeper.WAIT_ALL
 _DESCRIPTORS_ROOM = socket.CMSG_SPACE(16 * 4)
 _NAMESPACES = (
     kernel.CLONE_NEWUSER
@@ -84,6 +86,7 @@ def _prepare(config: dict[str, Any]) -> Confinement:
     own = Confinement(config)
     own.kept_folders = len(folders)
     _build_domains(own, config)
+    kernel.become_subreaper()
     kernel.set_dumpable(own.namespaces)  # a keeper writes its own uid_map, which needs it
     kernel.load_filter(bytes.fromhex(config["slot_filter"]))
     sys.argv[:] = ["main.py"]
@@ -219,6 +222,7 @@ class Zygote:
         self._inherited = watch.own_memory()
         self._keepers: dict[int, Kept] = {}
         """By the keeper's pidfd."""
+        self._ended: list[GoneReport] = []
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
         self._next_look = 0.0
@@ -263,11 +267,11 @@ class Zygote:
         if wanted == END:
             for kept in self._keepers.values():
                 if kept.number == number:
-                    self._end(kept.pid)
+                    self._end(kept)
             return True
         limits, job = marshal.loads(message[HEADER.size :])  # noqa: S302 - the service's own, to whom we belong
         try:
-            pid = kernel.clone(_NAMESPACES if self._own.namespaces else 0)
+            pid = kernel.clone(self._flags(wanted))
         except OSError as error:
             failure = str(error).encode()
             self._control.send(GoneReport(number, 0, NOTHING, 0, 0.0, 0.0, ENDED, False, failure).pack())
@@ -284,6 +288,16 @@ class Zygote:
             self._poll.register(process, select.POLLIN)
         return True
 
+    def _flags(self, wanted: int) -> int:
+        """Return the namespaces of a new process. A lone test stays in the slot's own of processes.
+
+        There the zygote sweeps as a keeper would, and Landlock keeps the test from
+        signalling it; a test that were process 1 would be deaf to its own signals.
+        """
+        if not self._own.namespaces:
+            return 0
+        return _NAMESPACES if wanted != LONE_TEST else _NAMESPACES & ~kernel.CLONE_NEWPID
+
     def _become(
         self, wanted: int, limits: dict[str, Any], job: dict[str, Any], numbers: Sequence[int]
     ) -> NoReturn:
@@ -298,19 +312,24 @@ class Zygote:
             program.leave(1)
 
     def _bury(self, process: int) -> None:
-        """Reap a keeper or test that ended, and say so: its candidate has left nothing behind."""
+        """Reap a keeper or test that ended, and say so once nothing of it is left."""
         kept = self._keepers.pop(process)
         self._poll.unregister(process)
         os.close(process)
         _, status, usage = os.wait4(kept.pid, 0)
         wall = time.monotonic() - kept.started
-        clean = self._own.namespaces or bool(self._keepers) or _empty(self._own.scratch)
         peak, cpu = usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime
         if kept.account is not None:
-            peak = max(peak, kept.account.peak)
-            cpu = cpu if kept.alone else kept.account.cpu
-        gone = GoneReport(kept.number, status, kept.excess, peak, cpu, wall, kept.outcome, clean)
-        self._control.send(gone.pack())
+            peak, cpu = max(peak, kept.account.peak), max(cpu, kept.account.cpu)
+        self._ended.append(GoneReport(kept.number, status, kept.excess, peak, cpu, wall, kept.outcome, True))
+        if kept.alone and self._keepers:
+            return  # the other half of a tester run: the sweep would end it too
+        if kept.alone:
+            _sweep_orphans()
+        clean = self._own.namespaces or bool(self._keepers) or scratch.empty(self._own.scratch)
+        for gone in self._ended:
+            self._control.send((gone if clean else gone._replace(clean=False)).pack())
+        self._ended.clear()
 
     def _watch(self) -> None:
         began = time.monotonic()
@@ -322,57 +341,33 @@ class Zygote:
             if (
                 excess == NOTHING
                 and not self._own.namespaces
-                and watch.holds_too_much(
+                and scratch.holds_too_much(
                     self._own.scratch, kept.account.scratch_bytes, kept.account.scratch_entries
                 )
             ):
                 excess = FILES
             if excess != NOTHING and kept.excess == NOTHING:
                 kept.excess = excess
-                self._end(kept.pid)
+                self._end(kept)
         ended = time.monotonic()
         self._next_look = ended + max(_WATCH_SECONDS, 5 * (ended - began))
 
-    def _end(self, keeper: int) -> None:
-        """End a keeper and all below it: as process 1 it takes the rest along, else it sweeps first."""
-        os.kill(keeper, signal.SIGKILL if self._own.namespaces else signal.SIGTERM)
+    def _end(self, kept: Kept) -> None:
+        """End a test or keeper and all below it: a keeper that is not process 1 sweeps first."""
+        gently = not self._own.namespaces and not kept.alone
+        os.kill(kept.pid, signal.SIGTERM if gently else signal.SIGKILL)
 
 
-def _empty(folder: str) -> bool:
-    """Remove all that a candidate left in `folder`; False if that failed.
+def _sweep_orphans() -> None:
+    """Kill and reap all that a lone test left: every process that this one may signal.
 
-    Only at level `landlock`, where the folder outlives a candidate. This process is as
-    unprivileged as the candidate was, nobody else is at work in the folder by now, no
-    link is followed, and no path is walked: nested folders are moved up one by one, so
-    depth costs nothing.
+    That is exactly the candidate's: at level `namespaces` nobody else is in the slot's
+    process namespace, at level `landlock` nobody else has the slot's user.
     """
-    token = os.urandom(8).hex()
-    moved = 0
-    top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        while names := os.listdir(top):
-            for name in names:
-                if _unlink(name, top):
-                    continue
-                inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
-                for child in os.listdir(inner):
-                    if not _unlink(child, inner):
-                        moved += 1
-                        os.rename(child, f"{token}-{moved}", src_dir_fd=inner, dst_dir_fd=top)
-                os.close(inner)
-                os.rmdir(name, dir_fd=top)
-    except OSError:
-        return False
-    finally:
-        os.close(top)
-    return True
-
-
-def _unlink(name: str, folder: int) -> bool:
-    """Remove a file or link; a folder is made accessible instead and False returned."""
-    try:
-        os.unlink(name, dir_fd=folder)
-    except IsADirectoryError:
-        os.chmod(name, 0o700, dir_fd=folder)
-        return False
-    return True
+    while True:
+        try:
+            if os.waitpid(-1, _ANY_LEFT)[0] == 0:
+                os.kill(-1, signal.SIGKILL)
+                os.waitpid(-1, keeper.WAIT_ALL)
+        except ChildProcessError:
+            return

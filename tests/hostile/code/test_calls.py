@@ -1,0 +1,126 @@
+# ruff: noqa: E501
+# One hostile source a line, so that the tables stay tables.
+"""Function calls and test programs: forged answers, hostile values, death at the wrong moment."""
+
+import pytest
+
+from countermark_service.sandbox.code.model import Call, Limits, SandboxInputError, Status
+from countermark_service.sandbox.code.pool import SandboxPool
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+LIMITS = Limits(cpu_seconds=0.5, wall_seconds=3, memory_mib=256)
+UNHURRIED = Limits(cpu_seconds=10, wall_seconds=60)
+
+WRONG = {
+    "a wrong answer": b"def add(a, b): return 0",
+    "an object that equals everything": b"class E:\n    def __eq__(self, o): return True\ndef add(a, b): return E()",
+    "a number that equals everything": b"class E(int):\n    def __eq__(self, o): return True\n    __hash__ = int.__hash__\ndef add(a, b): return E(0)",
+    "a list that equals everything": b"class E(list):\n    def __eq__(self, o): return True\ndef add(a, b): return E()",
+    "an exit from inside": b"import os\ndef add(a, b): os._exit(0)",
+    "an exit by exception": b"import sys\ndef add(a, b): sys.exit(0)",
+    "an exit at the top": b"import os\nos._exit(0)",
+    "a patched comparison": b"import builtins\nbuiltins.AssertionError = type('A', (Exception,), {})\nint.__doc__\ndef add(a, b): return None",
+    "a patched test framework": b"import unittest\nunittest.TestCase.assertEqual = lambda *a: None\ndef add(a, b): return None",
+    "a verdict written to every descriptor": b"import os\nfor fd in range(3, 20):\n    try: os.write(fd, b'\\x00\\x00\\x00\\x05passed')\n    except OSError: pass\ndef add(a, b): return 0",
+    "a closed socket": b"import os\nos.closerange(3, 20)\ndef add(a, b): return 0",
+    "a generator": b"def add(a, b): yield 3",
+    "a coroutine": b"async def add(a, b): return 3",
+    "a lambda": b"add = lambda a, b: (lambda: a + b)",
+    "no function at all": b"x = 1",
+    "a name that is no function": b"add = 3",
+    "a syntax error": b"def add(a, b: return 3",
+    "a skipped test": b"import unittest\ndef add(a, b): raise unittest.SkipTest('no')",
+    "a raised assertion": b"def add(a, b): raise AssertionError",
+    "a keyboard interrupt": b"def add(a, b): raise KeyboardInterrupt",
+    "an endless loop": b"def add(a, b):\n    while True: pass",
+    "endless memory": b"def add(a, b): return [0] * 10 ** 9",
+    "an answer that is too large": b"def add(a, b): return 'x' * (8 << 20)",
+    "an answer that is too deep": b"def add(a, b):\n    x = []\n    for _ in range(10 ** 5): x = [x]\n    return x",
+    "an answer that contains itself": b"def add(a, b):\n    x = []; x.append(x)\n    return x",
+    "hashes that collide": b"def add(a, b): return {i * (2 ** 61 - 1) for i in range(2000)}",
+    "an exception that cannot be shown": b"class E(Exception):\n    def __str__(self): raise SystemExit\ndef add(a, b): raise E",
+    "an exception with a huge text": b"def add(a, b): raise ValueError('x' * 10 ** 7)",
+    "a stopped process": b"import os, signal\ndef add(a, b): os.kill(os.getpid(), signal.SIGSTOP)",
+    "a killed process": b"import os, signal\ndef add(a, b): os.kill(os.getpid(), signal.SIGKILL)",
+    "a child that answers too": b"import os\ndef add(a, b):\n    os.fork()\n    return 0",
+    "a pickled surprise": b"class E:\n    def __reduce__(self): return (print, ('x',))\ndef add(a, b): return E()",
+    "a replaced encoder": b"import sys\nfor n, m in list(sys.modules.items()):\n    if n.endswith('plain'): m.encode = lambda v: b'N'\ndef add(a, b): return 0",
+    "a frame hack": b"import sys\ndef add(a, b):\n    f = sys._getframe()\n    while f:\n        for k in list(f.f_locals):\n            try: f.f_locals[k] = True\n            except Exception: pass\n        f = f.f_back\n    return 0",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+async def test_a_wrong_function_never_returns_the_right_value(pool: SandboxPool, name: str) -> None:
+    (result,) = await pool.run_calls(WRONG[name], "add", [Call((1, 2))], LIMITS)
+    assert result.run.status is not Status.INFRASTRUCTURE, result
+    assert not (result.run.status is Status.OK and type(result.value) is int and result.value == 3)
+
+
+@pytest.mark.parametrize("name", WRONG)
+async def test_a_wrong_function_never_passes_a_test_program(pool: SandboxPool, name: str) -> None:
+    result = await pool.run_tester(
+        b"assert add(1, 2) == 3\nassert add(2, 2) == 4", WRONG[name], ["add"], LIMITS
+    )
+    assert not result.passed, result
+    assert not result.unsupported
+    assert result.status is not Status.INFRASTRUCTURE
+
+
+async def test_a_test_program_sees_values_exceptions_and_changes(pool: SandboxPool) -> None:
+    candidate = b"""
+def work(kind, x=None):
+    if kind == "raise": raise ValueError("no")
+    if kind == "sort": x.sort()
+    if kind == "value": return {1: (2.5, {3}), "s": b"x", None: [True]}
+"""
+    tester = b"""
+assert work("value") == {1: (2.5, {3}), "s": b"x", None: [True]}
+try:
+    work("raise")
+    raise SystemExit(1)
+except ValueError as error:
+    assert str(error) == "no"
+numbers = [3, 1, 2]
+assert candidate("sort", x=numbers) is None
+work("sort", numbers)
+assert numbers == [1, 2, 3]
+"""
+    result = await pool.run_tester(tester, candidate, ["work"], UNHURRIED)
+    assert result.passed, result
+
+
+async def test_a_test_program_may_use_names_of_its_prelude_but_not_its_stub(pool: SandboxPool) -> None:
+    prelude = b"def helper(x): return x + 1\ndef f(x):\n    raise NotImplementedError"
+    result = await pool.run_tester(
+        b"assert f(helper(1)) == 4", b"def f(x): return x * 2", ["f"], UNHURRIED, prelude=prelude
+    )
+    assert result.passed, result
+
+
+@pytest.mark.parametrize("tester", [b"assert f(lambda: 1)", b"assert f(("])
+async def test_a_test_program_that_cannot_work_is_told_from_a_wrong_candidate(
+    pool: SandboxPool, tester: bytes
+) -> None:
+    result = await pool.run_tester(tester, b"def f(x): return x", ["f"], UNHURRIED)
+    assert (result.passed, result.unsupported) == (False, True)
+
+
+async def test_each_call_starts_from_the_same_state(pool: SandboxPool) -> None:
+    code = b"calls = []\ndef f():\n    calls.append(1)\n    return len(calls)"
+    results = await pool.run_calls(code, "f", [Call()] * 3, UNHURRIED)
+    assert [result.value for result in results] == [1, 1, 1]
+
+
+async def test_a_method_and_an_exception_and_prints_come_back(pool: SandboxPool) -> None:
+    code = b"class Solution:\n    def solve(self, x):\n        print('seen')\n        return 1 // x"
+    good, bad = await pool.run_calls(code, "Solution.solve", [Call((1,)), Call((0,))], UNHURRIED)
+    assert (good.value, good.run.stdout) == (1, b"seen\n")
+    assert bad.exception is not None
+    assert bad.exception[0] == "ZeroDivisionError"
+    assert bad.run.status is Status.RUNTIME_ERROR
+
+
+async def test_arguments_that_are_no_data_are_refused(pool: SandboxPool) -> None:
+    with pytest.raises(SandboxInputError, match="plain data"):
+        await pool.run_calls(b"def f(x): return x", "f", [Call((object(),))])

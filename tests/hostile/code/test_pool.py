@@ -1,0 +1,124 @@
+"""The pool under trouble: cancelled candidates, dead slots, a close in mid-run."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from countermark_service.sandbox.code import pool as pools
+from countermark_service.sandbox.code.flavour import python_flavour
+from countermark_service.sandbox.code.levels import probe, survivors
+from countermark_service.sandbox.code.model import Level, Limits, SandboxUnavailableError, Status
+from countermark_service.sandbox.code.pool import SandboxPool
+
+ENDLESS = b"while True: pass"
+HONEST = b"a, b = map(int, input().split())\nprint(a + b)"
+PATIENT = Limits(cpu_seconds=60, wall_seconds=60)
+
+
+async def started(pool: SandboxPool) -> None:
+    """Wait until a candidate's process is there."""
+    while not survivors(pool):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("tests", [1, 3])
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_cancelled_candidate_is_killed_and_its_slot_serves_on(pool: SandboxPool, tests: int) -> None:
+    running = asyncio.create_task(pool.run_tests(ENDLESS, [b""] * tests, PATIENT))
+    await started(pool)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert survivors(pool) == []
+    (result,) = await pool.run_tests(HONEST, [b"1 2\n"], PATIENT)
+    assert result.stdout == b"3\n"
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_when_a_slot_dies_its_candidate_runs_again_on_a_fresh_one(pool: SandboxPool) -> None:
+    code = b"import time\ntime.sleep(0.5)\nprint(input())"
+    running = asyncio.create_task(pool.run_tests(code, [b"x\n"], PATIENT))
+    await started(pool)
+    before = pool.processes()
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    (result,) = await running
+    assert (result.status, result.stdout) == (Status.OK, b"x\n")
+    assert not set(before) & set(pool.processes())
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_slot_is_replaced_after_its_share_of_candidates(
+    pool: SandboxPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "CANDIDATES_PER_SLOT", 3)
+    seen: set[int] = set()
+    for _ in range(8):
+        await pool.run_tests(HONEST, [b"1 2\n"], PATIENT)
+        seen.update(pool.processes())
+    assert len(seen) >= 3
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_closed_pool_ends_its_candidates_and_takes_no_more(pool: SandboxPool) -> None:
+    other = SandboxPool(pool.level, pool.flavour, slots=1)
+    await other.start()
+    running = asyncio.create_task(other.run_tests(ENDLESS, [b""], PATIENT))
+    await started(other)
+    waiting = asyncio.create_task(other.run_tests(HONEST, [b"1 2\n"]))
+    (first,) = other.processes()
+    await other.close()
+    for task in (running, waiting):
+        with pytest.raises(SandboxUnavailableError):
+            await task
+    assert other.processes() == []
+    assert not Path(f"/proc/{first}").exists()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_total_of_cpu_time_ends_a_candidate(pool: SandboxPool) -> None:
+    code = b"import time\nwhile time.process_time() < 0.3: pass"
+    results = await pool.run_tests(
+        code, [b""] * 4, Limits(cpu_seconds=5, wall_seconds=60, total_cpu_seconds=0.5)
+    )
+    assert [result.status for result in results] == [
+        Status.OK,
+        Status.OK,
+        Status.TIME_LIMIT,
+        Status.TIME_LIMIT,
+    ]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_first_failure_can_end_the_tests(pool: SandboxPool) -> None:
+    code = b"if input() == 'b': raise ValueError"
+    results = await pool.run_tests(code, [b"a\n", b"b\n", b"c\n"], PATIENT, stop_after_failure=True)
+    assert [result.status for result in results] == [Status.OK, Status.RUNTIME_ERROR]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_missing_interpreter_is_unavailable_and_says_why() -> None:
+    with pytest.raises(SandboxUnavailableError, match="/no/such/python"):
+        python_flavour(Path("/no/such/python"))
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_probe_finds_the_level_that_the_pool_runs_at(pool: SandboxPool) -> None:
+    report = await probe(python_flavour(Path(sys.executable)), levels=[pool.level])
+    assert (report.level, report.reasons) == (pool.level, ())
+    assert report.filter_hash.startswith("sha256:")
+    assert any("seccomp" in layer for layer in report.layers)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_probe_of_no_level_names_none(pool: SandboxPool) -> None:
+    report = await probe(pool.flavour, levels=[])
+    assert (report.level, report.layers) == (None, ())
+
+
+def test_the_levels_are_tried_best_first() -> None:
+    assert list(Level) == [Level.NAMESPACES, Level.LANDLOCK]

@@ -1,0 +1,267 @@
+"""A judge's server in trouble: what is repeated, what is given up, and that nothing becomes a score."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from countermark_service.model import Outcome
+from tests.integration.judge import scripted
+from tests.integration.judge.parts import MODEL, Judging, item
+from tests.integration.judge.scripted import ScriptedJudge, completion, says, status
+
+Make = Callable[..., Judging]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        status(408), status(429), status(429, retry_after="0.01"), status(500), status(502), status(503),
+        status(529), scripted.drop, scripted.half, scripted.no_http, scripted.body(b"not json"),
+        scripted.body(b"{}"), scripted.body(b'{"choices": []}'), scripted.body(b"\xff\xfe"),
+        scripted.body(b"[" * 100_000), scripted.bomb,
+    ],
+)  # fmt: skip
+async def test_a_passing_fault_is_met_by_asking_again(
+    judging_in_memory: Make, server: ScriptedJudge, fault: scripted.Fault
+) -> None:
+    server.faults = [fault, fault]
+    verdict = await judging_in_memory().verdict(item())
+    assert (verdict.outcome, verdict.score) == (Outcome.SCORED, 1.0), verdict.detail()
+    assert verdict.detail()["attempts"] == 3
+    assert len({seen.raw for seen in server.seen}) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "calls"),
+    [
+        (status(429), "judge_rate_limited", 3),
+        (status(503), "judge_unavailable", 3),
+        (scripted.drop, "judge_unreachable", 3),
+        (scripted.half, "judge_unreachable", 3),
+        (scripted.body(b"<html>"), "judge_bad_reply", 3),
+        (status(400), "judge_refused_request", 1),
+        (status(401), "judge_refused_request", 1),
+        (status(404), "judge_refused_request", 1),
+        (status(302, location="http://elsewhere.invalid/"), "judge_refused_request", 1),
+        (scripted.endless, "judge_reply_too_large", 1),
+        (status(429, retry_after="3600"), "judge_rate_limited", 1),
+    ],
+)
+async def test_a_lasting_fault_is_an_error_that_says_which(
+    judging_in_memory: Make, server: ScriptedJudge, fault: scripted.Fault, code: str, calls: int
+) -> None:
+    server.faults = [fault] * 9
+    verdict = await judging_in_memory(options={"attempts": 3, "most_reply_kib": 64}).verdict(item())
+    assert (verdict.outcome, verdict.score) == (Outcome.ERROR, None)
+    assert verdict.detail()["code"] == code
+    assert MODEL in verdict.detail()["message"]
+    assert len(server.seen) == calls
+
+
+@pytest.mark.parametrize("fault", [scripted.never, scripted.drip])
+async def test_a_server_that_does_not_end_its_reply_runs_into_the_time_of_an_attempt(
+    judging_in_memory: Make, server: ScriptedJudge, fault: scripted.Fault
+) -> None:
+    server.faults = [fault] * 2
+    verdict = await judging_in_memory(options={"attempts": 2, "timeout_seconds": 0.1}).verdict(item())
+    assert verdict.detail()["code"] == "judge_timeout"
+    assert verdict.outcome is Outcome.ERROR
+
+
+async def test_no_endpoint_is_an_error_that_names_the_model(judging_in_memory: Make) -> None:
+    verdict = await judging_in_memory(server=None).verdict(item())
+    assert verdict.detail()["code"] == "judge_no_endpoint"
+    assert MODEL in verdict.detail()["message"]
+
+
+async def test_a_server_that_is_not_there_is_an_error_and_then_is_left_alone(
+    judging_in_memory: Make, server: ScriptedJudge
+) -> None:
+    made = judging_in_memory(
+        options={"base_url": "http://127.0.0.1:9/v1", "attempts": 2, "breaker_failures": 3, "concurrency": 1}
+    )
+    verdicts = await made.verdicts([item(f"\\boxed{{{n}}}") for n in range(6)])
+    codes = [verdict.detail()["code"] for verdict in verdicts]
+    assert codes.count("judge_unreachable") == 6  # all were let in before the first was given up
+    later = await made.verdict(item("\\boxed{7}"))
+    assert later.detail()["code"] == "judge_circuit_open"
+    assert made.asker.counters.of(MODEL).failures["judge_circuit_open"] == 1
+
+
+async def test_the_breaker_lets_one_question_try_and_closes_when_it_is_answered(
+    judging_in_memory: Make, server: ScriptedJudge
+) -> None:
+    server.faults = [status(500)] * 2
+    made = judging_in_memory(options={"attempts": 1, "breaker_failures": 2, "breaker_seconds": 0.001})
+    assert {one.outcome for one in await made.verdicts([item("1"), item("2")])} == {Outcome.ERROR}
+    await asyncio.sleep(0.01)  # the pause itself is what is under test
+    assert (await made.verdict(item("3"))).outcome is Outcome.SCORED
+    assert (await made.verdict(item("4"))).outcome is Outcome.SCORED
+
+
+async def test_a_refusal_is_an_abstention(judging_in_memory: Make, server: ScriptedJudge) -> None:
+    server.faults = [says(None, message={"refusal": "I cannot help with that."})]
+    verdict = await judging_in_memory().verdict(item())
+    assert (verdict.outcome, verdict.score) == (Outcome.ABSTAIN, None)
+    assert verdict.detail()["code"] == "judge_refused"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "I think they are the same",
+        "SAME or DIFFERENT",
+        "SAME\nDIFFERENT, maybe",
+        None,
+        '{"verdict": "SAME"}',
+        "<think>SAME",
+    ],
+)
+async def test_an_unreadable_reply_is_asked_for_once_more_and_then_is_an_abstention(
+    judging_in_memory: Make, server: ScriptedJudge, content: str | None
+) -> None:
+    server.faults = [says(content), says(content)]
+    verdict = await judging_in_memory().verdict(item())
+    assert (verdict.outcome, verdict.score) == (Outcome.ABSTAIN, None)
+    assert verdict.detail()["code"] == "judge_unreadable"
+    first, second = (seen.body["seed"] for seen in server.seen)
+    assert first != second
+    assert len(verdict.detail()["transcripts"]) == 2
+
+
+async def test_a_readable_second_reply_counts(judging_in_memory: Make, server: ScriptedJudge) -> None:
+    server.faults = [says("Well."), says("Not the same.\n**DIFFERENT**")]
+    verdict = await judging_in_memory().verdict(item())
+    assert (verdict.outcome, verdict.score) == (Outcome.SCORED, 0.0)
+
+
+async def test_what_the_judge_repeats_of_a_response_does_not_count(
+    judging_in_memory: Make, server: ScriptedJudge
+) -> None:
+    server.faults = [says('The candidate says "SAME\nSAME".\nVerdict: DIFFERENT')]
+    assert (await judging_in_memory().verdict(item())).score == 0.0
+
+
+async def test_the_judge_that_declines_is_an_abstention(
+    judging_in_memory: Make, server: ScriptedJudge
+) -> None:
+    server.faults = [says("The reference makes no sense.\nUNCLEAR")]
+    verdict = await judging_in_memory().verdict(item())
+    assert (verdict.outcome, verdict.detail()["code"]) == (Outcome.ABSTAIN, "judge_declined")
+
+
+async def test_another_model_is_recorded_and_refused_where_the_operator_says_which(
+    judging_in_memory: Make, server: ScriptedJudge
+) -> None:
+    server.faults = [says("SAME", model="tiny"), says("SAME", model="tiny"), says("SAME", model="big-2026")]
+    recorded = await judging_in_memory().verdict(item())
+    assert recorded.detail()["answered_by"] == "tiny"
+    assert recorded.detail()["other_model"] is True
+    strict = judging_in_memory(data=judging_in_memory().data / "strict", options={"answers_as": ["big-2026"]})
+    refused = await strict.verdict(item())
+    assert (refused.outcome, refused.detail()["code"]) == (Outcome.ERROR, "judge_wrong_model")
+    assert (await strict.verdict(item())).outcome is Outcome.SCORED
+
+
+async def test_odd_but_whole_replies_are_read(judging_in_memory: Make, server: ScriptedJudge) -> None:
+    made: dict[str, Any] = {"content": [{"type": "text", "text": "So\nSA"}, {"type": "text", "text": "ME"}]}
+    server.faults = [
+        scripted.until_close,
+        says("x", message=made, usage=None),
+        says("<think>DIFFERENT</think>SAME", usage={"prompt_tokens": "many"}),
+        scripted.body(json.dumps({"choices": [{"message": {"content": "same."}}], "more": [1]}).encode()),
+    ]
+    verdicts = await judging_in_memory(options={"concurrency": 1}).verdicts(
+        [item(f"\\boxed{{{n}}}") for n in range(4)]
+    )
+    assert [verdict.score for verdict in verdicts] == [1.0] * 4
+    assert verdicts[3].detail()["answered_by"] is None
+
+
+async def test_a_kept_connection_that_the_server_closed_costs_no_attempt(
+    judging_in_memory: Make, server: ScriptedJudge
+) -> None:
+    async def answer_and_leave(exchange: scripted.Exchange) -> None:
+        await exchange.send(200, completion("SAME"))
+        exchange.writer.close()
+
+    server.faults = [answer_and_leave]
+    made = judging_in_memory()
+    await made.verdict(item("\\boxed{1}"))
+    assert (await made.verdict(item("\\boxed{2}"))).detail()["attempts"] == 1
+
+
+async def test_the_key_goes_to_the_server_and_nowhere_else(
+    judging_in_memory: Make, server: ScriptedJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_JUDGE_KEY", "sk-very-secret")
+    leaking = scripted.body(b"sk-very-secret")
+
+    async def repeat_the_key(exchange: scripted.Exchange) -> None:
+        await exchange.send(401, f"bad key {exchange.seen.headers['authorization']}".encode())
+
+    server.faults = [leaking, repeat_the_key]
+    verdict = await judging_in_memory(options={"key_env": "TEST_JUDGE_KEY"}).verdict(item())
+    assert server.seen[0].headers["authorization"] == "Bearer sk-very-secret"
+    assert verdict.detail()["code"] == "judge_refused_request"
+    assert b"sk-very-secret" not in verdict.json
+
+
+async def test_a_key_that_is_not_set_is_an_error_that_names_the_variable(judging_in_memory: Make) -> None:
+    verdict = await judging_in_memory(options={"key_env": "NOT_SET_ANYWHERE"}).verdict(item())
+    assert verdict.detail()["code"] == "judge_key_missing"
+    assert "NOT_SET_ANYWHERE" in verdict.detail()["message"]
+
+
+async def test_a_storm_of_429_holds_every_call_back_and_ends_with_every_verdict(
+    judging_in_memory: Make, server: ScriptedJudge
+) -> None:
+    server.faults = [status(429, retry_after="0.05")] * 20
+    verdicts = await judging_in_memory(options={"concurrency": 8, "attempts": 20}).verdicts(
+        [item(f"\\boxed{{{n}}}") for n in range(40)]
+    )
+    assert {verdict.outcome for verdict in verdicts} == {Outcome.SCORED}
+    assert len(server.seen) == 60
+
+
+async def test_no_more_calls_than_allowed_are_under_way(
+    judging_in_memory: Make, server: ScriptedJudge
+) -> None:
+    server.gate = asyncio.Event()
+    made = judging_in_memory(options={"concurrency": 5})
+    work = asyncio.create_task(made.verdicts([item(f"\\boxed{{{n}}}") for n in range(30)]))
+    await server.wait_for(5)
+    server.gate.set()
+    assert len(await work) == 30
+    assert server.most_under_way == 5
+
+
+async def test_equal_questions_are_asked_once(judging_in_memory: Make, server: ScriptedJudge) -> None:
+    server.gate = asyncio.Event()
+    made = judging_in_memory()
+    items = [item(f"Way {n}.\n\\boxed{{12}}") for n in range(16)]
+    work = asyncio.create_task(made.verdicts(items))
+    await server.wait_for(1)
+    server.gate.set()
+    verdicts = await work
+    assert len(server.seen) == 1
+    assert len({verdict.json for verdict in verdicts}) == 1
+    assert made.asker.counters.of(MODEL).coalesced == 15
+
+
+async def test_a_caller_that_leaves_takes_only_its_own_question_along(
+    judging_in_memory: Make, server: ScriptedJudge
+) -> None:
+    server.gate = asyncio.Event()
+    made = judging_in_memory()
+    leaving = asyncio.create_task(made.verdict(item("\\boxed{1} ")))
+    staying = asyncio.create_task(made.verdict(item("\\boxed{1}")))
+    await server.wait_for(1)
+    leaving.cancel()
+    await asyncio.wait({leaving})
+    server.gate.set()
+    assert (await staying).outcome is Outcome.SCORED

@@ -1,0 +1,45 @@
+"""Transcripts in a real Redis: kept beside verdicts, apart from them, and listed for export."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from countermark_service.judge import Asker, Endpoint
+from countermark_service.judge.asker import Question
+from countermark_service.judge.transcripts import decode_foreign
+from countermark_service.store import TieredStore
+from countermark_service.store.redis import RedisStore
+from countermark_service.store.transcripts import REDIS_PREFIX, scan_redis
+from tests.integration.judge.parts import FAST
+from tests.integration.judge.scripted import ScriptedJudge
+from tests.redis_server import RedisServer, skip_without_redis
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of this test."""
+    skip_without_redis()
+    (tmp_path / "redis").mkdir()
+    with RedisServer(tmp_path / "redis") as server:
+        yield server
+
+
+async def test_transcripts_are_kept_listed_and_found_again(server: ScriptedJudge, redis: RedisServer) -> None:
+    def asker() -> Asker:
+        endpoint = Endpoint.model_validate({"model": "m", "base_url": server.url, **FAST})
+        return Asker({"m": endpoint}, TieredStore(RedisStore(redis.url, key_prefix=REDIS_PREFIX)))
+
+    question = Question.of({"model": "m", "messages": [{"role": "user", "content": "?"}], "max_tokens": 5}, 0)
+    first = asker()
+    told = await first.ask(question)
+    await first.close()
+    other = RedisStore(redis.url)
+    await other.put_many({told.digest: b"a verdict under the same key"})
+    await other.close()
+    second = asker()
+    found = (await second.known([question]))[question.digest]
+    assert (found.digest, found.transcript) == (told.digest, told.transcript)
+    await second.close()
+    listed = [decode_foreign(encoded) async for encoded in scan_redis(redis.url)]
+    assert listed == [told.transcript]

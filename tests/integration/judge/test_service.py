@@ -1,0 +1,149 @@
+"""Judges through the whole: settings, API, metrics, command line; and under the loop that serves."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvloop
+
+from countermark_service.api.app import create_app
+from countermark_service.assembly import assemble
+from countermark_service.errors import SettingsError
+from countermark_service.judge import read_endpoints
+from countermark_service.settings import Settings
+from tests.integration.judge.parts import EQUIVALENCE, MODEL
+from tests.integration.judge.scripted import ScriptedJudge, status
+
+BODY = {
+    "verifier": EQUIVALENCE,
+    "items": [
+        {"response": "\\boxed{12}", "reference": "a dozen", "prompt": "How many?"},
+        {"response": ":", "reference": "a dozen", "prompt": "How many?"},
+    ],
+}
+
+
+def write_endpoints(folder: Path, url: str) -> Path:
+    """Write the operator's table."""
+    file = folder / "judges.toml"
+    file.write_text(
+        f'[models."{MODEL}"]\nbase_url = "{url}"\nprobe = "never"\nprice_in = 1\nbackoff_seconds = 0.01\n'
+    )
+    return file
+
+
+async def scored_over_http(server: ScriptedJudge, tmp_path: Path) -> tuple[dict[str, Any], str]:
+    """Score through an app with its own lifespan; return the reply and the metrics."""
+    settings = Settings(data=tmp_path / "data", judges=write_endpoints(tmp_path, server.url))
+    app = create_app(assemble(settings))
+    transport = httpx.ASGITransport(app=app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://x") as http,
+    ):
+        reply = await http.post("/v1/score", json=BODY)
+        metrics = await http.get("/metrics")
+    return reply.json(), metrics.text
+
+
+def test_a_request_is_judged_under_the_serving_loop_and_counted(tmp_path: Path) -> None:
+    async def run() -> tuple[dict[str, Any], str]:
+        async with ScriptedJudge(faults=[status(503)]) as server:
+            return await scored_over_http(server, tmp_path)
+
+    reply, metrics = uvloop.run(run())
+    judged, refused = reply["verdicts"]
+    assert (judged["score"], judged["detail"]["attempts"]) == (1.0, 2)
+    assert (refused["outcome"], refused["score"], refused["detail"]["reason"]) == (
+        "no_answer",
+        0.0,
+        "punctuation",
+    )
+    for event, count in {
+        "calls": 1,
+        "retries": 1,
+        "prompt_tokens": 100,
+        "refused_unasked": 1,
+        "replays": 0,
+    }.items():
+        assert f'countermark_judge_events_total{{event="{event}",model="{MODEL}"}} {count:.1f}' in metrics
+    assert f'countermark_judge_waiting{{model="{MODEL}"}} 0.0' in metrics
+
+
+async def test_transcripts_move_to_a_second_machine_by_the_command_line(
+    server: ScriptedJudge, tmp_path: Path
+) -> None:
+    reply, _ = await scored_over_http(server, tmp_path)
+    archive = tmp_path / "moved.jsonl"
+    told = await command("export", str(archive), data=tmp_path / "data")
+    assert (told.returncode, told.stderr) == (0, "1 transcripts\n")
+    told = await command("import", str(archive), "--json", data=tmp_path / "second")
+    assert json.loads(told.stdout) == {"transcripts": 1, "new": 1, "other_reply_here": 0}
+    told = await command("import", str(archive), "--json", data=tmp_path / "second")
+    assert json.loads(told.stdout)["new"] == 0
+    settings = Settings(data=tmp_path / "second", judge_mode="replay")
+    service = assemble(settings)
+    app = create_app(service)
+    transport = httpx.ASGITransport(app=app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://x") as http,
+    ):
+        replayed = (await http.post("/v1/score", json=BODY)).json()
+    assert replayed["verdicts"] == reply["verdicts"]
+    archive.write_bytes(archive.read_bytes().replace(b"SAME", b"FAKE"))
+    told = await command("import", str(archive), data=tmp_path / "third")
+    assert told.returncode == 1
+    assert "line 1: the id" in told.stderr
+
+
+async def test_probe_prints_what_was_found_and_fails_where_nobody_answers(
+    server: ScriptedJudge, tmp_path: Path
+) -> None:
+    file = write_endpoints(tmp_path, server.url)
+    told = await command("probe", "--json", data=tmp_path / "data", judges=file)
+    facts = json.loads(told.stdout)["models"][MODEL]
+    assert (told.returncode, facts["temperature"], facts["calls"]) == (0, False, len(server.seen))
+    told = await command("probe", "no-such-model", data=tmp_path / "data", judges=file)
+    assert told.returncode == 1
+    assert "no endpoint here is for the model 'no-such-model'" in told.stderr
+
+
+async def command(*words: str, data: Path, judges: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """Run `countermark judge …` as a process of its own, while this loop serves."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COUNTERMARK_")}
+    environment |= {
+        "COUNTERMARK_DATA": str(data),
+        **({} if judges is None else {"COUNTERMARK_JUDGES": str(judges)}),
+    }
+    line = [sys.executable, "-m", "countermark_service", "judge", *words]
+    return await asyncio.to_thread(
+        subprocess.run, line, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[models.m]\n", "models.m.base_url"),
+        ('[models.m]\nbase_url = "ftp://x"\n', "must be http"),
+        ('[models.m]\nbase_url = "http://user:pw@x"\n', "no user, password"),
+        ('[models.m]\nbase_url = "http://x"\nkey = "sk-1"\n', "models.m.key"),
+        ('[models.m]\nbase_url = "http://x"\nconcurrency = 0\n', "models.m.concurrency"),
+        ('[endpoints.m]\nbase_url = "http://x"\n', 'write one table [models."MODEL"]'),
+        ("models = 1\n", 'write one table [models."MODEL"]'),
+        ("not toml", "cannot be read"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused_by_its_key(tmp_path: Path, content: str, said: str) -> None:
+    file = tmp_path / "judges.toml"
+    file.write_text(content)
+    with pytest.raises(SettingsError, match="judges") as caught:
+        read_endpoints(file)
+    assert said in str(caught.value)

@@ -88,8 +88,16 @@ def answer(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) ->
     return Response(content, status_code=body["status"], media_type=PROBLEM_JSON, headers=headers)
 
 
+def unexpected(path: str, exc: BaseException) -> dict[str, Any]:
+    """Log a bug with its traceback, and return the body that tells of it without one."""
+    _log.error("unexpected", path=path, exc_info=exc)
+    return problem(
+        500, "internal", "the service met an error that it does not know; its log has the details."
+    )
+
+
 def install(app: FastAPI) -> None:
-    """Have every error of `app` answered in the one shape, none with a traceback."""
+    """Have every error that is known answered in the one shape; `Observe` answers the others."""
 
     @app.exception_handler(CountermarkError)
     async def domain(request: Request, exc: CountermarkError) -> Response:
@@ -111,12 +119,6 @@ def install(app: FastAPI) -> None:
     async def gone(request: Request, exc: ClientDisconnect) -> Response:
         # Nobody reads this; it is an answer so that the log says 400 and not that there is a bug.
         return answer(problem(400, "client_gone", "the client went away before its request was whole."))
-
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, exc: Exception) -> Response:
-        _log.error("unexpected", path=request.url.path, exc_info=exc)
-        text = "the service met an error that it does not know; its log has the details."
-        return answer(problem(500, "internal", text))
 
 
 def _status(error: CountermarkError) -> int:

@@ -1,10 +1,11 @@
-"""One log line and one observation a request; never a text of an item."""
+"""One log line and one observation a request, never a text of an item; and the edge that no bug passes."""
 
 import time
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from countermark_service.api.errors import answer, unexpected
 from countermark_service.api.metrics import Metrics
 
 _log = structlog.get_logger("countermark.request")
@@ -12,7 +13,11 @@ _QUIET = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 
 
 class Observe:
-    """ASGI middleware: times requests, and logs method, route, status and duration."""
+    """ASGI middleware: times requests, and logs method, route, status and duration.
+
+    It is the API's edge as well. The framework's own answers a bug, raises it again, and has
+    the server log it once more and drop the connection.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         """Wrap `app`."""
@@ -25,7 +30,7 @@ class Observe:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        status = 500
+        status = 0
 
         async def note(message: Message) -> None:
             nonlocal status
@@ -35,6 +40,11 @@ class Observe:
 
         try:
             await self._app(scope, receive, note)
+        except Exception as exc:
+            body = unexpected(scope["path"], exc)
+            if status:  # an answer has begun that cannot be taken back
+                raise
+            await answer(body)(scope, receive, note)
         finally:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "(no route)")

@@ -70,8 +70,12 @@ class Lane:
             await asyncio.shield(self._starting)
 
     async def _start(self) -> None:
-        nursery = await asyncio.to_thread(self._pool.open_nursery, self.bundle, self)
-        await nursery.start()
+        try:
+            nursery = await asyncio.to_thread(self._pool.open_nursery, self.bundle, self)
+            await nursery.start()
+        except OSError as exc:  # a full disk, no more processes: who waits must hear of it
+            ref = self.bundle.ref
+            raise UnavailableError(f"the processes of {ref.name}:{ref.version} cannot start: {exc}.") from exc
         surroundings = {
             "python": nursery.python_version,
             "platform": platform_name(),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from countermark_service import __version__
-from countermark_service.assembly import build_environments, build_registry
+from countermark_service.assembly import build_environments, build_registry, describe_sandbox
 from countermark_service.bundles import Bundle
 from countermark_service.errors import CountermarkError
 from countermark_service.registry import Registry
@@ -99,6 +99,27 @@ def _containment(machine: Machine) -> Iterator[Check]:
         advice = "Linux 5.13 or later has it, where it is enabled at boot."
         yield Check("landlock", "warn", "not in this kernel", advice)
     yield _bubblewrap()
+
+
+def _code_sandbox(machine: Machine) -> Iterator[Check]:
+    """Attack the sandbox of candidate programs for real; only the code verifiers need it."""
+    found = describe_sandbox(machine.settings)
+    if found["available"]:
+        layers = ", ".join(found.get("layers", ()))
+        yield Check("code sandbox", "ok", f"{found['level']} ({layers})")
+    else:
+        reasons = "; ".join(found["reasons"]) or "no level holds"
+        advice = (
+            f"the code verifiers answer 503 until {found['minimum']} holds. Mend the reason, or set "
+            "COUNTERMARK_SANDBOX_LEVEL=landlock where that is enough for you."
+        )
+        yield Check("code sandbox", "warn", reasons, advice)
+    for language, version in found["languages"].items():
+        package = {"cpp": "g++", "javascript": "nodejs"}.get(language, language)
+        if version is None:
+            yield Check(f"{language} programs", "warn", "no compiler or runtime", f"install the package `{package}`.")
+        else:
+            yield Check(f"{language} programs", "ok", str(version))
 
 
 def _bubblewrap() -> Check:
@@ -322,6 +343,7 @@ CHECKS: list[tuple[str, Callable[[Machine], Iterator[Check]]]] = [
     ("service", _service),
     ("cores", _resources),
     ("containment", _containment),
+    ("code sandbox", _code_sandbox),
     ("uv", _uv),
     ("python", _pythons),
     ("verifiers", _bundles),

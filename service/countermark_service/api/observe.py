@@ -47,6 +47,7 @@ class Observe:
             await answer(body)(scope, receive, note)
         finally:
             seconds = time.perf_counter() - started
+            status = status or 500  # cancelled before its answer began
             route = getattr(scope.get("route"), "path", "(no route)")
             self._metrics.request(route, status, seconds)
             level = _log.debug if route in _QUIET else _log.warning if status >= 500 else _log.info

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.api.conftest import StartService
-from tests.integration.api.parts import Caller, item, wait_until
+from tests.integration.api.parts import ASKING, Caller, item, wait_until
 
 
 @pytest.fixture
@@ -42,12 +42,13 @@ def fill(file: Path) -> None:
 def test_a_full_disk_costs_no_verdict_and_writing_goes_on_when_there_is_room(
     small_disk: Path, tmp_path: Path, start_service: StartService
 ) -> None:
-    """The SQLite file is on the small disk; what workers need is not."""
+    """On the small disk are the SQLite file and the code of verifiers that start later."""
     data = tmp_path / "data"
     data.mkdir()
-    (data / "verdicts.sqlite").symlink_to(small_disk / "verdicts.sqlite")
-    service = start_service(data)
-    with Caller(service) as caller:
+    (small_disk / "snapshots").mkdir()
+    for name in ("verdicts.sqlite", "snapshots"):
+        (data / name).symlink_to(small_disk / name)
+    with Caller(start_service(data)) as caller:
         caller.verdicts([item(f"before {n}") for n in range(10)])
         wait_until(
             lambda: caller.metric("countermark_store_events_total", event="written") >= 10, "it is written"
@@ -67,6 +68,11 @@ def test_a_full_disk_costs_no_verdict_and_writing_goes_on_when_there_is_room(
         found = caller.score([item("before 1"), item("one more")]).json()
         assert [one["cached"] for one in found["verdicts"]] == [True, True]
 
+        refused = caller.score([item("right", prompt="right")], verifier=ASKING)
+        assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+        assert "No space left" in refused.json()["detail"]
+
         filler.unlink()
+        assert caller.verdicts([item("right", prompt="right")], verifier=ASKING)[0]["score"] == 1.0
         wait_until(lambda: caller.http.get("/readyz").json()["status"] == "ready", "writing goes on")
         assert "degraded" not in caller.score([item("after")]).json()

@@ -113,38 +113,47 @@ def test_a_service_that_is_ended_in_mid_batch_answers_it_whole_and_leaves_no_pro
     assert "Traceback" not in log
 
 
-def test_what_was_scored_is_known_after_a_restart_and_what_failed_is_not(
-    first: ServiceProcess, start_service: StartService, own_subjects: Path
-) -> None:
+@pytest.fixture(scope="module")
+def again(first: ServiceProcess, start_service: StartService, own_subjects: Path) -> ServiceProcess:
+    """The first service, ended and started again."""
     with Caller(first) as caller:
-        before = caller.verdicts(KNOWN + FAILING)
-        reduced = caller.verdicts([item("so it is right")], verifier=REDUCING)
+        caller.verdicts(KNOWN + FAILING)
+        caller.verdicts([item("so it is right")], verifier=REDUCING)
     assert first.stop() in (0, SIGNALLED)
+    return start_service(first.data, bundles=own_subjects)
 
-    again = start_service(first.data, bundles=own_subjects)
+
+def test_what_was_scored_is_known_after_a_restart_and_what_failed_is_not(again: ServiceProcess) -> None:
     with Caller(again) as caller:
-        after = caller.verdicts(KNOWN + FAILING)
-        assert [one["cached"] for one in after] == [True] * 300 + [False] * 2
-        assert [{**one, "cached": None} for one in after] == [{**one, "cached": None} for one in before]
+        verdicts = caller.verdicts(KNOWN + FAILING)
+        assert [one["cached"] for one in verdicts] == [True] * 300 + [False] * 2
+        assert [one["score"] for one in verdicts] == [float(n % 2) for n in range(300)] + [None] * 2
         # What the second service judged while it was told to end is there, too.
-        assert all(
-            one["cached"]
-            for one in caller.verdicts([item(f"work 10 last {n}", f"last {n}") for n in range(150)])
-        )
+        last = caller.verdicts([item(f"work 10 last {n}", f"last {n}") for n in range(150)])
+        assert [one["cached"] for one in last] == [True] * 150
         found = caller.verdicts([item("hence it is right"), item("so it is right")], verifier=REDUCING)
-        assert [one["cached"] for one in found] == [True, True]
-        assert found[0]["score"] == reduced[0]["score"] == 1.0
-    assert again.stop() in (0, SIGNALLED)
+        assert [(one["score"], one["cached"]) for one in found] == [(1.0, True), (1.0, True)]
 
 
-def test_an_edited_bundle_is_refused_after_a_restart_and_the_others_are_served(
-    start_service: StartService, data: Path, own_subjects: Path
+def test_a_service_that_is_killed_leaves_no_process(again: ServiceProcess) -> None:
+    with Caller(again) as caller, ThreadPoolExecutor(1) as together:
+        lost = together.submit(caller.score, [item(f"work 10 lost {n}") for n in range(500)])
+        wait_until(lambda: caller.metric("countermark_slots_busy") == 2, "the batch is under way")
+        processes = processes_below(again.process.pid)
+        assert again.stop(signal.SIGKILL) == -signal.SIGKILL
+        with pytest.raises(httpx.TransportError):
+            lost.result()
+    wait_until(lambda: not any(map(is_alive, processes)), "every process has ended")
+
+
+def test_after_a_kill_an_edited_bundle_is_refused_and_the_others_are_served_with_what_was_stored(
+    again: ServiceProcess, start_service: StartService, own_subjects: Path
 ) -> None:
     published = read_bundle(own_subjects / "subject" / "1.0.0")
     code = own_subjects / "subject" / "1.0.0" / "verifier.py"
     code.write_text(code.read_text() + "\n# a small fix\n")
 
-    with Caller(start_service(data, bundles=own_subjects)) as caller:
+    with Caller(start_service(again.data, bundles=own_subjects)) as caller:
         for verifier in (SUBJECT, str(published.ref)):
             answer = caller.score(KNOWN, verifier=verifier)
             problem = answer.json()
@@ -158,22 +167,3 @@ def test_an_edited_bundle_is_refused_after_a_restart_and_the_others_are_served(
 
         found = caller.verdicts([item("so it is right"), item("never seen right")], verifier=REDUCING)
         assert [(one["score"], one["cached"]) for one in found] == [(1.0, True), (1.0, True)]
-
-
-def test_a_service_that_is_killed_leaves_no_process_and_no_damage(
-    start_service: StartService, tmp_path: Path
-) -> None:
-    service = start_service(tmp_path / "killed")
-    with Caller(service) as caller, ThreadPoolExecutor(1) as together:
-        caller.verdicts(KNOWN)
-        wait_until(lambda: caller.metric("countermark_store_events_total", event="written") >= 300, "written")
-        lost = together.submit(caller.score, [item(f"work 10 lost {n}") for n in range(500)])
-        wait_until(lambda: caller.metric("countermark_slots_busy") == 2, "the batch is under way")
-        processes = processes_below(service.process.pid)
-        assert service.stop(signal.SIGKILL) == -signal.SIGKILL
-        with pytest.raises(httpx.TransportError):
-            lost.result()
-    wait_until(lambda: not any(map(is_alive, processes)), "every process has ended")
-
-    with Caller(start_service(tmp_path / "killed")) as caller:
-        assert [one["cached"] for one in caller.verdicts(KNOWN)] == [True] * 300

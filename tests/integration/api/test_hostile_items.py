@@ -136,24 +136,20 @@ def test_equal_items_in_flight_are_judged_once(caller: Caller, together: ThreadP
 def test_a_failure_is_shared_by_those_who_wait_for_it_and_kept_for_nobody(
     caller: Caller, together: ThreadPoolExecutor
 ) -> None:
-    one = [item("hang", "waited for")]
-    first = together.submit(caller.verdicts, one)
-    wait_until(lambda: caller.metric("countermark_slots_busy") > 0, "the first batch begins")
-    second = together.submit(caller.verdicts, one)
-    told = [(*future.result(),)[0] for future in (first, second)]
-    assert [(verdict["outcome"], verdict["cached"]) for verdict in told] == [
-        ("timeout", False),
-        ("timeout", True),
-    ]
-    assert caller.verdicts(one)[0]["cached"] is False
+    failing = item("raise when its turn has come")
+    before_it = [item(f"work 50 before it {n}") for n in range(30)]
+    first = together.submit(caller.verdicts, [*before_it, failing])
+    wait_until(lambda: caller.metric("countermark_slots_busy") == 2, "the first batch begins")
+    second = together.submit(caller.verdicts, [failing])
+    told = [first.result()[-1], second.result()[0]]
+    assert [(one["outcome"], one["cached"]) for one in told] == [("error", False), ("error", True)]
+    assert caller.verdicts([failing])[0]["cached"] is False
 
 
 def test_a_short_batch_on_another_verifier_does_not_wait_for_a_long_one(
     caller: Caller, together: ThreadPoolExecutor
 ) -> None:
-    caller.verdicts(
-        healthy(2000, "quick")
-    )  # from these, the pool learns that items are quick; the next are not
+    caller.verdicts(healthy(2000, "quick"))  # the pool learns from these that items are quick
     caller.verdicts([item("right")], verifier=ASKING)
     long = together.submit(caller.verdicts, [item(f"work 20 long {n}") for n in range(150)])
     wait_until(lambda: caller.metric("countermark_slots_busy") == 2, "the long batch has every worker")

@@ -25,7 +25,7 @@ def pair(
     """Callers of two services with data folders of their own and one Redis."""
 
     def start(data: Path) -> Caller:
-        return Caller(start_service(data, redis_url=redis.url))
+        return Caller(start_service(data, redis_url=redis.url, store_timeout_seconds="1"))
 
     with start(tmp_path_factory.mktemp("one")) as one, start(tmp_path_factory.mktemp("other")) as other:
         yield one, other

@@ -250,6 +250,7 @@ class Reaped:
         self.peak_kib = 0
 
     def add(self, pid: int, status: int, usage: Any) -> None:
+        """Count one process that ended."""
         self.statuses[pid] = status
         self.cpu_seconds += usage.ru_utime + usage.ru_stime
         self.peak_kib = max(self.peak_kib, usage.ru_maxrss)

@@ -117,7 +117,9 @@ def _code_sandbox(machine: Machine) -> Iterator[Check]:
     for language, version in found["languages"].items():
         package = {"cpp": "g++", "javascript": "nodejs"}.get(language, language)
         if version is None:
-            yield Check(f"{language} programs", "warn", "no compiler or runtime", f"install the package `{package}`.")
+            yield Check(
+                f"{language} programs", "warn", "no compiler or runtime", f"install the package `{package}`."
+            )
         else:
             yield Check(f"{language} programs", "ok", str(version))
 

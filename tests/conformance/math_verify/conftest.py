@@ -1,7 +1,8 @@
 """Puts a bundle and the library it wraps side by side, each in its own process in the locked environment.
 
 An environment is built once per lock (build beside, rename) below ``COUNTERMARK_TEST_ENVS``, by default
-``~/.cache/countermark-test-envs``. ``COUNTERMARK_FULL=1`` runs the whole corpus and many more examples.
+``~/.cache/countermark-test-envs``. ``COUNTERMARK_FULL=1`` runs every version, the whole corpus and many more
+examples; without it the oldest version and the newest stand for all, as those between share the newest's code.
 """
 
 import contextlib
@@ -22,11 +23,12 @@ import pytest
 REPOSITORY = Path(__file__).parents[3]
 BUNDLES = REPOSITORY / "verifiers" / "math-verify"
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
-VERSIONS = ("0.5.2", "0.6.1", "0.7.0", "0.8.0", "0.9.0")
+ALL_VERSIONS = ("0.5.2", "0.6.1", "0.7.0", "0.8.0", "0.9.0")
 ENVIRONMENTS = Path(os.environ.get("COUNTERMARK_TEST_ENVS") or Path.home() / ".cache/countermark-test-envs")
 PYTHON_OPTIONS = ("-s", "-P", "-B")
 SURROUNDINGS = {"PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C.UTF-8"}
 FULL = os.environ.get("COUNTERMARK_FULL") == "1"
+VERSIONS = ALL_VERSIONS if FULL else ("0.5.2", "0.9.0")
 SAMPLE = 40
 """Pairs taken of each part of the corpus when the run is not full."""
 
@@ -100,32 +102,40 @@ def interpreter(version: str) -> Path:
 
 @pytest.fixture(scope="session", params=VERSIONS)
 def version(request: pytest.FixtureRequest) -> str:
-    """Each published version in turn."""
+    """Each version under test in turn."""
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
-def bundle(version: str) -> Iterator[Program]:
+def programs(version: str) -> Iterator[dict[str, Program]]:
+    """The programs of one version, started together, as each imports sympy."""
+    folder = str(BUNDLES / version)
+    started = {
+        "bundle": Program(version, "bundle_worker.py", folder),
+        "library": Program(version, "direct_library.py"),
+        "searches": Program(version, "search_worker.py", folder),
+    }
+    yield started
+    for program in started.values():
+        program.close()
+
+
+@pytest.fixture(scope="session")
+def bundle(programs: dict[str, Program]) -> Program:
     """The bundle: takes items, answers with verdict and reduction."""
-    program = Program(version, "bundle_worker.py", str(BUNDLES / version))
-    yield program
-    program.close()
+    return programs["bundle"]
 
 
 @pytest.fixture(scope="session")
-def library(version: str) -> Iterator[Program]:
+def library(programs: dict[str, Program]) -> Program:
     """The library: takes responses and gold texts, answers with outcome and score."""
-    program = Program(version, "direct_library.py")
-    yield program
-    program.close()
+    return programs["library"]
 
 
 @pytest.fixture(scope="session")
-def searches(version: str) -> Iterator[Program]:
+def searches(programs: dict[str, Program]) -> Program:
     """Both searches: takes texts, answers with the matches of either, in the order of trying."""
-    program = Program(version, "search_worker.py", str(BUNDLES / version))
-    yield program
-    program.close()
+    return programs["searches"]
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.bench.grpo_traffic import grpo_items
-from tests.conformance.math_verify.conftest import Json, Program
+from tests.conformance.math_verify.conftest import FULL, Json, Program
 
 WORKING = (
     "Let us see. First $x = 3$, so the sum is \\[ 3 + 4 = 7. \\]\n\n",
@@ -22,7 +22,7 @@ def reductions(bundle: Program, responses: list[str], reference: Json = "42") ->
 
 
 def test_a_group_of_rollouts_reduces_to_its_answers(bundle: Program) -> None:
-    items = grpo_items(prompts=2, group=16, characters=3000)
+    items = grpo_items(prompts=8 if FULL else 1, group=16, characters=3000)
     for start in range(0, len(items), 16):
         group = items[start : start + 16]
         answers = {

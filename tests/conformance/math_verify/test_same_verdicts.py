@@ -1,12 +1,13 @@
 """The bundle against the library: the same verdict on the same texts."""
 
+import ast
 import re
 from concurrent.futures import ThreadPoolExecutor
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.conformance.math_verify.conftest import FULL, Json, Program
+from tests.conformance.math_verify.conftest import ALL_VERSIONS, BUNDLES, FULL, Json, Program
 from tests.conformance.math_verify.made_up import answers, noises, statements
 
 MATH_MODE = re.compile(r"\\boxed|(?<!\\)\\[(\[]|(?<!\\)\$.+?(?<!\\)\$", re.DOTALL)
@@ -42,6 +43,14 @@ def compared(bundle: Program, library: Program, pairs: list[tuple[str, str]]) ->
             assert by_reduction.setdefault(str(reply["reduction"]), verdict) == verdict, pair
     assert clocked <= CLOCKED_SHARE * len(pairs), f"{clocked} of {len(pairs)} pairs met the library's alarm"
     return replies
+
+
+def test_the_newest_four_bundles_share_their_code() -> None:
+    """Only what their docstrings say of each version differs, so testing one of them tests the code of all."""
+    modules = [ast.parse((BUNDLES / version / "verifier.py").read_text("utf-8")) for version in ALL_VERSIONS]
+    oldest, *newer = [ast.dump(ast.Module(module.body[1:], [])) for module in modules]
+    assert len(set(newer)) == 1
+    assert oldest not in newer
 
 
 def test_vectors_say_what_the_library_says(bundle: Program, library: Program, vectors: list[Json]) -> None:

@@ -25,6 +25,9 @@ Layout (`PRAGMA user_version` 1, `application_id` "CMA1"):
                                 over the limit): no verdict, and no score
     unusable(file, line, code, message)
                                 what was read and is no row; `line` NULL: the whole file
+    notes(code, file, line, message, count)
+                                what a reader should know of rows that are used (a published score that is no
+                                number, columns that were guessed): per code and file the first, and how many
 
 Use one object from one thread at a time.
 """
@@ -85,6 +88,10 @@ CREATE TABLE refusals (
     row INTEGER NOT NULL, pin INTEGER NOT NULL, message TEXT NOT NULL, PRIMARY KEY (row, pin)
 ) WITHOUT ROWID;
 CREATE TABLE unusable (file INTEGER, line INTEGER, code TEXT NOT NULL, message TEXT NOT NULL);
+CREATE TABLE notes (
+    code TEXT NOT NULL, file INTEGER NOT NULL, line INTEGER, message TEXT NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (code, file)
+);
 """
 
 Role = Literal["card", "asked"]
@@ -133,7 +140,7 @@ class Route:
     pin: int
     """Place among the verifiers."""
     params: Mapping[str, Any]
-    """Parameters for the verifier; a row's own win."""
+    """Parameters for the verifier; a row may add others and not change these."""
     on_failure: str
     """``null``, ``zero`` or ``raise``: what `reward` is where there is no score."""
 
@@ -186,6 +193,19 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     row: int
     pin: int
     message: str
+
+
+class Note(msgspec.Struct, frozen=True, gc=False):
+    """What a reader should know of rows that are used."""
+
+    file: str
+    line: int | None
+    """Of the first row that it is about."""
+    code: str
+    message: str
+    """What was found on the first of them, as a sentence."""
+    count: int
+    """How many rows of the file it is about."""
 
 
 class WorkFile:
@@ -355,6 +375,7 @@ class WorkFile:
             "surroundings",
             "refusals",
             "unusable",
+            "notes",
         ):
             self._connection.execute(f"DELETE FROM {table}")  # noqa: S608 - the names stand one line up
         self._surroundings.clear()
@@ -452,6 +473,22 @@ class WorkFile:
         return dict(
             self._connection.execute("SELECT code, count(*) FROM unusable GROUP BY code ORDER BY 2 DESC, 1")
         )
+
+    def add_note(self, file: str, line: int | None, code: str, message: str, count: int = 1) -> None:
+        """Note something about rows that are used; of a code and a file, the first message is kept."""
+        self._connection.execute(
+            "INSERT INTO notes VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET count = count + excluded.count",
+            (code, self._place(file), line, message, count),
+        )
+
+    def notes(self) -> Iterator[Note]:
+        """Yield what a reader should know of rows that are used."""
+        found = self._connection.execute(
+            "SELECT path, line, code, message, count FROM notes JOIN inputs USING (file) ORDER BY notes.rowid"
+        )
+        for one in found:
+            yield Note(*one)
 
     def groups(self) -> list[tuple[str, str, str, int]]:
         """Return every task, variant and model that occur together, with the number of rows."""
@@ -601,7 +638,8 @@ class WorkFile:
                 for _, pin, outcome, score in ahead[1]:
                     found[pin] = Mark(Outcome(outcome), score)
                 ahead = next(by_row, None)
-            yield JudgedRow(row, *facts, tuple(found))
+            task, variant, model, sample, generation, published, metric = facts
+            yield JudgedRow(row, task, variant, model, sample, generation, published, metric, tuple(found))
 
     def refusals(self, pin: int | None = None) -> Iterator[Refusal]:
         """Yield the rows that a verifier does not take, in order."""

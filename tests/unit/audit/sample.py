@@ -41,6 +41,7 @@ def make_work_file(path: Path, questions: int = 24) -> WorkFile:
                     index += 1
         work.finish_input("outputs.jsonl", "jsonl", index)
         work.add_unusable([Unusable("outputs.jsonl", 1000, "no_reference", "the row has no reference")])
+        work.add_note("outputs.jsonl", 7, "columns_guessed", "the response is read from 'output'")
         work.set_meta("state", "scored")
     return work
 

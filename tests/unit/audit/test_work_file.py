@@ -48,6 +48,7 @@ def test_counts_agree_with_what_is_there(work: WorkFile) -> None:
     assert work.due_count() == 2 * ROWS
     assert work.outcomes(0) == {"scored": 60, "no_answer": 12, "timeout": 12, "bad_reference": 12}
     assert work.unusable_counts() == {"no_reference": 1}
+    assert [(one.code, one.line, one.count) for one in work.notes()] == [("columns_guessed", 7, 1)]
     assert [(one.row, one.pin) for one in work.refusals()] == [(0, 1)]
     assert sum(1 for _ in work.verdicts(1)) == ROWS - 1
     assert {pin: one.outcome for pin, one in work.verdicts_of(7).items()} == {0: "scored", 1: "error"}

@@ -37,7 +37,7 @@ class OutputFileError(CountermarkError):
 
 
 def score(
-    file: Annotated[str, typer.Argument(help="JSONL or CSV, gzip or not; `-` is standard input.")],
+    file: Annotated[str, typer.Argument(help="JSONL or CSV, packed (gzip, zstd) or not; `-` is standard input.")],
     verifier: Annotated[
         list[str], typer.Option(help="`name:version`, or a pin with digest. May be given many times.")
     ],

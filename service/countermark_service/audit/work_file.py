@@ -164,6 +164,19 @@ class StoredVerdict(msgspec.Struct, frozen=True, gc=False):
     """Interpreter, platform and containment that it was made in."""
 
 
+class NewVerdict(msgspec.Struct, frozen=True, gc=False):
+    """One verdict to store; `detail` and `surroundings` are JSON objects, and go unread."""
+
+    row: int
+    pin: int
+    outcome: str
+    score: float | None
+    reward: float | None
+    cached: bool
+    detail: bytes
+    surroundings: bytes
+
+
 class Mark(msgspec.Struct, frozen=True, gc=False):
     """What statistics need of a verdict."""
 
@@ -185,6 +198,17 @@ class JudgedRow(msgspec.Struct, frozen=True):
     metric: str | None
     marks: tuple[Mark | None, ...]
     """One per verifier, by its place; None where it does not score this task, refused the row, or has not yet."""
+
+
+class Texts(msgspec.Struct, frozen=True, gc=False):
+    """What scoring needs of a row."""
+
+    row: int
+    task: str
+    prompt: str | None
+    response: str
+    reference: Any
+    params: dict[str, Any]
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
@@ -458,6 +482,27 @@ class WorkFile:
                     extras=_decode(one[14]),
                 )  # fmt: skip
 
+    def texts(self, rows: Sequence[int]) -> list[Texts]:
+        """Return what scoring needs of rows, in their order; the rows lie near to each other."""
+        wanted = set(rows)
+        found = self._connection.execute(
+            "SELECT row, task, prompt, response, reference, params FROM rows "
+            "WHERE row BETWEEN ? AND ? ORDER BY row",
+            (min(rows), max(rows)),
+        )
+        return [
+            Texts(row, task, prompt, response, _decode(reference), _decode(params))
+            for row, task, prompt, response, reference, params in found
+            if row in wanted
+        ]
+
+    def tasks(self) -> list[tuple[str, str, int, int]]:
+        """Return every task with a file it comes from, its first line there and its number of rows there."""
+        return self._connection.execute(
+            "SELECT task, path, min(line), count(*) FROM rows JOIN inputs USING (file) GROUP BY task, file "
+            "ORDER BY min(row)"
+        ).fetchall()
+
     def unusable(self, limit: int | None = None, code: str | None = None) -> Iterator[Unusable]:
         """Yield what cannot be scored, in the order it was read; of one reason only where `code` is given."""
         found = self._connection.execute(
@@ -519,37 +564,23 @@ class WorkFile:
             (start, limit),
         ).fetchall()
 
-    def add_verdict(
-        self,
-        row: int,
-        pin: int,
-        outcome: str,
-        score: float | None,
-        reward: float | None,
-        *,
-        cached: bool,
-        detail: bytes,
-        surroundings: bytes,
-    ) -> None:
-        """Store a verdict; `detail` and `surroundings` are JSON objects.
+    def add_verdicts(self, verdicts: Iterable[NewVerdict]) -> None:
+        """Store verdicts.
 
         Raises:
-            WorkFileError: There is one of this row and verifier already.
+            WorkFileError: There is one of the same row and verifier already.
         """
         with _explained(self.path):
-            self._connection.execute(
+            self._connection.executemany(
                 "INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    row,
-                    pin,
-                    outcome,
-                    score,
-                    reward,
-                    cached,
-                    self._surrounded(surroundings.decode()),
-                    detail.decode(),
-                ),
-            )
+                [
+                    (
+                        one.row, one.pin, one.outcome, one.score, one.reward, one.cached,
+                        self._surrounded(one.surroundings.decode()), one.detail.decode(),
+                    )
+                    for one in verdicts
+                ],
+            )  # fmt: skip
 
     def _surrounded(self, value: str) -> int:
         known = self._surroundings.get(value)

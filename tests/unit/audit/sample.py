@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from countermark_service.audit import AuditVerifier, Input, OutputRow, Refusal, Unusable, WorkFile
-from countermark_service.audit.work_file import Route
+from countermark_service.audit.work_file import NewVerdict, Route
 from countermark_service.model import BundleRef, Outcome
 
 STRICT = BundleRef("strict", "1.0.0", "sha256:" + "a" * 64)
@@ -64,9 +64,13 @@ def _add(work: WorkFile, index: int, task: str, model: str, question: int) -> No
         detail = (
             {"answer": str(2 * question)} if kind is Outcome.SCORED else {"code": kind, "message": "said so"}
         )
-        work.add_verdict(
-            index, pin, kind, _score(outcome), _score(outcome),
-            cached=False, detail=msgspec.json.encode(detail), surroundings=SURROUNDINGS,
+        work.add_verdicts(
+            [
+                NewVerdict(
+                    index, pin, kind, _score(outcome), _score(outcome), False,
+                    msgspec.json.encode(detail), SURROUNDINGS,
+                )
+            ]
         )  # fmt: skip
 
 

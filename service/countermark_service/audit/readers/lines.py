@@ -214,7 +214,7 @@ def json_problem(exc: Exception) -> str:
 class CsvTable:
     """The rows of a CSV file under its header."""
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: Lines, delimiter: str = ",") -> None:
         """Read the header.
 
         Raises:
@@ -224,7 +224,7 @@ class CsvTable:
         self._lines = lines
         # surrogateescape: a byte that is not UTF-8 spoils its row and no other; encoding it again finds it
         texts = (self._whole(line).decode("utf-8", "surrogateescape") for line in lines)
-        self._reader = csv.reader(texts, strict=True)
+        self._reader = csv.reader(texts, strict=True, delimiter=delimiter)
         try:
             self.header = next(self._reader)
         except (StopIteration, csv.Error):

@@ -90,14 +90,17 @@ def _look_at_text(file: InputFile, head: bytes) -> None:
 
 def _look_at_document(file: InputFile, text: bytes) -> None:
     first: dict[str, Any] = {}
+    stream = JsonStream(file.name, io.BytesIO(text))
     try:
-        for member, _, value in JsonStream(file.name, io.BytesIO(text)):
+        for member, _, value in stream:
             if file.is_list:
                 file.first = value if isinstance(value, dict) else {}
                 return
             first[str(member)] = value
     except InputFileError:
-        pass  # the head ends, or the file does not go on as it began: reading says which
+        # The head ends, or the file does not go on as it began: reading says which.
+        if stream.member is not None:
+            first.setdefault(stream.member, None)
     if not first and file.is_list:
         inner = InputFile(file.path, file.name)
         _look_at_document(inner, text[1:].lstrip())

@@ -75,7 +75,7 @@ class InspectArchive:
             if head != "header.json":
                 yield Remark(None, "run_ended_early", "the log has no header: the run ended before its end")
             spec = object_of(entries.json(head).get("eval"))
-            for place, (prefix, names) in enumerate(sorted(_samples(entries.names).items()), start=1):
+            for place, (prefix, names) in enumerate(_samples(entries.names).items(), start=1):
                 try:
                     sample, lookup = _sample(entries, prefix, names)
                 except InputFileError as exc:

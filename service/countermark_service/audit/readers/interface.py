@@ -17,7 +17,7 @@ import msgspec
 
 from countermark_service.audit.rows import Unusable
 
-HEAD_BYTES = 1 << 16
+HEAD_BYTES = 1 << 20
 """How much of a file is looked at to know its format."""
 
 
@@ -82,7 +82,8 @@ class InputFile:
     kind: str = ""
     """Its container: ``jsonl``, ``json``, ``parquet``, ``csv``, ``zip``, or empty for none of them."""
     first: Mapping[str, Any] = field(default_factory=dict)
-    """What the head shows of the first record, or of the document: its members, as far as they are whole."""
+    """What the head shows of the first record, or of the document: its members; the last one is None where
+    the head ends in it."""
     is_list: bool = False
     """For ``json``: whether the document is a list, so that `first` is of its first element."""
     columns: Mapping[str, str] = field(default_factory=dict)

@@ -36,6 +36,8 @@ class JsonStream:
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self._text, self._at, self._passed = "", 0, 0
         self._ended = False
+        self.member: str | None = None
+        """Name of the member that is being read, or was read last."""
 
     def __iter__(self) -> Iterator[tuple[str | None, int, Any]]:
         """Yield (member, place, value): members of an object whole, elements of lists with their place from 1.
@@ -65,6 +67,7 @@ class JsonStream:
             if not isinstance(key, str) or self._next_character() != ":":
                 raise self._broken("has no name where a member should begin")
             self._at += 1
+            self.member = key
             if key in self._lists and self._next_character() == "[":
                 self._at += 1
                 for place, value in self._elements():

@@ -102,16 +102,14 @@ def read_release_file(path: Path) -> Release:
     return read_release(content, file=str(file))
 
 
-def read_document(content: bytes, *, file: str) -> dict[str, Any]:
+def read_document(content: bytes, *, file: str, limit: int = LARGEST_CARD) -> dict[str, Any]:
     """Return the JSON object in `content`.
 
     Raises:
         CardError: It is none, or one that readers could disagree about.
     """
-    if len(content) > LARGEST_CARD:
-        raise CardError(
-            file, "", f"has over {LARGEST_CARD} bytes; a card refers to data and does not hold it"
-        )
+    if len(content) > limit:
+        raise CardError(file, "", f"has over {limit} bytes; a card refers to data and does not hold it")
     try:
         document = json.loads(
             content.decode("utf-8-sig"), object_pairs_hook=_once, parse_constant=_refuse_constant
@@ -144,6 +142,20 @@ def release_of(document: Mapping[str, Any], *, file: str = CARD_NAME) -> Release
         problem = f"holds a value that is not the same in every JSON reader: {exc}"
         raise CardError(file, "", problem) from exc
     return Release(card, told, "sha256:" + hashlib.sha256(canonical).hexdigest(), canonical)
+
+
+def require_pins(release: Release, *, file: str = CARD_NAME) -> None:
+    """Refuse a card that names a verifier without its digest, where the digest must decide.
+
+    Raises:
+        CardError: It does; names the place.
+    """
+    for field, ref in release.card.unpinned().items():
+        raise CardError(
+            file,
+            field,
+            f"{ref!r} carries no digest; `countermark release lock` writes the digests into the card",
+        )
 
 
 def parse_release_ref(text: str) -> BundleRef:

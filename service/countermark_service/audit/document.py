@@ -110,7 +110,7 @@ class Comparison(_Part):
     items_p: float | None = None
     """Exact sign test over those questions."""
     kinds: dict[FlipKind, int] = {}
-    """Disagreements by kind, a missing score on one side being one; empty for a part of the rows."""
+    """Disagreements by kind, a missing score on one side being one."""
 
     @property
     def flips(self) -> int:

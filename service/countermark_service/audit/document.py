@@ -317,7 +317,7 @@ class Document(_Part):
     complete: bool
     """False where rows still wait for their score."""
     command: list[str]
-    """Program and arguments that make this audit again; `PINS` stand with their digests."""
+    """Program and arguments that make this audit again, verifiers with their digests."""
     inputs: list[InputFile]
     verifiers: list[PinnedVerifier]
     routes: list[RouteEntry]
@@ -332,9 +332,9 @@ class Document(_Part):
     parts: list[Slice]
     """One per task, variant and model: the units in which scores are published."""
     tasks: list[Slice]
-    """One per task and variant; empty where there is one."""
+    """One per task and variant; empty where that is one, or the same as `parts`."""
     models: list[Slice]
-    """One per model; empty where there is one."""
+    """One per model; empty where that is one, or the same as `parts`."""
     kinds: list[Kind]
     notes: list[str]
     """What a reader must know to take the numbers rightly."""

@@ -21,13 +21,13 @@ from countermark_service.audit.flips import FlipKind
 MINUS = "\u2212"
 
 _REASONS: Mapping[FlipKind, str] = {
-    FlipKind.FORMAT: "where one finds no answer in a form that it reads",
-    FlipKind.EXTRACTION: "where the two read different answers from the response",
-    FlipKind.EQUIVALENCE: "where both read the same answer and only one takes it for the reference",
-    FlipKind.TIMEOUT: "where one ran out of time",
-    FlipKind.REFERENCE: "where one cannot read the reference",
-    FlipKind.FAILURE: "where one failed",
-    FlipKind.OTHER: "for a reason that the verdicts do not tell",
+    FlipKind.FORMAT: "one finds no answer in a form that it can read",
+    FlipKind.EXTRACTION: "the two read different answers from the response",
+    FlipKind.EQUIVALENCE: "both read the same answer, and only one takes it as equal to the reference",
+    FlipKind.TIMEOUT: "one ran out of time",
+    FlipKind.REFERENCE: "one cannot read the reference",
+    FlipKind.FAILURE: "one failed",
+    FlipKind.OTHER: "the verdicts do not tell why",
 }
 
 
@@ -42,7 +42,7 @@ def shown_score(value: float, digits: int = 3) -> str:
 def shown_points(value: float, *, sign: bool = True) -> str:
     """Write a difference of scores in points, with its sign."""
     points = 100 * value
-    digits = 1 if abs(points) >= 1 or points == 0 else 2
+    digits = 1 if abs(points) >= 0.1 or points == 0 else 2 if abs(points) >= 0.01 else 3
     text = f"{abs(points):.{digits}f}"
     if not sign:
         return text
@@ -131,7 +131,7 @@ def _claimed(published: Column | None, what: str) -> str:
     answers = plural(score.rows, "answer")
     if score.items != score.rows:
         answers += f" to {plural(score.items, 'question')}"
-    return f"{shown_score(score.value)}{of}: the mean of the published scores of {answers}."
+    return f"{shown_score(score.value)}{of}, the mean of the published scores of {answers}."
 
 
 def _holds(standing: Standing, published: Column | None, main: Column | None, pair: Comparison | None) -> str:
@@ -142,7 +142,7 @@ def _holds(standing: Standing, published: Column | None, main: Column | None, pa
     if standing == "unpublished" or published is None or pair is None or pair.difference is None:
         return f"{own}."
     if standing == "reproduced":
-        return f"All of it: {score}, and each of the {shown_count(pair.rows)} verdicts is the published one."
+        return f"{score}, and each of the {shown_count(pair.rows)} verdicts is the published one."
     over = (
         f"Over the {shown_count(pair.rows)} answers that have both scores, the difference is "
         f"{shown_points(pair.difference.value)} points ({interval(pair.difference, points=True)}). "
@@ -194,27 +194,33 @@ def _why(
 def _kinds(pair: Comparison, kinds: Sequence[Kind]) -> list[str]:
     if not pair.disagreements or not pair.kinds:
         return []
+    marks = {kind.kind: mark_clause(kind) for kind in kinds}
     ordered = sorted(pair.kinds.items(), key=lambda one: -one[1])
-    told = [f"{shown_count(count)} {_REASONS[kind]}" for kind, count in ordered if count]
-    sentences = [f"Of the {plural(pair.disagreements, 'disagreement')}: {'; '.join(told)}."]
-    leading = next((one for one in kinds if one.kind == ordered[0][0]), None)
-    if leading and leading.marks:
-        sentences.append(mark_sentence(leading))
+    sentences = [f"{plural(pair.disagreements, 'disagreement')}."]
+    for kind, count in ordered:
+        clause = marks.get(kind, "")
+        times = "Once" if count == 1 else f"{shown_count(count)} times"
+        sentences.append(f"{times} {_REASONS[kind]}{f' ({clause})' if clause else ''}.")
     return sentences
 
 
-def mark_sentence(kind: Kind) -> str:
+def mark_clause(kind: Kind) -> str:
     """Say what most answers of a kind have in common; empty where nothing stands out."""
     if not kind.marks:
         return ""
     mark = kind.marks[0]
     if mark.of == 1:
-        head = "The one such answer has"
+        head = "that answer has"
     elif mark.rows == mark.of:
-        head = f"All {shown_count(mark.of)} such answers have"
+        head = f"all {shown_count(mark.of)} such answers have"
     else:
         head = f"{shown_count(mark.rows)} of {shown_count(mark.of)} such answers have"
-    return f"{head} {mark.name}; of all answers, {shown_share(mark.usual)} have one."
+    usual = (
+        "no other answer in a sample does"
+        if mark.usual == 0
+        else f"{shown_share(mark.usual)} of all answers do"
+    )
+    return f"{head} {mark.name}; {usual}"
 
 
 def _nearest(verifiers: Sequence[Column], comparisons: Sequence[Comparison]) -> str:

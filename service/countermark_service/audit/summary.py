@@ -76,7 +76,7 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 class Facts:
     """What the work file does not know and the report says."""
 
-    title: str = "Audit"
+    title: str = ""
     command: Sequence[str] = ()
     """Program and arguments that make this audit again."""
     claims: Sequence[Claim] = ()
@@ -128,7 +128,7 @@ class _Summary:
             parts = [parts[0].model_copy(update={"finding": overall.finding})]
         complete = not any(column.waiting for column in overall.columns)
         return Document(
-            title=facts.title,
+            title=facts.title or self._title(),
             countermark=__version__,
             made_at=(facts.now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),
             complete=complete,
@@ -164,12 +164,17 @@ class _Summary:
             headline=headline_of(overall, parts, complete),
             overall=overall,
             parts=parts,
-            tasks=tasks if len(tasks) > 1 else [],
-            models=models if len(models) > 1 else [],
+            tasks=tasks if 1 < len(tasks) < len(parts) else [],
+            models=models if 1 < len(models) < len(parts) else [],
             kinds=kinds,
             notes=self._notes(overall),
             level=statistics.LEVEL,
         )
+
+    def _title(self) -> str:
+        files = [one.path for one in self._work.inputs]
+        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        return f"Audit of {files[0]}{more}" if files else "Audit"
 
     def _command(self) -> list[str]:
         command = ["countermark", "audit", *(one.path for one in self._work.inputs)]

@@ -30,7 +30,7 @@ from countermark_service.audit.document import (
     Standing,
 )
 from countermark_service.audit.findings import (
-    mark_sentence,
+    mark_clause,
     plural,
     shown_count,
     shown_points,
@@ -56,6 +56,21 @@ STANDINGS: dict[Standing, str] = {
     "undecided": "undecided",
     "unpublished": "nothing published",
     "unscored": "not scored again",
+}
+
+SEVERAL: dict[Standing, str] = {
+    **STANDINGS,
+    "agrees": "hold up",
+    "differs": "do not hold",
+}
+
+_ENDINGS: dict[Outcome, str] = {
+    Outcome.SCORED: "Scored",
+    Outcome.NO_ANSWER: "No answer found, 0",
+    Outcome.BAD_REFERENCE: "Reference unreadable",
+    Outcome.TIMEOUT: "Timeout",
+    Outcome.ERROR: "Error",
+    Outcome.ABSTAIN: "Abstained",
 }
 
 _LONG_NAME = 120
@@ -118,7 +133,10 @@ class _View:
         self.published = overall.column(PUBLISHED)
         self.verifiers = [column for column in overall.columns if column.id != PUBLISHED]
         self.main = self.verifiers[0] if self.verifiers else None
-        self.standing = _worst([part.finding.standing for part in document.parts]) or "unscored"
+        standings = [part.finding.standing for part in document.parts]
+        self.standings = [(one, standings.count(one)) for one in STANDINGS if one in standings]
+        self.holds = all(one in ("reproduced", "unpublished") for one in standings)
+        self.alone = any(pair.first_alone + pair.second_alone for pair in overall.comparisons)
         self.several = len(document.parts) > 1
         self.command = _wrapped(document.command)
 
@@ -164,10 +182,15 @@ class _View:
         """Return the length of a kind's bar, in percent."""
         return round(100 * kind.rows / max(one.rows for one in self._document.kinds), 2)
 
-    def failures(self, column: Column) -> int:
-        """Return how many rows of a column have no score."""
-        failed = sum(count for outcome, count in column.outcomes.items() if Outcome(outcome) in FAILURES)
-        return failed + column.refused
+    @property
+    def endings(self) -> list[tuple[str, str]]:
+        """Outcomes and their names, those that are always told and those that occur."""
+        occurring = {outcome for column in self.verifiers for outcome in column.outcomes}
+        return [
+            (str(outcome), name)
+            for outcome, name in _ENDINGS.items()
+            if outcome in occurring or outcome not in FAILURES
+        ]
 
     def verdict(self, example: Example, column: str) -> dict[str, Any] | None:
         """Return what a column says about a row, in words."""
@@ -188,8 +211,8 @@ class _View:
 
     def response(self, example: Example) -> Markup:
         """Return the end of a response with what was read from it set off."""
-        read = [text for side in example.sides for text in side.extracted or ()]
-        return shown_with(example.response, sorted(set(read), key=len, reverse=True))
+        read = {text for side in example.sides for text in side.extracted or ()}
+        return shown_with(example.response, read)
 
     def recomputed(self, claim: Claim) -> Column | None:
         """Return the column that a card's result is held against: of the part that it names, if there is one."""
@@ -215,13 +238,6 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONG_NAME else text[: _LONG_NAME - 1] + "\u2026"
 
 
-def _worst(standings: Sequence[Standing]) -> Standing | None:
-    order: tuple[Standing, ...] = (
-        "differs", "undecided", "unscored", "agrees", "reproduced", "unpublished",
-    )  # fmt: skip
-    return next((one for one in order if one in standings), None)
-
-
 def _wrapped(command: Sequence[str]) -> str:
     """Write a command for a shell, each option on a line of its own."""
     lines: list[list[str]] = [[]]
@@ -235,7 +251,7 @@ def _wrapped(command: Sequence[str]) -> str:
 def _p_value(p: float | None) -> str:
     if p is None:
         return ""
-    return "under 0.001" if p < 0.001 else f"{p:.3f}"
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _bytes(size: int) -> str:
@@ -264,11 +280,11 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         score=shown_score, points=shown_points, count=shown_count, share=shown_share, p=_p_value,
-        bytes=_bytes, attr=attribute, short=_short, mark_sentence=mark_sentence,
+        bytes=_bytes, attr=attribute, short=_short, mark_clause=mark_clause,
     )  # fmt: skip
     environment.globals.update(
-        plural=plural, PUBLISHED=PUBLISHED, STANDINGS=STANDINGS, FIRST=FIRST_EXAMPLES, LIMIT=MOST_TABLE_ROWS,
-        PLOTTED=MOST_PLOTTED,
+        plural=plural, PUBLISHED=PUBLISHED, STANDINGS=STANDINGS, SEVERAL=SEVERAL, FIRST=FIRST_EXAMPLES,
+        LIMIT=MOST_TABLE_ROWS, PLOTTED=MOST_PLOTTED,
     )  # fmt: skip
     return environment
 

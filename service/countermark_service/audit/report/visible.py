@@ -7,8 +7,9 @@ combining marks each become a label such as ``U+202E``. So what a person reads i
 verifier read. The length of what comes out is bounded too, whatever goes in.
 """
 
+import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 
 from markupsafe import Markup, escape
@@ -37,14 +38,29 @@ def shown(text: str, most_bytes: int = MOST_BYTES) -> Markup:
     return Markup("".join(parts))  # noqa: S704 - each part is escaped or written here
 
 
-def shown_with(text: str, marked: list[str]) -> Markup:
-    """Return `shown` with the last place of the first of `marked` that is in the text set off."""
-    for wanted in marked:
-        place = text.rfind(wanted) if wanted.strip() else -1
-        if place >= 0:
-            end = place + len(wanted)
-            return Markup("{}<mark>{}</mark>{}").format(shown(text[:place]), shown(wanted), shown(text[end:]))
-    return shown(text)
+def shown_with(text: str, marked: Iterable[str]) -> Markup:
+    """Return `shown` with the last place of each of `marked` set off, where they are in the text."""
+    places: list[tuple[int, int]] = []
+    for wanted in sorted(marked, key=lambda one: (-len(one), one)):
+        found = _last(text, wanted)
+        if found and not any(begin < found[1] and found[0] < end for begin, end in places):
+            places.append(found)
+    parts, done = Markup(""), 0
+    for begin, end in sorted(places):
+        parts += shown(text[done:begin]) + Markup("<mark>{}</mark>").format(shown(text[begin:end]))
+        done = end
+    return parts + shown(text[done:])
+
+
+def _last(text: str, wanted: str) -> tuple[int, int] | None:
+    """Return where `wanted` stands last: as a number or word of its own if it does anywhere."""
+    if not wanted.strip():
+        return None
+    alone = [found.span() for found in re.finditer(rf"(?<!\w){re.escape(wanted)}(?!\w)", text)]
+    if alone:
+        return alone[-1]
+    place = text.rfind(wanted)
+    return None if place < 0 else (place, place + len(wanted))
 
 
 def attribute(text: str) -> Markup:

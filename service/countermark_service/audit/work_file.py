@@ -25,6 +25,9 @@ Layout (`PRAGMA user_version` 1, `application_id` "CMA1"):
                                 over the limit): no verdict, and no score
     unusable(file, line, code, message)
                                 what was read and is no row; `line` NULL: the whole file
+    notes(code, file, line, message, count)
+                                what a reader should know of rows that are used (a published score that is no
+                                number, columns that were guessed): per code and file the first, and how many
 
 Use one object from one thread at a time.
 """
@@ -85,6 +88,10 @@ CREATE TABLE refusals (
     row INTEGER NOT NULL, pin INTEGER NOT NULL, message TEXT NOT NULL, PRIMARY KEY (row, pin)
 ) WITHOUT ROWID;
 CREATE TABLE unusable (file INTEGER, line INTEGER, code TEXT NOT NULL, message TEXT NOT NULL);
+CREATE TABLE notes (
+    code TEXT NOT NULL, file INTEGER NOT NULL, line INTEGER, message TEXT NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (code, file)
+);
 """
 
 Role = Literal["card", "asked"]
@@ -133,7 +140,7 @@ class Route:
     pin: int
     """Place among the verifiers."""
     params: Mapping[str, Any]
-    """Parameters for the verifier; a row's own win."""
+    """Parameters for the verifier; a row may add others and not change these."""
     on_failure: str
     """``null``, ``zero`` or ``raise``: what `reward` is where there is no score."""
 
@@ -155,6 +162,19 @@ class StoredVerdict(msgspec.Struct, frozen=True, gc=False):
     """What the verifier found; for a failure `code` and `message`."""
     surroundings: dict[str, Any]
     """Interpreter, platform and containment that it was made in."""
+
+
+class NewVerdict(msgspec.Struct, frozen=True, gc=False):
+    """One verdict to store; `detail` and `surroundings` are JSON objects, and go unread."""
+
+    row: int
+    pin: int
+    outcome: str
+    score: float | None
+    reward: float | None
+    cached: bool
+    detail: bytes
+    surroundings: bytes
 
 
 class Mark(msgspec.Struct, frozen=True, gc=False):
@@ -180,12 +200,36 @@ class JudgedRow(msgspec.Struct, frozen=True):
     """One per verifier, by its place; None where it does not score this task, refused the row, or has not yet."""
 
 
+class Texts(msgspec.Struct, frozen=True, gc=False):
+    """What scoring needs of a row."""
+
+    row: int
+    task: str
+    prompt: str | None
+    response: str
+    reference: Any
+    params: dict[str, Any]
+
+
 class Refusal(msgspec.Struct, frozen=True, gc=False):
     """That a verifier does not take a row; there is no verdict."""
 
     row: int
     pin: int
     message: str
+
+
+class Note(msgspec.Struct, frozen=True, gc=False):
+    """What a reader should know of rows that are used."""
+
+    file: str
+    line: int | None
+    """Of the first row that it is about."""
+    code: str
+    message: str
+    """What was found on the first of them, as a sentence."""
+    count: int
+    """How many rows of the file it is about."""
 
 
 class WorkFile:
@@ -355,6 +399,7 @@ class WorkFile:
             "surroundings",
             "refusals",
             "unusable",
+            "notes",
         ):
             self._connection.execute(f"DELETE FROM {table}")  # noqa: S608 - the names stand one line up
         self._surroundings.clear()
@@ -437,6 +482,27 @@ class WorkFile:
                     extras=_decode(one[14]),
                 )  # fmt: skip
 
+    def texts(self, rows: Sequence[int]) -> list[Texts]:
+        """Return what scoring needs of rows, in their order; the rows lie near to each other."""
+        wanted = set(rows)
+        found = self._connection.execute(
+            "SELECT row, task, prompt, response, reference, params FROM rows "
+            "WHERE row BETWEEN ? AND ? ORDER BY row",
+            (min(rows), max(rows)),
+        )
+        return [
+            Texts(row, task, prompt, response, _decode(reference), _decode(params))
+            for row, task, prompt, response, reference, params in found
+            if row in wanted
+        ]
+
+    def tasks(self) -> list[tuple[str, str, int, int]]:
+        """Return every task with a file it comes from, its first line there and its number of rows there."""
+        return self._connection.execute(
+            "SELECT task, path, min(line), count(*) FROM rows JOIN inputs USING (file) GROUP BY task, file "
+            "ORDER BY min(row)"
+        ).fetchall()
+
     def unusable(self, limit: int | None = None, code: str | None = None) -> Iterator[Unusable]:
         """Yield what cannot be scored, in the order it was read; of one reason only where `code` is given."""
         found = self._connection.execute(
@@ -452,6 +518,22 @@ class WorkFile:
         return dict(
             self._connection.execute("SELECT code, count(*) FROM unusable GROUP BY code ORDER BY 2 DESC, 1")
         )
+
+    def add_note(self, file: str, line: int | None, code: str, message: str, count: int = 1) -> None:
+        """Note something about rows that are used; of a code and a file, the first message is kept."""
+        self._connection.execute(
+            "INSERT INTO notes VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET count = count + excluded.count",
+            (code, self._place(file), line, message, count),
+        )
+
+    def notes(self) -> Iterator[Note]:
+        """Yield what a reader should know of rows that are used."""
+        found = self._connection.execute(
+            "SELECT path, line, code, message, count FROM notes JOIN inputs USING (file) ORDER BY notes.rowid"
+        )
+        for one in found:
+            yield Note(*one)
 
     def groups(self) -> list[tuple[str, str, str, int]]:
         """Return every task, variant and model that occur together, with the number of rows."""
@@ -482,37 +564,23 @@ class WorkFile:
             (start, limit),
         ).fetchall()
 
-    def add_verdict(
-        self,
-        row: int,
-        pin: int,
-        outcome: str,
-        score: float | None,
-        reward: float | None,
-        *,
-        cached: bool,
-        detail: bytes,
-        surroundings: bytes,
-    ) -> None:
-        """Store a verdict; `detail` and `surroundings` are JSON objects.
+    def add_verdicts(self, verdicts: Iterable[NewVerdict]) -> None:
+        """Store verdicts.
 
         Raises:
-            WorkFileError: There is one of this row and verifier already.
+            WorkFileError: There is one of the same row and verifier already.
         """
         with _explained(self.path):
-            self._connection.execute(
+            self._connection.executemany(
                 "INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    row,
-                    pin,
-                    outcome,
-                    score,
-                    reward,
-                    cached,
-                    self._surrounded(surroundings.decode()),
-                    detail.decode(),
-                ),
-            )
+                [
+                    (
+                        one.row, one.pin, one.outcome, one.score, one.reward, one.cached,
+                        self._surrounded(one.surroundings.decode()), one.detail.decode(),
+                    )
+                    for one in verdicts
+                ],
+            )  # fmt: skip
 
     def _surrounded(self, value: str) -> int:
         known = self._surroundings.get(value)
@@ -610,7 +678,8 @@ class WorkFile:
                 for _, pin, outcome, score in ahead[1]:
                     found[pin] = Mark(Outcome(outcome), score)
                 ahead = next(by_row, None)
-            yield JudgedRow(row, *facts, tuple(found))
+            task, variant, model, sample, generation, published, metric = facts
+            yield JudgedRow(row, task, variant, model, sample, generation, published, metric, tuple(found))
 
     def refusals(self, pin: int | None = None) -> Iterator[Refusal]:
         """Yield the rows that a verifier does not take, in order."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from countermark_service.audit import AuditVerifier, Input, OutputRow, Refusal, Unusable, WorkFile
-from countermark_service.audit.work_file import Route
+from countermark_service.audit.work_file import NewVerdict, Route
 from countermark_service.model import BundleRef, Outcome
 
 STRICT = BundleRef("strict", "1.0.0", "sha256:" + "a" * 64)
@@ -41,6 +41,7 @@ def make_work_file(path: Path, questions: int = 24) -> WorkFile:
                     index += 1
         work.finish_input("outputs.jsonl", "jsonl", index)
         work.add_unusable([Unusable("outputs.jsonl", 1000, "no_reference", "the row has no reference")])
+        work.add_note("outputs.jsonl", 7, "columns_guessed", "the response is read from 'output'")
         work.set_meta("state", "scored")
     return work
 
@@ -63,9 +64,13 @@ def _add(work: WorkFile, index: int, task: str, model: str, question: int) -> No
         detail = (
             {"answer": str(2 * question)} if kind is Outcome.SCORED else {"code": kind, "message": "said so"}
         )
-        work.add_verdict(
-            index, pin, kind, _score(outcome), _score(outcome),
-            cached=False, detail=msgspec.json.encode(detail), surroundings=SURROUNDINGS,
+        work.add_verdicts(
+            [
+                NewVerdict(
+                    index, pin, kind, _score(outcome), _score(outcome), False,
+                    msgspec.json.encode(detail), SURROUNDINGS,
+                )
+            ]
         )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from countermark_service.audit import Mark, OutputRow, WorkFile, WorkFileError
+from countermark_service.audit.work_file import NewVerdict
 from countermark_service.model import Outcome
 from tests.unit.audit.sample import LENIENT, STRICT, make_work_file
 
@@ -48,6 +49,7 @@ def test_counts_agree_with_what_is_there(work: WorkFile) -> None:
     assert work.due_count() == 2 * ROWS
     assert work.outcomes(0) == {"scored": 60, "no_answer": 12, "timeout": 12, "bad_reference": 12}
     assert work.unusable_counts() == {"no_reference": 1}
+    assert [(one.code, one.line, one.count) for one in work.notes()] == [("columns_guessed", 7, 1)]
     assert [(one.row, one.pin) for one in work.refusals()] == [(0, 1)]
     assert sum(1 for _ in work.verdicts(1)) == ROWS - 1
     assert {pin: one.outcome for pin, one in work.verdicts_of(7).items()} == {0: "scored", 1: "error"}
@@ -65,7 +67,7 @@ def test_what_is_missing_is_what_is_due_and_neither_judged_nor_refused(work: Wor
 
 def test_a_second_verdict_of_one_verifier_on_one_row_is_refused(work: WorkFile) -> None:
     with pytest.raises(WorkFileError, match="UNIQUE"):
-        work.add_verdict(3, 0, "scored", 1.0, 1.0, cached=False, detail=b"{}", surroundings=b"{}")
+        work.add_verdicts([NewVerdict(3, 0, "scored", 1.0, 1.0, False, b"{}", b"{}")])
 
 
 def test_what_fails_within_a_transaction_leaves_nothing(work: WorkFile) -> None:

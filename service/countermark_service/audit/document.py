@@ -274,6 +274,19 @@ class UnusableRows(_Part):
     """Sentence about the first."""
 
 
+class Remark(_Part):
+    """Something about rows that are used, which a reader should know."""
+
+    file: str
+    line: int | None
+    """Of the first such row."""
+    code: str
+    message: str
+    """Sentence about the first."""
+    count: int
+    """Rows of the file that it is about."""
+
+
 class FileEntry(_Part):
     """A file that lies beside this document."""
 
@@ -322,6 +335,7 @@ class Document(_Part):
     verifiers: list[PinnedVerifier]
     routes: list[RouteEntry]
     unusable: list[UnusableRows]
+    remarks: list[Remark] = []
     claims: list[Claim] = []
     receipts: list[Receipt] = []
     flips: FileEntry | None = None

@@ -357,9 +357,9 @@ def _one(overall: Slice) -> str:
     standing = overall.finding.standing
     verifiers = [column for column in overall.columns if column.id != PUBLISHED]
     published = overall.column(PUBLISHED)
-    if not verifiers or verifiers[0].score is None:
+    main = verifiers[0] if verifiers else None
+    if main is None or main.score is None:
         return "Nothing was scored again."
-    main = verifiers[0]
     pair = overall.comparison(PUBLISHED, main.id)
     if standing == "unpublished" or published is None or pair is None or pair.difference is None:
         if len(verifiers) == 1 or not overall.comparisons:

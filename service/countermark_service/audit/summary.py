@@ -36,6 +36,7 @@ from countermark_service.audit.document import (
     Mark,
     PinnedVerifier,
     Receipt,
+    Remark,
     RouteEntry,
     Slice,
     UnusableRows,
@@ -157,6 +158,10 @@ class _Summary:
                     code=code, count=count, example=next(self._work.unusable(limit=1, code=code)).message
                 )
                 for code, count in self._work.unusable_counts().items()
+            ],
+            remarks=[
+                Remark(file=one.file, line=one.line, code=one.code, message=one.message, count=one.count)
+                for one in self._work.notes()
             ],
             claims=list(facts.claims),
             receipts=list(facts.receipts),

@@ -9,9 +9,10 @@ Layout (`PRAGMA user_version` 1, `application_id` "CMA1"):
 
     meta(key, value)            JSON by name: `plan` (what was asked for), `state`, times, version
     inputs(file, path, size, sha256, format, rows)
-    verifiers(pin, name, version, digest, role)
+    verifiers(pin, name, version, digest, role, asked)
                                 pin: place in the order of the report, from 0
-                                role: `card` (a route of the card names it) or `asked` (--verifier)
+                                role: `card` (a route of the card names it) or `asked` (only --verifier does)
+                                asked: 1 where it scores every row
     routes(task, pin, params, on_failure)
                                 which verifiers score the rows of a task
     rows(row, file, line, published, generation, task, variant, model, sample, metric,
@@ -66,7 +67,8 @@ CREATE TABLE inputs (
     format TEXT, rows INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE verifiers (
-    pin INTEGER PRIMARY KEY, name TEXT NOT NULL, version TEXT NOT NULL, digest TEXT NOT NULL, role TEXT NOT NULL
+    pin INTEGER PRIMARY KEY, name TEXT NOT NULL, version TEXT NOT NULL, digest TEXT NOT NULL, role TEXT NOT NULL,
+    asked INTEGER NOT NULL
 );
 CREATE TABLE routes (
     task TEXT NOT NULL, pin INTEGER NOT NULL, params TEXT NOT NULL, on_failure TEXT NOT NULL,
@@ -130,7 +132,9 @@ class AuditVerifier:
     pin: BundleRef
     """Name, version and digest."""
     role: Role
-    """``card``: a route of the release card names it. ``asked``: it was named with --verifier."""
+    """``card``: a route of the release card names it. ``asked``: it was named with --verifier only."""
+    asked: bool = True
+    """Whether it scores every row; one that only the card names scores the rows of its tasks."""
 
 
 @dataclass(frozen=True)
@@ -343,6 +347,10 @@ class WorkFile:
             (place, one.path, one.size, one.sha256, one.format, one.rows),
         )
 
+    def finish_rows(self) -> None:
+        """Make the rows easy to find by task and model, once all are there."""
+        self._connection.execute("CREATE INDEX IF NOT EXISTS rows_by_group ON rows (task, model)")
+
     def finish_input(self, path: str, format_name: str | None, rows: int) -> None:
         """Note how an input file was read and what came of it."""
         self._connection.execute(
@@ -352,16 +360,19 @@ class WorkFile:
     @property
     def verifiers(self) -> list[AuditVerifier]:
         """The verifiers, by their place."""
-        found = self._connection.execute("SELECT name, version, digest, role FROM verifiers ORDER BY pin")
+        found = self._connection.execute(
+            "SELECT name, version, digest, role, asked FROM verifiers ORDER BY pin"
+        )
         return [
-            AuditVerifier(BundleRef(name, version, digest), role) for name, version, digest, role in found
+            AuditVerifier(BundleRef(name, version, digest), role, asked=bool(asked))
+            for name, version, digest, role, asked in found
         ]
 
     def set_verifiers(self, verifiers: Sequence[AuditVerifier]) -> None:
         """Name the verifiers; their order is the order of everything."""
         self._connection.executemany(
-            "INSERT INTO verifiers VALUES (?, ?, ?, ?, ?)",
-            [(i, v.pin.name, v.pin.version, v.pin.digest, v.role) for i, v in enumerate(verifiers)],
+            "INSERT INTO verifiers VALUES (?, ?, ?, ?, ?, ?)",
+            [(i, v.pin.name, v.pin.version, v.pin.digest, v.role, v.asked) for i, v in enumerate(verifiers)],
         )
 
     def routes(self) -> Iterator[tuple[str, Route]]:
@@ -389,9 +400,10 @@ class WorkFile:
     # --- rows ----------------------------------------------------------------------------------------
 
     def clear_rows(self) -> None:
-        """Forget everything that was read and scored; what was asked for stays."""
+        """Forget everything that was asked for, read and scored."""
         for table in (
             "inputs",
+            "verifiers",
             "routes",
             "rows",
             "samples",
@@ -468,19 +480,56 @@ class WorkFile:
         """Yield the rows from `start` to before `stop`, in order."""
         end = self.row_count() if stop is None else stop
         for first in range(start, end, _CHUNK):
-            found = self._connection.execute(
-                "SELECT row, path, line, task, variant, model, sample, generation, prompt, response, reference, "
-                "params, published, metric, extras FROM rows JOIN inputs USING (file) "
-                "WHERE row >= ? AND row < ? ORDER BY row",
-                (first, min(first + _CHUNK, end)),
-            ).fetchall()
-            for one in found:
-                yield OutputRow(
-                    index=one[0], file=one[1], line=one[2], task=one[3], variant=one[4], model=one[5],
-                    sample=one[6], generation=one[7], prompt=one[8], response=one[9],
-                    reference=_decode(one[10]), params=_decode(one[11]), published=one[12], metric=one[13],
-                    extras=_decode(one[14]),
-                )  # fmt: skip
+            yield from self._rows("row >= ? AND row < ?", (first, min(first + _CHUNK, end)))
+
+    def _rows(self, where: str, values: Sequence[int]) -> Iterator[OutputRow]:
+        found = self._connection.execute(
+            "SELECT row, path, line, task, variant, model, sample, generation, prompt, response, reference, "  # noqa: S608
+            f"params, published, metric, extras FROM rows JOIN inputs USING (file) WHERE {where} ORDER BY row",
+            values,
+        ).fetchall()
+        for one in found:
+            yield OutputRow(
+                index=one[0], file=one[1], line=one[2], task=one[3], variant=one[4], model=one[5],
+                sample=one[6], generation=one[7], prompt=one[8], response=one[9],
+                reference=_decode(one[10]), params=_decode(one[11]), published=one[12], metric=one[13],
+                extras=_decode(one[14]),
+            )  # fmt: skip
+
+    def group(self, task: str, model: str) -> Iterator[tuple[OutputRow, list[StoredVerdict]]]:
+        """Yield the rows of a task and model in order, each with its verdicts."""
+        found = self._connection.execute(
+            "SELECT row FROM rows WHERE task = ? AND model = ? ORDER BY row", (task, model)
+        )
+        while chunk := [row for (row,) in found.fetchmany(_CHUNK)]:
+            wanted = ",".join("?" * len(chunk))
+            rows = self._rows(f"row IN ({wanted})", chunk)
+            verdicts: dict[int, list[StoredVerdict]] = {}
+            for verdict in self._verdicts(f"v.row IN ({wanted})", tuple(chunk)):
+                verdicts.setdefault(verdict.row, []).append(verdict)
+            for row in rows:
+                yield row, verdicts.get(row.index, [])
+
+    def placed(self) -> Iterator[dict[str, Any]]:
+        """Yield for every row, in order, what it is and where it stands, without its texts."""
+        names = (
+            "row",
+            "file",
+            "line",
+            "task",
+            "variant",
+            "model",
+            "sample",
+            "generation",
+            "published",
+            "metric",
+        )
+        found = self._connection.execute(
+            "SELECT row, path, line, task, variant, model, sample, generation, published, metric "
+            "FROM rows JOIN inputs USING (file) ORDER BY row"
+        )
+        for one in found:
+            yield dict(zip(names, one, strict=True))
 
     def texts(self, rows: Sequence[int]) -> list[Texts]:
         """Return what scoring needs of rows, in their order; the rows lie near to each other."""
@@ -627,6 +676,20 @@ class WorkFile:
             "SELECT outcome, count(*) FROM verdicts WHERE pin = ? GROUP BY 1", (pin,)
         )
         return Counter(dict(found.fetchall()))
+
+    def cached_count(self, pin: int) -> int:
+        """How many verdicts of a verifier had been made before, for whomever."""
+        found = self._connection.execute("SELECT total(cached) FROM verdicts WHERE pin = ?", (pin,))
+        return int(found.fetchone()[0])
+
+    def score_sum(self, pin: int) -> float:
+        """Sum of the scores of a verifier, over the verdicts that have one."""
+        found = self._connection.execute("SELECT total(score) FROM verdicts WHERE pin = ?", (pin,))
+        return float(found.fetchone()[0])
+
+    def published(self) -> tuple[int, float | None]:
+        """Return how many rows have a published score, and its mean over them; None without any."""
+        return self._connection.execute("SELECT count(published), avg(published) FROM rows").fetchone()  # type: ignore[no-any-return]
 
     def verdicts_of(self, row: int) -> dict[int, StoredVerdict]:
         """Return the verdicts on a row, by the place of the verifier."""

@@ -182,6 +182,15 @@ class _Summary:
         return f"Audit of {files[0]}{more}" if files else "Audit"
 
     def _command(self) -> list[str]:
+        """Return the command that made the audit, each verifier with its digest."""
+        pins = {f"{one.pin.name}:{one.pin.version}": str(one.pin) for one in self._verifiers}
+        told = self._work.meta("command")
+        if told:
+            words = [str(word) for word in told]
+            return [
+                pins.get(word, word) if before == "--verifier" else _pinned(word, pins)
+                for before, word in zip(["", *words], words, strict=False)
+            ]
         command = ["countermark", "audit", *(one.path for one in self._work.inputs)]
         for one in self._verifiers:
             command += ["--verifier", str(one.pin)]
@@ -392,6 +401,11 @@ class _Summary:
         if not self._facts.receipts:
             notes.append("The verdicts carry no signed receipt.")
         return notes
+
+
+def _pinned(word: str, pins: Mapping[str, str]) -> str:
+    option, equals, value = word.partition("=")
+    return f"{option}={pins.get(value, value)}" if option == "--verifier" and equals else word
 
 
 def _kinds_of(

@@ -23,8 +23,9 @@ Standing = Literal["reproduced", "agrees", "differs", "undecided", "unpublished"
 """How a published score stands against the recomputed one:
 
 * ``reproduced``: every verdict agrees, and no row went without one.
-* ``agrees``: some verdicts differ, and the difference of the means is within its interval of zero.
-* ``differs``: the interval of the difference excludes zero.
+* ``agrees``: some verdicts differ, no more one way than chance would have it.
+* ``differs``: the interval of the difference excludes zero and, where all scores are right or wrong, the exact
+  test says so too (by question where questions have several answers).
 * ``undecided``: rows without a score leave more room than that difference.
 * ``unpublished``: the files hold no score to compare with.
 * ``unscored``: no row has a recomputed score beside a published one.

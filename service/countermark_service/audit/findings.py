@@ -92,7 +92,11 @@ def standing_of(published: Column | None, recomputed: Column | None, pair: Compa
         chance = max(difference.high - difference.value, difference.value - difference.low)
         if high - low > chance and low <= published.score.value <= high:
             return "undecided"
-    return "agrees" if difference.low <= 0 <= difference.high else "differs"
+    if difference.low <= 0 <= difference.high:
+        return "agrees"
+    # With few flips an interval is bolder than the exact test; where scores are right or wrong, both must say so.
+    p = pair.mcnemar_p if pair.items_p is None else pair.items_p
+    return "agrees" if pair.changed == 0 and p > 1 - difference.level else "differs"
 
 
 def finding_of(

@@ -148,6 +148,10 @@ def paired_difference(
         return Estimate(value, low, high, "tango", rows, items, level)
     if groups is None:
         groups = _Clusters.of(differences, np.arange(rows))
+    if binary and not differences.any():
+        # Resampling nothing gives nothing; items that all agree leave as much room as rows that do.
+        low, high = tango(PairedCounts(0, 0, 0, items), level=level)
+        return Estimate(value, low, high, "tango", rows, items, level)
     low, high, method = _resampled(groups, level)
     return Estimate(value, max(-1.0, low), min(1.0, high), method, rows, items, level)
 

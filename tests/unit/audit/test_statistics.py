@@ -172,3 +172,11 @@ def test_items_that_moved_are_counted_once_however_many_rows_they_have() -> None
     first = np.array([1.0, 1.0, 0.0, 1.0, 0.0])
     second = np.array([0.0, 0.0, 1.0, 0.0, 1.0])
     assert statistics.items_moved(first, second, np.array([1, 1, 2, 3, 3])) == (1, 1)
+
+
+def test_items_that_all_agree_leave_room_as_rows_do() -> None:
+    same = np.array([1.0, 0.0] * 20)
+    found = statistics.paired_difference(same, same, np.repeat(np.arange(20), 2))
+    assert found is not None
+    assert (found.low, found.high) == statistics.tango(PairedCounts(0, 0, 0, 20))
+    assert found.low < 0 < found.high

@@ -174,6 +174,7 @@ def summarised(path: Path, rows: list[tuple[float | None, float | None]]) -> Doc
             "agrees",
             "holds up (0.0 points), though 6 verdicts do not",
         ),
+        ([(1.0, 1.0)] * 60 + [(1.0, 0.0)] * 4, "agrees", "though 4 verdicts do not"),
         ([(1.0, 1.0), (0.0, 0.0)] * 20 + [(1.0, None)] * 20, "undecided", "Cannot be decided: 20 answers"),
         ([(None, 1.0)] * 5, "unpublished", "there is no published score"),
         ([(1.0, None)] * 5, "unscored", "Nothing was scored again."),

@@ -9,7 +9,7 @@ that nothing in a response can act even where escaping had failed.
 import base64
 import hashlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -145,9 +145,8 @@ class _View:
         """Scores of the whole, and of the parts that moved most where there are several."""
         if not self.several:
             return plots.forest([("", self._document.overall)])
-        parts = sorted(self._document.parts, key=_moved, reverse=True)[:MOST_PLOTTED]
-        shown_parts = [part for part in self._document.parts if part in parts]
-        return plots.forest([(_name(part), part) for part in shown_parts])
+        moved_most = _first(self._document.parts, MOST_PLOTTED, _moved)
+        return plots.forest([(_name(part), part) for part in moved_most])
 
     @property
     def matrix(self) -> list[tuple[Column, list[Cell | None]]]:
@@ -166,11 +165,7 @@ class _View:
 
     def rows(self, slices: Sequence[Slice]) -> list[Row]:
         """Return slices as lines of a table, at most `MOST_TABLE_ROWS`, the largest."""
-        kept = slices
-        if len(slices) > MOST_TABLE_ROWS:
-            largest = sorted(slices, key=lambda one: -one.rows)[:MOST_TABLE_ROWS]
-            kept = [one for one in slices if one in largest]
-        return [self._row(one) for one in kept]
+        return [self._row(one) for one in _first(slices, MOST_TABLE_ROWS, lambda one: one.rows)]
 
     def _row(self, one: Slice) -> Row:
         verifiers = [column for column in one.columns if column.id != PUBLISHED]
@@ -222,6 +217,12 @@ class _View:
             if claim.task in (None, part.task) and claim.model in (None, part.model)
         ]
         return self._row(fitting[0]).main if len(fitting) == 1 else None
+
+
+def _first(slices: Sequence[Slice], most: int, key: Callable[[Slice], Any]) -> list[Slice]:
+    """Return the `most` slices with the greatest keys, in their own order."""
+    places = sorted(range(len(slices)), key=lambda place: key(slices[place]), reverse=True)[:most]
+    return [slices[place] for place in sorted(places)]
 
 
 def _moved(part: Slice) -> tuple[float, int]:

@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,7 @@ class Intake:
         self._unusable: list[Unusable] = []
         self._kept: list[tuple[str, int | None, str, str, int]] = []
         self._beside: set[Path] = set()
+        self._metrics: dict[tuple[str, str], str] = {}
 
     def read(self, files: Sequence[OutputFile], on_file: Progress) -> None:
         """Read everything; `on_file` hears how many bytes each file had.
@@ -178,6 +180,7 @@ class Intake:
 
     def _read_file(self, file: OutputFile, one: InputFile) -> None:
         before = self._next
+        self._metrics = {}
         name, reads = self._reads(file, one)
         ended = False
         while not ended:
@@ -283,7 +286,7 @@ class Intake:
         sample = found.sample
         if sample is None:
             sample = str(found.line) if prompt is None else hashlib.sha256(_bytes(prompt)).hexdigest()[:16]
-        metric, published = self._published(file, found)
+        metric, published = self._published(file, found, task)
         row = OutputRow(
             index=self._next, file=file.name, line=found.line, task=task, variant=found.variant, model=model,
             sample=sample, generation=0, prompt=prompt, response=response, reference=reference, params=params,
@@ -341,16 +344,22 @@ class Intake:
                 setattr(found, part, value)
         return None
 
-    def _published(self, file: InputFile, found: Found) -> tuple[str | None, float | None]:
-        """Return the metric that counts and its value."""
-        names = list(found.metrics) if self._plan.metric is None else [self._plan.metric]
-        for name in names:
+    def _published(self, file: InputFile, found: Found, task: str) -> tuple[str | None, float | None]:
+        """Return the metric that counts and its value.
+
+        It is the first that a task has a number for, and then the same for all its rows in a file: a mean
+        over two metrics is of neither.
+        """
+        group = (task, found.variant)
+        counts = self._plan.metric or self._metrics.get(group)
+        for name in list(found.metrics) if counts is None else [counts]:
             if name not in found.metrics:
                 message = f"no metric {name!r}; published are {shown(found.metrics)}"
                 self._kept.append((file.name, found.line, "metric_missing", message, 1))
                 continue
             value = _number(found.metrics[name])
             if value is not None:
+                self._metrics[group] = name
                 return name, value
             if not isinstance(found.metrics[name], (list, dict)):
                 message = (
@@ -422,7 +431,7 @@ def _number(value: Any) -> float | None:
             value = float(text)
         except ValueError:
             return None
-    if isinstance(value, (bool, int, float)):
+    if isinstance(value, (bool, int, float, Decimal)):
         try:
             number = float(value)
         except OverflowError:

@@ -6,10 +6,11 @@ record means is for the record formats.
 
 import csv
 import io
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from countermark_service.audit.readers.interface import HEAD_BYTES, InputFile
 from countermark_service.audit.readers.json_stream import JsonStream
@@ -26,6 +27,7 @@ from countermark_service.audit.rows import Unusable
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _PARQUET_MAGIC = b"PAR1"
+_HEAD_STEP = 1 << 14
 _LOOKED_AT_LINES = 20
 _ROW_GROUP_BYTES = 2 << 30
 """A Parquet file is read by row groups; a larger one does not fit the memory."""
@@ -48,7 +50,7 @@ def look(path: Path, name: str, columns: Mapping[str, str]) -> InputFile:
             file.kind = "parquet"
             file.first = dict.fromkeys(_parquet(path, name).schema_arrow.names)
         else:
-            _look_at_text(file, unpacked(name, raw).read(HEAD_BYTES))
+            _look_at_text(file, _head(unpacked(name, raw)))
     return file
 
 
@@ -61,6 +63,18 @@ def opened(path: Path, name: str) -> Iterator[io.BufferedReader]:
         raise InputFileError(name, f"cannot be opened: {exc.strerror}") from exc
     with raw:
         yield raw
+
+
+def _head(stream: BinaryIO) -> bytes:
+    """Return the first bytes, or those before the damage where there is some; raises only where there are none."""
+    head = b""
+    try:
+        while len(head) < HEAD_BYTES and (more := stream.read(_HEAD_STEP)):
+            head += more
+    except (OSError, EOFError, zlib.error):
+        if not head:
+            raise
+    return head[:HEAD_BYTES]
 
 
 def _look_at_text(file: InputFile, head: bytes) -> None:

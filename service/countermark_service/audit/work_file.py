@@ -717,6 +717,15 @@ class WorkFile:
                 _decode(surroundings),
             )
 
+    def surroundings_of(self, pin: int, limit: int = 8) -> list[dict[str, Any]]:
+        """Return the surroundings that a verifier's verdicts were made in, the most frequent first."""
+        found = self._connection.execute(
+            "SELECT s.value FROM verdicts v JOIN surroundings s ON s.id = v.surroundings WHERE v.pin = ? "
+            "GROUP BY s.id ORDER BY count(*) DESC, s.id LIMIT ?",
+            (pin, limit),
+        )
+        return [_decode(value) for (value,) in found]
+
     def judged(self) -> Iterator[JudgedRow]:
         """Yield every row in order, without its texts, with the marks of all verifiers."""
         pins = self._connection.execute("SELECT count(*) FROM verifiers").fetchone()[0]

@@ -18,6 +18,7 @@ from countermark_service.cli.options import DataOption, JsonOption, command_sett
 from countermark_service.errors import CountermarkError
 
 if TYPE_CHECKING:
+    from countermark_service.audit.document import Document
     from countermark_service.audit.intake import ReadPlan
     from countermark_service.audit.judging import Judge
     from countermark_service.audit.run import Progress
@@ -101,8 +102,9 @@ def audit(
 
     Formats are known by content; a folder is searched. Every row is scored under every --verifier, and with
     --card under the verifier that its task's route names. The folder --out gets `audit.sqlite` (every
-    row and verdict; a run that was stopped goes on from it), `verdicts.jsonl`, `unusable.jsonl` (what could
-    not be used, and why) and `every_eval_ever/`. A service that wants a key finds it in COUNTERMARK_API_KEY.
+    row and verdict; a run that was stopped goes on from it), `report.html` for people, `audit.json` with all of
+    its numbers, `flips.jsonl` (the rows that verifiers disagree on), `verdicts.jsonl`, `unusable.jsonl` (what
+    could not be used, and why) and `every_eval_ever/`. A service that wants a key finds it in COUNTERMARK_API_KEY.
 
     A failure has no score and is never averaged. The exit code is 4 where the audit ran to its end but rows
     could not be used or have no verdict, 1 where it could not go on.
@@ -131,6 +133,9 @@ def audit(
         )
         with work:
             summary.files = _write(work, out, verdicts)
+            found = _report(work, out, release)
+            summary.headline = found.headline
+            summary.files += [str(out / name) for name in ("audit.json", "flips.jsonl", "report.html")]
             note(f"the audit is in {out}")
     if as_json:
         print_json(summary.document())
@@ -252,6 +257,14 @@ def _write(work: "WorkFile", out: Path, kind: Literal["jsonl", "jsonl.zst", "par
     return [str(path) for path in written]
 
 
+def _report(work: "WorkFile", out: Path, release: "Release | None") -> "Document":
+    """Write what people read, and its numbers."""
+    from countermark_service.audit.outputs import claims_of, write_outputs
+    from countermark_service.audit.summary import Facts
+
+    return write_outputs(work, out, Facts(claims=claims_of(release) if release else ()))
+
+
 @contextmanager
 def _byte_bar(total: int) -> Iterator[Callable[[int], None]]:
     """Show how far the inputs are read; give what moves the bar by some bytes."""
@@ -292,4 +305,3 @@ def _verdict_bar() -> "Iterator[Callable[[Progress], None]]":
             bar.update(task, total=run.due, completed=run.before + run.done, failed=run.failed)
 
         yield advance
-

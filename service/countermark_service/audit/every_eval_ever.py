@@ -121,7 +121,7 @@ def _write_group(work: WorkFile, root: Path, pins: Sequence[str], task: str, mod
         "model_info": {
             "name": model or _UNKNOWN,
             "id": model or _UNKNOWN,
-            "developer": developer or _UNKNOWN,
+            **({"developer": developer} if developer else {}),
             "additional_details": {"deployment_type": _UNKNOWN, "model_availability": _UNKNOWN},
         },
         "evaluation_results": [

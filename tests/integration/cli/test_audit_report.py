@@ -171,3 +171,7 @@ def test_what_a_release_card_states_stands_beside_what_was_recomputed(cli: Cli, 
     html = (tmp_path / "a" / "report.html").read_text()
     assert "What the release card states" in html
     assert "0.990" in html
+    column = document.parts[1].columns[1]
+    assert column.score is not None
+    assert column.score.value == 1.0  # 99.0 % to one decimal is another number
+    assert '<td data-label="The same, as stated">no</td>' in html

@@ -315,6 +315,9 @@ class Claim(_Part):
     model: str | None
     metric: str
     value: float
+    """As a fraction."""
+    tolerance: float
+    """How close a recomputed value must come: half a unit of the last decimal that is stated."""
     source: str
 
 

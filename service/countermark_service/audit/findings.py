@@ -19,6 +19,8 @@ from countermark_service.audit.document import (
 from countermark_service.audit.flips import FlipKind
 
 MINUS = "\u2212"
+_SPACE = "\u00a0"
+"""Keeps a number and its sign on one line."""
 
 _REASONS: Mapping[FlipKind, str] = {
     FlipKind.FORMAT: "one finds no answer in a form that it can read",
@@ -39,16 +41,10 @@ def shown_score(value: float, digits: int = 3) -> str:
     return text.replace("-", MINUS)
 
 
-def shown_points(value: float, *, sign: bool = True) -> str:
+def shown_points(value: float) -> str:
     """Write a difference of scores in points, with its sign."""
-    points = 100 * value
-    digits = 1 if abs(points) >= 0.1 or points == 0 else 2 if abs(points) >= 0.01 else 3
-    text = f"{abs(points):.{digits}f}"
-    if not sign:
-        return text
-    if float(text) == 0:
-        return text
-    return ("+" if points > 0 else MINUS) + text
+    points = abs(100 * value)
+    return _signed(100 * value, 1 if points >= 0.1 or points == 0 else 2 if points >= 0.01 else 3)
 
 
 def shown_count(count: int) -> str:
@@ -60,10 +56,10 @@ def shown_share(share: float) -> str:
     """Write a share as percent."""
     percent = 100 * share
     if 0 < percent < 0.1:
-        return "under 0.1 %"
+        return f"under 0.1{_SPACE}%"
     if 99.9 < percent < 100:
-        return "over 99.9 %"
-    return f"{percent:.1f} %" if percent < 10 or percent > 90 else f"{percent:.0f} %"
+        return f"over 99.9{_SPACE}%"
+    return f"{percent:.1f}{_SPACE}%" if 0 < percent < 10 or 90 < percent < 100 else f"{percent:.0f}{_SPACE}%"
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:
@@ -71,10 +67,23 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     return f"{shown_count(count)} {one if count == 1 else many or one + 's'}"
 
 
+def points_range(low: float, high: float) -> str:
+    """Write two differences in points, with as many decimals as tell them apart."""
+    digits = 1 if 100 * (high - low) >= 0.5 else 2
+    return f"{_signed(100 * low, digits)} to {_signed(100 * high, digits)}"
+
+
+def _signed(points: float, digits: int) -> str:
+    text = f"{abs(points):.{digits}f}"
+    return text if float(text) == 0 else ("+" if points > 0 else MINUS) + text
+
+
 def interval(estimate: Estimate, *, points: bool = False) -> str:
     """Write the interval of an estimate."""
-    write = shown_points if points else shown_score
-    return f"{100 * estimate.level:.0f} % interval {write(estimate.low)} to {write(estimate.high)}"
+    level = f"{100 * estimate.level:.0f}{_SPACE}% interval"
+    if points:
+        return f"{level} {points_range(estimate.low, estimate.high)}"
+    return f"{level} {shown_score(estimate.low)} to {shown_score(estimate.high)}"
 
 
 def standing_of(published: Column | None, recomputed: Column | None, pair: Comparison | None) -> Standing:
@@ -200,11 +209,13 @@ def _kinds(pair: Comparison, kinds: Sequence[Kind]) -> list[str]:
         return []
     marks = {kind.kind: mark_clause(kind) for kind in kinds}
     ordered = sorted(pair.kinds.items(), key=lambda one: -one[1])
-    sentences = [f"{plural(pair.disagreements, 'disagreement')}."]
+    sentences = [] if len(ordered) == 1 else [f"{plural(pair.disagreements, 'disagreement')}."]
     for kind, count in ordered:
         clause = marks.get(kind, "")
-        times = "Once" if count == 1 else f"{shown_count(count)} times"
-        sentences.append(f"{times} {_REASONS[kind]}{f' ({clause})' if clause else ''}.")
+        times = "once" if count == 1 else f"{shown_count(count)} times"
+        if len(ordered) == 1:
+            times = "in the one disagreement" if count == 1 else f"in all {shown_count(count)} disagreements"
+        sentences.append(f"{times[0].upper()}{times[1:]} {_REASONS[kind]}{f' ({clause})' if clause else ''}.")
     return sentences
 
 
@@ -373,7 +384,12 @@ def _one(overall: Slice) -> str:
         )
         if not worst.disagreements:
             return f"{len(verifiers)} verifiers agree on every answer; there is no published score."
-        return f"Verifiers disagree on up to {shown_count(worst.disagreements)} answers; there is no published score."
+        labels = {column.id: column.label for column in verifiers}
+        answers = shown_count(worst.rows + worst.first_alone + worst.second_alone)
+        return (
+            f"{labels[worst.first]} and {labels[worst.second]} disagree on {shown_count(worst.disagreements)} of "
+            f"{answers} answers; there is no published score."
+        )
     difference = shown_points(pair.difference.value)
     if standing == "reproduced":
         return "The published score holds: every verdict is reproduced."

@@ -52,7 +52,8 @@ def claims_of(release: Release) -> list[Claim]:
             task=one.task,
             model=one.model,
             metric=one.metric,
-            value=one.value / 100 if one.unit == "percent" else one.value,
+            value=one.value / (100 if one.unit == "percent" else 1),
+            tolerance=0.5 * 10.0**-one.decimals / (100 if one.unit == "percent" else 1),
             source=f"card of {release.ref}",
         )
         for one in release.card.results

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import PurePath
 from typing import Any, BinaryIO
 
 import msgspec
@@ -177,7 +178,7 @@ class _Summary:
         )
 
     def _title(self) -> str:
-        files = [one.path for one in self._work.inputs]
+        files = [PurePath(one.path).name for one in self._work.inputs]
         more = f" and {len(files) - 1} more" if len(files) > 1 else ""
         return f"Audit of {files[0]}{more}" if files else "Audit"
 

@@ -32,6 +32,7 @@ from countermark_service.audit.document import (
 from countermark_service.audit.findings import (
     mark_clause,
     plural,
+    points_range,
     shown_count,
     shown_points,
     shown_score,
@@ -135,7 +136,7 @@ class _View:
         self.main = self.verifiers[0] if self.verifiers else None
         standings = [part.finding.standing for part in document.parts]
         self.standings = [(one, standings.count(one)) for one in STANDINGS if one in standings]
-        self.holds = all(one in ("reproduced", "unpublished") for one in standings)
+        self.question = _question(standings, len(self.verifiers))
         self.alone = any(pair.first_alone + pair.second_alone for pair in overall.comparisons)
         self.several = len(document.parts) > 1
         self.command = _wrapped(document.command)
@@ -218,6 +219,25 @@ class _View:
         ]
         return self._row(fitting[0]).main if len(fitting) == 1 else None
 
+    def met(self, claim: Claim) -> str:
+        """Return whether the recomputed score is the stated one, to the decimals that are stated."""
+        column = self.recomputed(claim)
+        if column is None or column.score is None:
+            return "cannot be told"
+        # A hair more than half a unit: the stated value was rounded once, and in binary.
+        return "yes" if abs(column.score.value - claim.value) <= claim.tolerance * 1.000001 else "no"
+
+
+def _question(standings: Sequence[Standing], verifiers: int) -> str:
+    """Return what the third answer answers."""
+    if any(one in ("differs", "undecided", "unscored") for one in standings):
+        return "Why not"
+    if "agrees" in standings:
+        return "What differs"
+    if "reproduced" in standings:
+        return "Under other verifiers" if verifiers > 1 else "Why"
+    return "Do the verifiers agree"
+
 
 def _first(slices: Sequence[Slice], most: int, key: Callable[[Slice], Any]) -> list[Slice]:
     """Return the `most` slices with the greatest keys, in their own order."""
@@ -280,7 +300,7 @@ def _environment() -> Environment:
         finalize=_finalised,
     )
     environment.filters.update(
-        score=shown_score, points=shown_points, count=shown_count, share=shown_share, p=_p_value,
+        score=shown_score, points=shown_points, range=points_range, count=shown_count, share=shown_share, p=_p_value,
         bytes=_bytes, attr=attribute, short=_short, mark_clause=mark_clause,
     )  # fmt: skip
     environment.globals.update(

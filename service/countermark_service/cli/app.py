@@ -15,6 +15,7 @@ from countermark_service.cli.access import app as access
 from countermark_service.cli.demo import demo
 from countermark_service.cli.doctor import doctor
 from countermark_service.cli.judge import app as judge
+from countermark_service.cli.release import app as release
 from countermark_service.cli.score import score
 from countermark_service.cli.serve import serve
 from countermark_service.cli.settings import settings
@@ -34,6 +35,7 @@ app.command()(demo)
 app.command()(doctor)
 app.command()(settings)
 app.add_typer(verifier, name="verifier")
+app.add_typer(release, name="release")
 app.add_typer(judge, name="judge")
 app.add_typer(access, name="access")
 

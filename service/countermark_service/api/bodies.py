@@ -8,6 +8,7 @@ not be there twice is that of `repeats.py`.
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -36,6 +37,7 @@ class Batch(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     verifier: str
     items: list[Item]
     on_failure: OnFailure = OnFailure.NULL
+    receipt: bool = False
 
 
 class _MixedBatch(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -44,6 +46,7 @@ class _MixedBatch(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     verifier: str
     items: list[ItemBody]
     on_failure: OnFailure = OnFailure.NULL
+    receipt: bool = False
 
 
 class StreamHead(msgspec.Struct, forbid_unknown_fields=True):
@@ -53,10 +56,28 @@ class StreamHead(msgspec.Struct, forbid_unknown_fields=True):
     on_failure: OnFailure = OnFailure.NULL
 
 
+class _ReceiptBody(msgspec.Struct, forbid_unknown_fields=True):
+    receipt: msgspec.Raw
+    items: list[ItemBody] | None = None
+    verdicts: list[msgspec.Raw] | None = None
+
+
+@dataclass(frozen=True)
+class ReceiptBody:
+    """A receipt to check, and what is to be held against it."""
+
+    receipt: bytes
+    """JSON, unread."""
+    items: list[Item] | None
+    verdicts: list[bytes] | None
+    """JSON of each."""
+
+
 _batch_decoder = msgspec.json.Decoder(Batch)
 _mixed_decoder = msgspec.json.Decoder(_MixedBatch)
 _head_decoder = msgspec.json.Decoder(StreamHead)
 _item_decoder = msgspec.json.Decoder(ItemBody)
+_receipt_decoder = msgspec.json.Decoder(_ReceiptBody)
 
 
 def decode_batch(body: bytes) -> Batch:
@@ -71,7 +92,7 @@ def decode_batch(body: bytes) -> Batch:
         # Chat messages, or a fault: the wider shape tells which.
         mixed: _MixedBatch = _decode(_mixed_decoder, body, "the body")
         keys = 2 + sum(_keys_of_body(one, index) for index, one in enumerate(mixed.items))
-        batch = Batch(mixed.verifier, _items_of(mixed.items), mixed.on_failure)
+        batch = Batch(mixed.verifier, _items_of(mixed.items), mixed.on_failure, mixed.receipt)
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise _unreadable(exc, body, "the body") from exc
     else:
@@ -95,6 +116,17 @@ def decode_line(line: bytes, index: int) -> Item:
     body: ItemBody = _decode(_item_decoder, line, f"item {index}", item=index)
     refuse_double_keys(line, _keys_of_body(body, index), item=index)
     return _item_of(body, index)
+
+
+def decode_receipt_body(body: bytes) -> ReceiptBody:
+    """Read a receipt that is to be checked; raises `RequestError`."""
+    found: _ReceiptBody = _decode(_receipt_decoder, body, "the body")
+    refuse_double_keys(body, 1)
+    return ReceiptBody(
+        bytes(found.receipt),
+        None if found.items is None else _items_of(found.items),
+        None if found.verdicts is None else [bytes(each) for each in found.verdicts],
+    )
 
 
 def _items_of(bodies: Sequence[ItemBody]) -> list[Item]:

@@ -29,13 +29,20 @@ def verdict_json(
 
 
 def batch_json(
-    bundle: Bundle, items: Sequence[Item], scored: Sequence[Scored], on_failure: OnFailure, run: Run
+    bundle: Bundle,
+    items: Sequence[Item],
+    scored: Sequence[Scored],
+    on_failure: OnFailure,
+    run: Run,
+    receipt: bytes | None = None,
 ) -> bytes:
-    """Return the reply to a batch: one verdict per item, in order."""
+    """Return the reply to a batch: one verdict per item, in order; last the receipt, JSON, where there is one."""
     verdicts = b",".join(
         [verdict_json(one, item.id, on_failure) for one, item in zip(scored, items, strict=True)]
     )
     tail = b',"degraded":%b' % _encode(sorted(run.degraded)) if run.degraded else b""
+    if receipt is not None:
+        tail += b',"receipt":' + receipt
     head = _encode(verifier_of(bundle))
     return b'{"verifier":%b,"verdicts":[%b],"stats":%b%b}' % (head, verdicts, _encode(stats_of(run)), tail)
 

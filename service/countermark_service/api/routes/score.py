@@ -1,5 +1,8 @@
 """Scoring: a batch in one answer, or a stream of any length."""
 
+import asyncio
+from collections.abc import Sequence
+
 from fastapi import APIRouter, Request, Response
 
 from countermark_service.api import replies
@@ -9,7 +12,10 @@ from countermark_service.api.document import KEYS, problems
 from countermark_service.api.intake import JSON_TYPES, LINE_TYPES, read_body, require_type
 from countermark_service.api.schemas import ScoreResponse
 from countermark_service.api.stream import ScoreStream, StreamedReply
+from countermark_service.assembly import Service
+from countermark_service.bundles import Bundle
 from countermark_service.model import OnFailure
+from countermark_service.scoring import Run, Scored
 
 router = APIRouter(prefix="/v1/score", tags=["score"])
 
@@ -24,7 +30,7 @@ _REFUSALS = problems(
         422: "Not of the shape; `item` and `field` say where",
         424: "`on_failure` is raise and items have no score",
         429: "Saturated; ask again after `Retry-After` seconds",
-        503: "The verifier cannot run here",
+        503: "The verifier cannot run here, or a receipt cannot be signed",
     }
 )
 
@@ -61,12 +67,29 @@ async def score(request: Request, parts: ScoringDep) -> Response:
     batch = decode_batch(await read_body(request, service.body_limit))
     bundle = service.scorer.resolve(batch.verifier)
     service.scorer.check(bundle, batch.items, service.item_limits)
+    if batch.receipt:
+        service.receipts.require_key()
     scored, run = await service.scorer.score_batch(bundle, batch.items)
     parts.metrics.count_batch(bundle, scored)
     if batch.on_failure is OnFailure.RAISE:
         replies.refuse_failures(batch.items, scored)
-    reply = replies.batch_json(bundle, batch.items, scored, batch.on_failure, run)
+    receipt = await _receipt(service, bundle, scored, run) if batch.receipt else None
+    reply = replies.batch_json(bundle, batch.items, scored, batch.on_failure, run, receipt)
     return Response(reply, media_type="application/json")
+
+
+async def _receipt(service: Service, bundle: Bundle, scored: Sequence[Scored], run: Run) -> bytes:
+    """Return the receipt of a batch, made in a thread: it hashes for milliseconds and writes to the ledger."""
+    issued = await asyncio.to_thread(
+        service.receipts.issue,
+        bundle,
+        service.scorer.identity(bundle),
+        run.keys,
+        [verdict for verdict, _ in scored],
+    )
+    if not issued.recorded:
+        run.degraded.add("receipt_not_recorded")
+    return issued.json
 
 
 @router.post(

@@ -5,7 +5,6 @@ names a key that was retired while its items were judged.
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -85,7 +84,6 @@ class Issuer:
             NoSigningKeyError: There is no key to sign with.
         """
         leaves = leaves_of(keys, verdicts)
-        counts = Counter(verdict.outcome for verdict in verdicts)
         manifest = bundle.manifest
         signer = self.keyring.signer()
         predicate = Predicate(
@@ -94,8 +92,8 @@ class Issuer:
                 f"sha256:{identity.hex()}", manifest.uses_prompt,
             ),
             items=len(verdicts),
-            outcomes=outcome_counts(counts),
-            failed=sum(counts[outcome] for outcome in FAILURES),
+            outcomes=outcome_counts(leaves.outcomes),
+            failed=sum(leaves.outcomes.get(outcome, 0) for outcome in FAILURES),
             surroundings=[_object(each) for each in leaves.surroundings[:SURROUNDINGS]],
             surroundings_left_out=max(0, len(leaves.surroundings) - SURROUNDINGS),
             service=self._service,

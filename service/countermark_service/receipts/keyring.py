@@ -70,7 +70,8 @@ class Keyring:
     def current(self) -> SigningKey | None:
         """Return the key to sign with now: of those that are valid, the one that is valid longest."""
         now = written(self._now())
-        valid = [key for key in self.public().keys.values() if key.fault_at(now) is None]
+        keys = self.public().keys.values()
+        valid = [key for key in keys if key.retired is None and key.fault_at(now) is None]
         return max(valid, key=lambda key: (key.valid_until, key.keyid), default=None)
 
     def signer(self) -> FileSigner:

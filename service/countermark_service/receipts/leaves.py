@@ -8,16 +8,17 @@ them. A digest hides a text only from those who cannot guess it.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import rfc8785
 
 from countermark_service.model import FAILURES, Outcome, Verdict
-from countermark_service.receipts.canonical import canonical_json
+from countermark_service.receipts.canonical import canonical_json, canonical_value, number
 
 _sha256 = hashlib.sha256
 _Digest = Annotated[str, msgspec.Meta(pattern=r"\Asha256:[0-9a-f]{64}\Z")]
@@ -37,7 +38,7 @@ class Leaf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def encoded(self) -> bytes:
         """Return the leaf's canonical JSON, which is what the tree hashes."""
-        return _leaf(self.item[7:], self.outcome, self.score, self.verdict[7:])
+        return _leaf(self.item[7:], _middle(self.outcome.value, self.score), self.verdict[7:])
 
 
 @dataclass(frozen=True)
@@ -48,18 +49,20 @@ class Leaves:
     """Canonical JSON of each, in the order of the items."""
     surroundings: list[bytes]
     """Canonical JSON of every surroundings that a verdict has, sorted."""
+    outcomes: dict[Outcome, int]
+    """How many came out how."""
 
 
-class _Parts(msgspec.Struct):
+class _Parts(msgspec.Struct, gc=False):
     """A verdict as a reply or a store has it; other keys do not count."""
 
-    outcome: Outcome
-    score: msgspec.Raw
-    detail: msgspec.Raw
-    surroundings: msgspec.Raw
+    outcome: str  # hashing a member of an enumeration would cost more than the digest
+    score: float | None
+    detail: Any
+    surroundings: msgspec.Raw  # few different ones in a batch, and remembered
 
 
-_parts = msgspec.json.Decoder(_Parts).decode
+_parts = msgspec.json.Decoder(_Parts, float_hook=number).decode
 
 
 class Digester:
@@ -77,42 +80,40 @@ class Digester:
         Raises:
             msgspec.MsgspecError: It is no verdict.
         """
-        parts = _parts(text)
-        surroundings = self._canonical(bytes(parts.surroundings))
-        self.surroundings.add(surroundings)
-        return _sha256(
-            b'{"detail":%b,"outcome":"%b","score":%b,"surroundings":%b}'
-            % (
-                self._canonical(bytes(parts.detail)),
-                parts.outcome.encode(),
-                self._canonical(bytes(parts.score)),
-                surroundings,
-            )
-        ).hexdigest()
+        return self.digest(_parts(text), text)[1]
 
-    def _canonical(self, text: bytes) -> bytes:
-        known = self._known.get(text)
-        if known is None:
-            known = self._known[text] = canonical_json(text)
-        return known
+    def digest(self, parts: _Parts, text: bytes) -> tuple[bytes, str]:
+        """Return outcome and score of a verdict as both forms have them, and the digest as hex."""
+        raw = bytes(parts.surroundings)
+        surroundings = self._known.get(raw)
+        if surroundings is None:
+            surroundings = self._known[raw] = canonical_json(raw)
+            self.surroundings.add(surroundings)
+        middle = _middle(parts.outcome, parts.score)
+        detail = canonical_value(parts.detail, text)
+        form = b'{"detail":%b,%b,"surroundings":%b}' % (detail, middle, surroundings)
+        return middle, _sha256(form).hexdigest()
 
 
 def leaves_of(keys: Sequence[bytes], verdicts: Iterable[Verdict]) -> Leaves:
     """Return the leaves of a batch, from the store keys of its items and their verdicts, in order."""
     digester = Digester()
-    digest = digester.verdict
-    encoded = [
-        _leaf(key.hex(), verdict.outcome, verdict.score, digest(verdict.json))
-        for key, verdict in zip(keys, verdicts, strict=True)
-    ]
-    return Leaves(encoded, sorted(digester.surroundings))
+    digest = digester.digest
+    encoded, outcomes = [], []
+    for key, verdict in zip(keys, verdicts, strict=True):
+        text = verdict.json
+        parts = _parts(text)
+        outcomes.append(parts.outcome)
+        encoded.append(_leaf(key.hex(), *digest(parts, text)))
+    counts = {Outcome(name): count for name, count in Counter(outcomes).items()}
+    return Leaves(encoded, sorted(digester.surroundings), counts)
 
 
-def _leaf(item: str, outcome: Outcome, score: float | None, verdict: str) -> bytes:
-    middle = _middle(outcome, score)
-    return f'{{"item":"sha256:{item}",{middle},"verdict":"sha256:{verdict}"}}'.encode()
+def _leaf(item: str, middle: bytes, verdict: str) -> bytes:
+    return b'{"item":"sha256:%b",%b,"verdict":"sha256:%b"}' % (item.encode(), middle, verdict.encode())
 
 
 @lru_cache(maxsize=4096)
-def _middle(outcome: Outcome, score: float | None) -> str:
-    return f'"outcome":"{outcome.value}","score":{rfc8785.dumps(score).decode()}'
+def _middle(outcome: str, score: float | None) -> bytes:
+    """Return outcome and score side by side, as leaf and verdict have them."""
+    return b'"outcome":%b,"score":%b' % (rfc8785.dumps(outcome), rfc8785.dumps(score))

@@ -174,6 +174,8 @@ def _counts(checked: "Checked") -> str:
         leaf = checked.leaves[0]
         score = "without a score" if leaf.score is None else f"with score {leaf.score:g}"
         return f"item {checked.first} of {predicate.items}: {leaf.outcome} {score}"
-    counts = ", ".join(f"{number} {outcome}" for outcome, number in outcome_counts(predicate.outcomes).items())
+    counts = ", ".join(
+        f"{number} {outcome}" for outcome, number in outcome_counts(predicate.outcomes).items()
+    )
     failed = f"; {predicate.failed} without a score" if predicate.failed else ""
     return f"{predicate.items} ({counts or 'none'}{failed})"

@@ -212,9 +212,13 @@ def _hold_items(items: Sequence[Item], leaves: Sequence[Leaf], first: int, state
     verifier = statement.predicate.verifier
     if len(items) != len(leaves):
         raise ItemsDifferError(f"the receipt is over {len(leaves)} items; {len(items)} are held against it.")
+    release = statement.predicate.release
+    given = msgspec.json.decode(release.params, type=dict[str, Any]) if release is not None else {}
     identity = bytes.fromhex(verifier.identity.removeprefix("sha256:"))
     wrong = []
     for index, (item, leaf) in enumerate(zip(items, leaves, strict=True), start=first):
+        if given:
+            item = msgspec.structs.replace(item, params={**item.params, **given})
         found = item_key(identity, item.canonical(uses_prompt=verifier.uses_prompt)).hex()
         if leaf.item != f"sha256:{found}":
             wrong.append(index)

@@ -59,6 +59,9 @@ class ReleaseMark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     digest: str
     """Of its card."""
     task: str
+    params: str
+    """What the card gives every item of the task, as JSON text: they are part of the items' digests, where 1
+    and 1.0 differ, as they do not in the form that is signed."""
 
 
 class ServiceMark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -74,7 +74,7 @@ def test_a_receipt_can_be_checked_with_a_plain_ed25519_library(desk: Desk, recei
 
 
 def test_the_statement_says_who_judged_what_came_out_where_and_when(desk: Desk) -> None:
-    release = ReleaseMark("lab/data:1.0", "sha256:" + "5" * 64, "gsm8k")
+    release = ReleaseMark("lab/data:1.0", "sha256:" + "5" * 64, "gsm8k", '{"tolerance":0.0}')
     checked = check(read(desk.issue(ITEMS, VERDICTS, release)), desk.keyring.public())
     statement = checked.summary()["statement"]
 
@@ -97,8 +97,19 @@ def test_the_statement_says_who_judged_what_came_out_where_and_when(desk: Desk) 
         ],
         "service": {"name": "countermark", "version": "0.1.0"},
         "issued": "2026-11-28T12:00:00Z",
-        "release": {"ref": "lab/data:1.0", "digest": "sha256:" + "5" * 64, "task": "gsm8k"},
+        "release": {"ref": "lab/data:1.0", "digest": "sha256:" + "5" * 64, "task": "gsm8k",
+            "params": '{"tolerance":0.0}',
+        },
     }  # fmt: skip
+
+
+def test_items_of_a_release_are_held_against_it_without_the_parameters_of_its_card(desk: Desk) -> None:
+    """In the signed form 0.0 is 0, in an item it is not: the parameters survive as text."""
+    release = ReleaseMark("lab/data:1.0", "sha256:" + "5" * 64, "gsm8k", '{"tolerance":0.0}')
+    receipt = desk.issue(ITEMS, VERDICTS, release)
+    bare = [msgspec.structs.replace(item, params={}) for item in ITEMS]
+    for items in (bare, ITEMS):
+        assert check(read(receipt), desk.keyring.public(), items=items).items
 
 
 def test_a_receipt_discloses_no_text(receipt: bytes) -> None:
@@ -318,7 +329,7 @@ def test_one_of_one_is_proved_by_the_root_itself(desk: Desk) -> None:
 
 
 def test_receipts_are_found_by_the_digests_that_they_name(desk: Desk) -> None:
-    release = ReleaseMark("lab/data:1.0", "sha256:" + "5" * 64, "gsm8k")
+    release = ReleaseMark("lab/data:1.0", "sha256:" + "5" * 64, "gsm8k", '{"tolerance":0.0}')
     assert desk.ledger.receipts_naming(desk.bundle.digest) == []
     desk.issue(ITEMS, VERDICTS)
     receipt = json.loads(desk.issue(ITEMS[:3], VERDICTS[:3], release))

@@ -3,28 +3,32 @@
 import asyncio
 from collections.abc import Sequence
 
+import msgspec
 from fastapi import APIRouter, Request, Response
 
 from countermark_service.api import replies
-from countermark_service.api.bodies import decode_batch
+from countermark_service.api.bodies import asked_of, decode_batch
 from countermark_service.api.dependencies import ScoringDep
 from countermark_service.api.document import KEYS, problems
+from countermark_service.api.hot import HotRoute
 from countermark_service.api.intake import JSON_TYPES, LINE_TYPES, read_body, require_type
 from countermark_service.api.schemas import ScoreResponse
 from countermark_service.api.stream import ScoreStream, StreamedReply
 from countermark_service.assembly import Service
-from countermark_service.bundles import Bundle
 from countermark_service.model import OnFailure
-from countermark_service.scoring import Run, Scored
+from countermark_service.receipts import ReleaseMark
+from countermark_service.releases import ReleaseUse
+from countermark_service.scoring import Asked, Run, Scored
 
-router = APIRouter(prefix="/v1/score", tags=["score"])
+router = APIRouter(prefix="/v1/score", tags=["score"], route_class=HotRoute)
 
 _REFUSALS = problems(
     {
         400: "Not a reference, or one without a version (the versions are in `versions`)",
         **KEYS,
-        404: "No such verifier",
-        409: "The pin, or what was published, does not match the bundle",
+        404: "No such verifier, release, or task of a release",
+        409: "The pin, or what was published, does not match the bundle or the release's card",
+        410: "It is yanked, and this service refuses what is yanked",
         413: "The body, the number of items or a response is too large",
         415: "Not JSON, or packed otherwise than with gzip",
         422: "Not of the shape; `item` and `field` say where",
@@ -65,31 +69,38 @@ async def score(request: Request, parts: ScoringDep) -> Response:
     require_type(request, JSON_TYPES)
     service = parts.service
     batch = decode_batch(await read_body(request, service.body_limit))
-    bundle = service.scorer.resolve(batch.verifier)
-    service.scorer.check(bundle, batch.items, service.item_limits)
-    if batch.receipt:
+    asked = service.scorer.asked(**asked_of(batch))
+    items = asked.items(batch.items)
+    service.scorer.check(asked.bundle, items, service.item_limits)
+    if batch.receipt is True:
         service.receipts.require_key()
-    scored, run = await service.scorer.score_batch(bundle, batch.items)
-    parts.metrics.count_batch(bundle, scored)
-    if batch.on_failure is OnFailure.RAISE:
-        replies.refuse_failures(batch.items, scored)
-    receipt = await _receipt(service, bundle, scored, run) if batch.receipt else None
-    reply = replies.batch_json(bundle, batch.items, scored, batch.on_failure, run, receipt)
+    scored, run = await service.scorer.score_batch(asked.bundle, items)
+    parts.metrics.count_batch(asked.bundle, scored)
+    if asked.on_failure is OnFailure.RAISE:
+        replies.refuse_failures(items, scored)
+    receipt = await _receipt(service, asked, scored, run) if batch.receipt is True else None
+    reply = replies.batch_json(asked, items, scored, run, receipt)
     return Response(reply, media_type="application/json")
 
 
-async def _receipt(service: Service, bundle: Bundle, scored: Sequence[Scored], run: Run) -> bytes:
+async def _receipt(service: Service, asked: Asked, scored: Sequence[Scored], run: Run) -> bytes:
     """Return the receipt of a batch, made in a thread: it hashes for milliseconds and writes to the ledger."""
     issued = await asyncio.to_thread(
         service.receipts.issue,
-        bundle,
-        service.scorer.identity(bundle),
+        asked.bundle,
+        service.scorer.identity(asked.bundle),
         run.keys,
         [verdict for verdict, _ in scored],
+        release=None if asked.use is None else _release_mark(asked.use),
     )
     if not issued.recorded:
         run.degraded.add("receipt_not_recorded")
     return issued.json
+
+
+def _release_mark(use: ReleaseUse) -> ReleaseMark:
+    params = msgspec.json.encode(use.route.params).decode()
+    return ReleaseMark(str(use.release.ref), use.release.digest, use.task, params)
 
 
 @router.post(
@@ -100,9 +111,9 @@ async def _receipt(service: Service, bundle: Bundle, scored: Sequence[Scored], r
     openapi_extra=_STREAM_BODY,
 )
 async def stream(request: Request, parts: ScoringDep) -> Response:
-    """NDJSON in: a head line `{"verifier": …}`, then an item a line. NDJSON out: a verdict
-    a line as it is made, with the `index` of its item; a `summary` line last. What goes
-    wrong after the first line is an `error` line in place of the summary."""
+    """NDJSON in: a head line `{"verifier": …}`, or `{"release": …, "task": …}`, then an item a line.
+    NDJSON out: a verdict a line as it is made, with the `index` of its item; a `summary` line last. What
+    goes wrong after the first line is an `error` line in place of the summary."""
     require_type(request, LINE_TYPES)
     scoring = await ScoreStream.begin(request, parts.service, parts.metrics)
     return StreamedReply(scoring.lines(), media_type="application/x-ndjson")

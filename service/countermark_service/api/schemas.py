@@ -65,6 +65,13 @@ class ScoreRequest(_Request):
     )
     receipt: bool = Field(False, description="Whether the reply has a signed receipt of its verdicts.")
 
+    @model_validator(mode="after")
+    def _one_subject(self) -> Self:
+        told = self.model_fields_set & {"verifier", "release", "task"}
+        if told not in ({"verifier"}, {"release", "task"}):
+            raise ValueError("give `verifier`, or `release` and `task`")
+        return self
+
 
 class SignatureSchema(_Request):
     """One signature of an envelope."""
@@ -150,13 +157,6 @@ class SigningKeySet(BaseModel):
 
     type: Literal["urn:countermark:signing-keys:v1"]
     keys: list[SigningKeySchema]
-
-    @model_validator(mode="after")
-    def _one_subject(self) -> Self:
-        told = self.model_fields_set & {"verifier", "release", "task"}
-        if told not in ({"verifier"}, {"release", "task"}):
-            raise ValueError("give `verifier`, or `release` and `task`")
-        return self
 
 
 class VerifierInfo(BaseModel):

@@ -9,13 +9,12 @@
     │   ├── ItemsDifferError      items_differ
     │   └── VerdictsDifferError   verdicts_differ
     ├── SigningKeysError          invalid_signing_keys
-    └── UnavailableError
-        └── NoSigningKeyError     no_signing_key
+    └── NoSigningKeyError         no_signing_key
 
 Each sentence is for somebody who holds a file and asks what it proves.
 """
 
-from countermark_service.errors import CountermarkError, UnavailableError
+from countermark_service.errors import CountermarkError
 
 
 class ReceiptError(CountermarkError):
@@ -88,7 +87,7 @@ class SigningKeysError(CountermarkError):
     code = "invalid_signing_keys"
 
 
-class NoSigningKeyError(UnavailableError):
+class NoSigningKeyError(CountermarkError):
     """A receipt was asked for, and there is no key to sign it with."""
 
     code = "no_signing_key"

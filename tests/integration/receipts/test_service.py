@@ -1,6 +1,9 @@
 """Receipts of real services: asked for, checked there and offline, and not taken from one another."""
 
 import json
+import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from countermark_service.receipts import Keyring, Ledger
-from tests.support import ServiceProcess
+from countermark_service.receipts import Keyring, Ledger, ReceiptError
+from tests.support import REPOSITORY, ServiceProcess
 
 BODY: dict[str, Any] = {
     "verifier": "numeric:1.0.0",
@@ -184,7 +187,7 @@ def test_without_a_signing_key_a_receipt_is_refused_before_anything_is_scored(
     service: ServiceProcess,
 ) -> None:
     answer = httpx.post(f"{service.url}/v1/score", json={**BODY, "receipt": True}, timeout=60)
-    assert (answer.status_code, answer.json()["code"]) == (503, "no_signing_key")
+    assert (answer.status_code, answer.json()["code"]) == (409, "no_signing_key")
     assert "countermark keys new" in answer.json()["detail"]
     assert httpx.get(f"{service.url}/v1/receipts/keys").json()["keys"] == []
 
@@ -207,3 +210,28 @@ def test_a_request_that_cannot_be_read_is_refused_with_its_place(
     )
     assert answer.status_code == 422
     assert said in answer.json()["detail"]
+
+
+def test_the_page_on_receipts_runs_as_it_stands(services: list[ServiceProcess], tmp_path: Path) -> None:
+    """Its request is sent, its commands are run, in its order; the table has every code there is."""
+    page = (REPOSITORY / "service/docs/receipts.md").read_text()
+    body = json.loads(re.findall(r"^```json\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)[0])
+    answer = httpx.post(f"{services[0].url}/v1/score", json=body, timeout=60)
+    (tmp_path / "reply.json").write_bytes(answer.content)
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in body["items"]))
+    commands = [
+        line.removeprefix("countermark ")
+        for block in re.findall(r"^```\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+        for line in block.splitlines()
+    ]
+    assert len(commands) == 4
+    for command in commands[1:]:  # the first makes a key, which the service has
+        done = subprocess.run(
+            [sys.executable, "-m", "countermark_service", *shlex.split(command)],
+            capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path,
+            env={**os.environ, "COUNTERMARK_DATA": str(services[0].data)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "one.json").exists()
+    for kind in (ReceiptError, *ReceiptError.__subclasses__()):
+        assert f"| `{kind.code}` |" in page

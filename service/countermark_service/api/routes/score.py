@@ -27,14 +27,14 @@ _REFUSALS = problems(
         400: "Not a reference, or one without a version (the versions are in `versions`)",
         **KEYS,
         404: "No such verifier, release, or task of a release",
-        409: "The pin, or what was published, does not match the bundle or the release's card",
+        409: "The pin, or what was published, does not match the bundle or the release's card; or a receipt has no key",
         410: "It is yanked, and this service refuses what is yanked",
         413: "The body, the number of items or a response is too large",
         415: "Not JSON, or packed otherwise than with gzip",
         422: "Not of the shape; `item` and `field` say where",
         424: "`on_failure` is raise and items have no score",
         429: "Saturated; ask again after `Retry-After` seconds",
-        503: "The verifier cannot run here, or a receipt cannot be signed",
+        503: "The verifier cannot run here",
     }
 )
 

@@ -45,8 +45,9 @@ def made(folder: Path) -> Callable[[], float]:
 
     def measure() -> float:
         before = time.process_time()
-        issuer.issue(bundle, bundle.digest_bytes, keys, verdicts)
-        return (time.process_time() - before) * 1e3
+        for _ in range(REQUESTS):
+            issuer.issue(bundle, bundle.digest_bytes, keys, verdicts)
+        return (time.process_time() - before) / REQUESTS * 1e3
 
     return measure
 

@@ -26,9 +26,10 @@ def number(literal: str) -> msgspec.Raw:
 
 
 _decode = msgspec.json.Decoder(float_hook=number).decode
-_encode_sorted = msgspec.json.Encoder(order="deterministic").encode
+encode_plain = msgspec.json.Encoder(order="deterministic").encode
+"""Writes a value whose text is ASCII without a backslash; `canonical_value` is for all."""
 _encode_as_is = msgspec.json.Encoder().encode
-_BACKSLASH = 0x5C
+BACKSLASH = 0x5C
 """Looked for first: one byte is found, or not, in a tenth of the time that two take."""
 _ASTRAL = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")
 """Where none of these and no escape is in a text, every character is in the basic plane, where code points
@@ -46,11 +47,11 @@ def canonical_json(text: bytes) -> bytes:
 
 def canonical_value(value: Any, text: bytes) -> bytes:
     """Return the canonical form of a value that was decoded, with `number` as float hook, from somewhere in `text`."""
-    if (_BACKSLASH in text and b"\\u" in text) or (
+    if (BACKSLASH in text and b"\\u" in text) or (
         not text.isascii() and any(mark in text for mark in _ASTRAL)
     ):
         return _encode_as_is(_sorted(value))
-    return _encode_sorted(value)
+    return encode_plain(value)
 
 
 def _sorted(value: Any) -> Any:

@@ -15,7 +15,7 @@ import msgspec
 from countermark_service.model import FAILURES, Item, item_key
 from countermark_service.receipts.errors import ItemsDifferError, ReceiptError, TreeError, VerdictsDifferError
 from countermark_service.receipts.keys import KeySet
-from countermark_service.receipts.leaves import Digester, Leaf
+from countermark_service.receipts.leaves import Leaf, digests_of
 from countermark_service.receipts.merkle import inclusion_proof, leaf_hash, proves, root_of
 from countermark_service.receipts.statement import Envelope, Statement, open_envelope, outcome_counts
 
@@ -195,12 +195,12 @@ def _hold_verdicts(texts: Sequence[bytes], leaves: Sequence[Leaf], first: int) -
         raise VerdictsDifferError(
             f"the receipt is over {len(leaves)} verdicts; {len(texts)} are held against it."
         )
-    digester = Digester()
     for index, (text, leaf) in enumerate(zip(texts, leaves, strict=True), start=first):
         try:
-            found = "sha256:" + digester.verdict(text)
+            ((_, _, digest),) = digests_of((text,)).found
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
             raise VerdictsDifferError(f"verdict {index} cannot be read: {exc}.") from exc
+        found = f"sha256:{digest}"
         if found != leaf.verdict:
             raise VerdictsDifferError(
                 f"verdict {index} is not the one that was signed: the receipt has {leaf.outcome} with score "

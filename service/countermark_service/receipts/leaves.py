@@ -18,7 +18,13 @@ import msgspec
 import rfc8785
 
 from countermark_service.model import FAILURES, Outcome, Verdict
-from countermark_service.receipts.canonical import canonical_json, canonical_value, number
+from countermark_service.receipts.canonical import (
+    BACKSLASH,
+    canonical_json,
+    canonical_value,
+    encode_plain,
+    number,
+)
 
 _sha256 = hashlib.sha256
 _Digest = Annotated[str, msgspec.Meta(pattern=r"\Asha256:[0-9a-f]{64}\Z")]
@@ -38,7 +44,8 @@ class Leaf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def encoded(self) -> bytes:
         """Return the leaf's canonical JSON, which is what the tree hashes."""
-        return _leaf(self.item[7:], _middle(self.outcome.value, self.score), self.verdict[7:])
+        middle = _middle(self.outcome.value, self.score)
+        return b'{"item":"%b",%b,"verdict":"%b"}' % (self.item.encode(), middle, self.verdict.encode())
 
 
 @dataclass(frozen=True)
@@ -65,52 +72,50 @@ class _Parts(msgspec.Struct, gc=False):
 _parts = msgspec.json.Decoder(_Parts, float_hook=number).decode
 
 
-class Digester:
-    """Digests of verdicts; remembers what the verdicts of one batch have in common."""
+@dataclass(frozen=True)
+class Digests:
+    """Digests of verdicts, and what the verdicts have in common."""
 
-    def __init__(self) -> None:
-        """Remember nothing yet."""
-        self._known: dict[bytes, bytes] = {}
-        self.surroundings: set[bytes] = set()
-        """Canonical JSON of every surroundings that was met."""
+    found: list[tuple[str, bytes, str]]
+    """For each verdict its outcome, outcome and score as a leaf has them, and the digest as hex."""
+    surroundings: list[bytes]
+    """Canonical JSON of every surroundings that was met, sorted."""
 
-    def verdict(self, text: bytes) -> str:
-        """Return the SHA-256 of a verdict's canonical form, as hex.
 
-        Raises:
-            msgspec.MsgspecError: It is no verdict.
-        """
-        return self.digest(_parts(text), text)[1]
+def digests_of(texts: Iterable[bytes]) -> Digests:
+    """Return the SHA-256 of the canonical form of each verdict, given as its JSON.
 
-    def digest(self, parts: _Parts, text: bytes) -> tuple[bytes, str]:
-        """Return outcome and score of a verdict as both forms have them, and the digest as hex."""
+    One loop without calls: thousands of verdicts are signed between two requests.
+
+    Raises:
+        msgspec.MsgspecError: One is no verdict.
+    """
+    found = []
+    known: dict[bytes, bytes] = {}
+    for text in texts:
+        parts = _parts(text)
         raw = bytes(parts.surroundings)
-        surroundings = self._known.get(raw)
+        surroundings = known.get(raw)
         if surroundings is None:
-            surroundings = self._known[raw] = canonical_json(raw)
-            self.surroundings.add(surroundings)
+            surroundings = known[raw] = canonical_json(raw)
+        plain = text.isascii() and BACKSLASH not in text
+        detail = encode_plain(parts.detail) if plain else canonical_value(parts.detail, text)
         middle = _middle(parts.outcome, parts.score)
-        detail = canonical_value(parts.detail, text)
         form = b'{"detail":%b,%b,"surroundings":%b}' % (detail, middle, surroundings)
-        return middle, _sha256(form).hexdigest()
+        found.append((parts.outcome, middle, _sha256(form).hexdigest()))
+    return Digests(found, sorted(known.values()))
 
 
 def leaves_of(keys: Sequence[bytes], verdicts: Iterable[Verdict]) -> Leaves:
     """Return the leaves of a batch, from the store keys of its items and their verdicts, in order."""
-    digester = Digester()
-    digest = digester.digest
-    encoded, outcomes = [], []
-    for key, verdict in zip(keys, verdicts, strict=True):
-        text = verdict.json
-        parts = _parts(text)
-        outcomes.append(parts.outcome)
-        encoded.append(_leaf(key.hex(), *digest(parts, text)))
-    counts = {Outcome(name): count for name, count in Counter(outcomes).items()}
-    return Leaves(encoded, sorted(digester.surroundings), counts)
-
-
-def _leaf(item: str, middle: bytes, verdict: str) -> bytes:
-    return b'{"item":"sha256:%b",%b,"verdict":"sha256:%b"}' % (item.encode(), middle, verdict.encode())
+    digests = digests_of([verdict.json for verdict in verdicts])
+    encoded = [
+        b'{"item":"sha256:%b",%b,"verdict":"sha256:%b"}' % (key.hex().encode(), middle, digest.encode())
+        for key, (_, middle, digest) in zip(keys, digests.found, strict=True)
+    ]
+    counts = Counter([outcome for outcome, _, _ in digests.found])
+    outcomes = {Outcome(name): count for name, count in counts.items()}
+    return Leaves(encoded, digests.surroundings, outcomes)
 
 
 @lru_cache(maxsize=4096)

@@ -9,13 +9,15 @@ not be there twice is that of `repeats.py`.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from countermark_service.api.repeats import nested_keys, refuse_double_ids, refuse_double_keys, too_deep
 from countermark_service.errors import RequestError
 from countermark_service.model import Item, OnFailure, last_assistant_text
+
+_T = TypeVar("_T")
 
 _PLACE = re.compile(r" - at `\$(?P<path>[^`]*)`")
 _ITEM = re.compile(r"\.items\[(\d+)\]")
@@ -176,9 +178,15 @@ def decode_line(line: bytes, index: int) -> Item:
     return _item_of(body, index)
 
 
+def decode_with(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
+    """Read the body of a route with a shape of its own; raises `RequestError`."""
+    decoded: _T = _decode(decoder, body, "the body")
+    return decoded
+
+
 def decode_receipt_body(body: bytes) -> ReceiptBody:
     """Read a receipt that is to be checked; raises `RequestError`."""
-    found: _ReceiptBody = _decode(_receipt_decoder, body, "the body")
+    found = decode_with(_receipt_decoder, body)
     refuse_double_keys(body, 1)
     return ReceiptBody(
         bytes(found.receipt),

@@ -292,4 +292,3 @@ def _verdict_bar() -> "Iterator[Callable[[Progress], None]]":
             bar.update(task, total=run.due, completed=run.before + run.done, failed=run.failed)
 
         yield advance
-

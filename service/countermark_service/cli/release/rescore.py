@@ -85,7 +85,7 @@ async def _scores(
 ) -> tuple[list[float | None], list[str | int | float | None]]:
     """Return the score of every row, and what its group is called."""
     assert result.outputs is not None  # noqa: S101 - looked at by the caller
-    named: dict[str, str] = {**result.outputs.columns}
+    named: dict[str, str] = {str(key): column for key, column in result.outputs.columns.items()}
     group = named.pop("group", None)
     if group is not None:
         named["id"] = group  # a row's id is handed through, whatever it is called
@@ -127,6 +127,6 @@ async def _scores(
 
 def _refuse_bad(row: Row | BadRow, judge: LocalJudge, file: Path) -> None:
     """Refuse a row that cannot be scored: a number over the others would be another number."""
-    problem = row.problem if isinstance(row, BadRow) else judge.refusal(row.item)
+    problem = row.problem if isinstance(row, BadRow) else judge.refusal(0, row.item)
     if problem is not None:
         raise OutputsError(f"{file}, line {row.line}: {problem.rstrip('.')}. Nothing was compared.")

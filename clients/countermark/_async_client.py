@@ -90,6 +90,7 @@ class AsyncClient:
         *,
         on_failure: OnFailure = "null",
         deadline: float | None = None,
+        receipt: bool = False,
     ) -> ScoreResult:
         """Score `items` and return one verdict for each, in order.
 
@@ -101,6 +102,8 @@ class AsyncClient:
             on_failure: What the reward of an item without a verdict becomes: ``null`` for None, ``zero`` for
                 0.0, ``raise`` for a `VerdictFailedError`.
             deadline: Seconds for this call in place of the client's `timeout`.
+            receipt: Whether the service is to sign what came out; the result's `receipts` has it. A service
+                without a signing key refuses that.
 
         Raises:
             InvalidItemError: An item cannot be sent; nothing was sent.
@@ -114,7 +117,8 @@ class AsyncClient:
         for part in self._core.batch_parts(items):
             parts.append(part)
             await asyncio.sleep(0)  # encoding a large input must not hold up the loop
-        return await self._core.score(verifier, parts, on_failure, self._core.seconds(deadline))
+        seconds = self._core.seconds(deadline)
+        return await self._core.score(verifier, parts, on_failure, seconds, receipt=receipt)
 
     async def score_one(
         self,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ._decode import read_degraded, read_stats, read_verdicts, read_verifier
+from ._decode import read_degraded, read_receipt, read_stats, read_verdicts, read_verifier
 from ._errors import (
     ApiError,
     CountermarkClientError,
@@ -20,7 +20,7 @@ from ._errors import (
     VerifierMismatchError,
 )
 from ._items import Part, encode_text
-from ._types import OnFailure, Partial, ScoreResult, Stats, Verdict, VerifierInfo
+from ._types import OnFailure, Partial, Receipt, ScoreResult, Stats, Verdict, VerifierInfo
 
 PART_STATUSES = frozenset({413, 422, 500})
 """Error statuses that concern the items of one request; any other error ends the sending of the call."""
@@ -33,21 +33,26 @@ class ScoreCall:
         verifier: The ref, with or without digest.
         parts: The items, in order.
         on_failure: What a failed item's reward becomes.
+        receipt: Whether the service is to sign what comes out.
 
     Raises:
         InvalidInputError: `verifier` cannot be sent, or `on_failure` is none of the policies.
     """
 
-    def __init__(self, verifier: str, parts: Sequence[Part], on_failure: OnFailure) -> None:
+    def __init__(
+        self, verifier: str, parts: Sequence[Part], on_failure: OnFailure, *, receipt: bool = False
+    ) -> None:
         self.verifier = verifier
         self.on_failure = on_failure
         self.answered: VerifierInfo | None = None
         self.stopped = False
         """Whether an error was met that every further request of the call would meet too."""
         self._policy = wire_policy(on_failure)
+        self._receipt = receipt
         self._asked = encode_text("verifier", verifier)
         self._total = parts[-1].indices.stop if parts else 0
         self._verdicts: dict[int, list[Verdict]] = {}
+        self._receipts: dict[int, Receipt] = {}
         self._stats: list[Stats] = []
         self._degraded: dict[str, None] = {}
         self._errors: list[CountermarkClientError] = []
@@ -55,7 +60,8 @@ class ScoreCall:
     def body(self, part: Part) -> bytes:
         """Return the request for `part`, naming the verifier as exactly as it is known by now."""
         verifier = encode_text("verifier", self.answered.ref) if self.answered else self._asked
-        head = b'{"verifier":%b,"on_failure":%b,"items":[' % (verifier, self._policy)
+        wish = b',"receipt":true' if self._receipt else b""
+        head = b'{"verifier":%b,"on_failure":%b%b,"items":[' % (verifier, self._policy, wish)
         return b"".join((head, b",".join(part.pieces), b"]}"))
 
     def accept(self, part: Part, document: Mapping[str, Any]) -> None:
@@ -68,6 +74,8 @@ class ScoreCall:
         check_answer(self.verifier, self.answered, info)
         verdicts = read_verdicts(document, info.ref, part.ids, self.on_failure, start=part.start)
         stats = read_stats(document.get("stats"), "the answer")
+        if self._receipt:
+            self._receipts[part.start] = read_receipt(document, part.start, len(part.ids))
         self.answered = info
         self._verdicts[part.start] = verdicts
         self._stats.append(stats)
@@ -95,7 +103,8 @@ class ScoreCall:
             error.partial = self._partial()
             raise error
         verdicts = tuple(verdict for start in sorted(self._verdicts) for verdict in self._verdicts[start])
-        result = ScoreResult(self.answered, verdicts, add_stats(self._stats), tuple(self._degraded))
+        receipts = tuple(self._receipts[start] for start in sorted(self._receipts))
+        result = ScoreResult(self.answered, verdicts, add_stats(self._stats), tuple(self._degraded), receipts)
         if self.on_failure == "raise" and result.failed:
             raise VerdictFailedError(result.failed, total=len(verdicts), result=result)
         return result

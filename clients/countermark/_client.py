@@ -79,10 +79,12 @@ class Client:
         *,
         on_failure: OnFailure = "null",
         deadline: float | None = None,
+        receipt: bool = False,
     ) -> ScoreResult:
         """Score `items` and return one verdict for each, in order; see `AsyncClient.score`."""
         parts = list(self._core.batch_parts(items))
-        return self._portal.call(self._core.score(verifier, parts, on_failure, self._core.seconds(deadline)))
+        seconds = self._core.seconds(deadline)
+        return self._portal.call(self._core.score(verifier, parts, on_failure, seconds, receipt=receipt))
 
     def score_one(
         self,

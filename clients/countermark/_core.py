@@ -87,12 +87,18 @@ class Core:
         return self.settings.timeout if deadline is None else check_seconds("deadline", deadline)
 
     async def score(
-        self, verifier: str, parts: Sequence[Part], on_failure: OnFailure, seconds: float
+        self,
+        verifier: str,
+        parts: Sequence[Part],
+        on_failure: OnFailure,
+        seconds: float,
+        *,
+        receipt: bool = False,
     ) -> ScoreResult:
         """Score all parts and return their verdicts as one result; see `AsyncClient.score`."""
         deadline = Deadline(seconds)
         parts = parts or [NO_ITEMS]  # an empty batch too is answered by a verifier, and has its pin
-        call = ScoreCall(verifier, parts, on_failure)
+        call = ScoreCall(verifier, parts, on_failure, receipt=receipt)
         unsent = iter(parts)
 
         async def lane() -> None:

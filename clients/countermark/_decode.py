@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ._errors import ApiError, ProtocolError, api_error
-from ._types import OnFailure, Outcome, Stats, Verdict, VerifierDetail, VerifierInfo, VerifierSummary
+from ._types import OnFailure, Outcome, Receipt, Stats, Verdict, VerifierDetail, VerifierInfo, VerifierSummary
 
 EXCERPT = 200
 """Characters of an unreadable answer that an error quotes."""
@@ -76,6 +76,26 @@ def read_degraded(document: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what the service had to do without."""
     notes = document.get("degraded")
     return tuple(str(note) for note in notes) if isinstance(notes, list) else ()
+
+
+def read_receipt(document: Mapping[str, Any], start: int, items: int) -> Receipt:
+    """Return the receipt of a batch answer that was asked for one.
+
+    Args:
+        document: The answer.
+        start: Position of the first item in the caller's input.
+        items: How many items were sent.
+
+    Raises:
+        ProtocolError: It is missing, or about another number of items.
+    """
+    receipt = document.get("receipt")
+    leaves = receipt.get("leaves") if isinstance(receipt, dict) else None
+    if not isinstance(receipt, dict) or not isinstance(receipt.get("envelope"), dict):
+        raise ProtocolError("a receipt was asked for, and the answer has none")
+    if not isinstance(leaves, list) or len(leaves) != items:
+        raise ProtocolError(f"the receipt in the answer is not about the {items} items that were sent")
+    return Receipt(receipt, start, items)
 
 
 def read_verdicts(

@@ -7,8 +7,11 @@ service refuses fields that it does not know. That is why the two packages defin
 from __future__ import annotations
 
 import enum
+import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 OnFailure: TypeAlias = Literal["null", "zero", "raise"]
@@ -116,6 +119,26 @@ class Stats:
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """The service's signed statement of what came out for the items of one request.
+
+    It is checked without the service: ``countermark receipt verify FILE --keys KEYS``.
+    """
+
+    document: Mapping[str, Any]
+    """The receipt as the service sent it."""
+    start: int
+    """Position of its first item in the input of the call."""
+    items: int
+    """How many items it is about."""
+
+    def save(self, file: str | os.PathLike[str]) -> None:
+        """Write it as JSON."""
+        text = json.dumps(self.document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        Path(file).write_text(text, encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreResult:
     """One verdict per item, in the order of the items, all made by one verifier."""
 
@@ -127,6 +150,8 @@ class ScoreResult:
     """Counts over the call."""
     degraded: tuple[str, ...] = ()
     """What the service had to do without, e.g. ``store_unavailable``; the verdicts are good all the same."""
+    receipts: tuple[Receipt, ...] = ()
+    """Where they were asked for: one for each request that the call took, in the order of the items."""
 
     @property
     def rewards(self) -> list[float | None]:

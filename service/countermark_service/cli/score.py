@@ -18,7 +18,7 @@ from countermark_service.errors import CountermarkError
 from countermark_service.model import OnFailure
 
 if TYPE_CHECKING:
-    from countermark_service.cli.judges import Judge
+    from countermark_service.audit.judging import Judge
     from countermark_service.cli.rows import BadRow, Rows
     from countermark_service.cli.score_run import Plan, Sink
     from countermark_service.cli.tally import Summary
@@ -37,7 +37,9 @@ class OutputFileError(CountermarkError):
 
 
 def score(
-    file: Annotated[str, typer.Argument(help="JSONL or CSV, gzip or not; `-` is standard input.")],
+    file: Annotated[
+        str, typer.Argument(help="JSONL or CSV, packed (gzip, zstd) or not; `-` is standard input.")
+    ],
     verifier: Annotated[
         list[str], typer.Option(help="`name:version`, or a pin with digest. May be given many times.")
     ],

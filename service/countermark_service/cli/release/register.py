@@ -58,7 +58,6 @@ def _kept(release: "Release", data: Path | None) -> bool:
 
 def _sent(document: dict[str, Any], server: str) -> bool:
     import countermark
-
     from countermark_service.cli.judges import ServiceError
 
     try:

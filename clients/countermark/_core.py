@@ -41,6 +41,7 @@ from ._retry import is_retryable, retry_after_seconds
 from ._subject import Subject
 from ._types import (
     Item,
+    JudgeMode,
     OnFailure,
     Probe,
     ReleaseDetail,
@@ -113,11 +114,12 @@ class Core:
         seconds: float,
         *,
         receipt: bool = False,
+        judge_mode: JudgeMode | None = None,
     ) -> ScoreResult:
         """Score all parts and return their verdicts as one result; see `AsyncClient.score`."""
         deadline = Deadline(seconds)
         parts = parts or [NO_ITEMS]  # an empty batch too is answered by a verifier, and has its pin
-        call = ScoreCall(subject, parts, on_failure, receipt=receipt)
+        call = ScoreCall(subject, parts, on_failure, receipt=receipt, judge_mode=judge_mode)
         unsent = iter(parts)
 
         async def lane() -> None:

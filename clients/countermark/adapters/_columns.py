@@ -119,7 +119,8 @@ def _column(role: str, name: str | None, columns: Mapping[str, Any], count: int)
         )
     column = columns[name]
     column = column if isinstance(column, Sequence) else plain(column)
-    if not isinstance(column, Sequence) or isinstance(column, str) or len(column) != count:
-        size = f"{len(column)} values" if isinstance(column, Sequence) else f"a {type(column).__name__}"
+    listed = isinstance(column, Sequence) and not isinstance(column, str)
+    if not listed or len(column) != count:
+        size = f"{len(column)} values" if listed else f"a {type(column).__name__}"
         raise InvalidInputError(f"the column {name!r} has {size} for {count} completions.")
     return column

@@ -20,7 +20,7 @@ older ``prime``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from .._errors import InvalidInputError
@@ -84,9 +84,9 @@ def compute_score_sync(
 
 
 def compute_score_batch(
-    data_sources: Sequence[Any],
-    solution_strs: Sequence[str],
-    ground_truths: Sequence[Any],
+    data_sources: Iterable[Any],
+    solution_strs: Iterable[str],
+    ground_truths: Iterable[Any],
     extra_infos: Iterable[Mapping[str, Any] | None],
     **reward_kwargs: Any,
 ) -> list[Score]:

@@ -23,7 +23,7 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         return {plain(key): plain(below) for key, below in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray)):
         return [plain(below) for below in value]
     for name in _CONVERSIONS:
         convert = getattr(value, name, None)

@@ -334,7 +334,7 @@ def _read_reference(reference: Any, verifier: str) -> tuple[Any, Verdict | None]
         return json.loads(reference), None
     except (ValueError, RecursionError) as exc:
         message = f"the reference is not JSON, as reference_format='json' promises: {exc}"
-        return None, _failed(Outcome.BAD_REFERENCE, verifier, "reference_not_json", message)
+        return None, no_verdict(Outcome.BAD_REFERENCE, verifier, "reference_not_json", message)
 
 
 def _groups(asks: Sequence[Ask]) -> dict[str, list[int]]:
@@ -376,10 +376,10 @@ def _as_verdict(ask: Ask, result: Result) -> Verdict:
         return result
     for part, outcome in (("response", Outcome.ERROR), ("reference", Outcome.BAD_REFERENCE)):
         if blames(result, part):
-            return _failed(outcome, ask.verifier, result.code, result.message)
+            return no_verdict(outcome, ask.verifier, result.code, result.message)
     raise result
 
 
-def _failed(outcome: Outcome, verifier: str, code: str, message: str) -> Verdict:
+def no_verdict(outcome: Outcome, verifier: str, code: str, message: str) -> Verdict:
     """Return the verdict on an item that no verifier saw."""
     return Verdict(None, outcome, None, None, False, {"code": code, "message": message}, {}, verifier)

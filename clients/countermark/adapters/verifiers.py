@@ -91,5 +91,4 @@ async def _reward(source: RewardSource, fields: Fields, task: Any, trace: Any) -
             "outcome": verdict.outcome.value,
             "score": verdict.score,
         }
-    assert verdict.reward is not None  # the policy is never `null`
-    return verdict.reward
+    return float(verdict.reward)  # type: ignore[arg-type]  # the policy is never `null`

@@ -17,7 +17,7 @@ import math
 from collections.abc import MutableMapping
 from typing import Any
 
-import verifiers  # type: ignore[import-not-found]
+import verifiers  # in a checkout of Countermark mypy takes this for the folder of that name
 
 from .._types import Verdict
 from ._columns import prompt_text
@@ -34,7 +34,7 @@ STATE_KEY = "countermark"
 """Where a rollout's state keeps who judged it and how that ended."""
 
 
-class CountermarkRubric(verifiers.Rubric):  # type: ignore[misc]
+class CountermarkRubric(verifiers.Rubric):  # type: ignore[misc, name-defined]
     """Scores rollouts with a verifier; more reward functions may be added as to any other Rubric.
 
     Args:

@@ -7,19 +7,25 @@ with ``COUNTERMARK_VERIFIER``, or a field ``verifier`` in the rows, to say who j
 `reward` makes a function with settings of its own, named by its path in a module of the user's.
 
 **What a failed verdict becomes.** An exception, which verifiers records on the trace as a `TaskError`: the
-rollout is an errored one and its reward None, and prime-rl leaves it out. The trace keeps the pin of every
-verdict under ``trace.info["countermark"]``.
+rollout is an errored one and its reward None, and prime-rl leaves it out. A rollout whose scoring runs into the
+``scoring`` timeout of its agent or task, however, counts as a good one with a reward of 0.0. So where there is such a
+timeout, a call is given up before it. The trace keeps the pin of every verdict under
+``trace.info["countermark"]``.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
+from .._errors import DeadlineExceededError
+from .._types import Verdict
 from ._rows import Fields, gold_by_environment, value_or_none
-from ._scoring import FailurePolicy, RewardSource, check_policy, environment_options
+from ._scoring import Ask, FailurePolicy, RewardSource, check_policy, environment_options
 
 RewardFunction: TypeAlias = Callable[..., Awaitable[float]]
 """What verifiers calls, with the arguments that it names: ``task`` and ``trace``."""
@@ -27,6 +33,8 @@ RewardFunction: TypeAlias = Callable[..., Awaitable[float]]
 GOLD = "answer"
 """Where tasks of verifiers keep what a response is held against."""
 INFO_KEY = "countermark"
+SHARE = 0.9
+"""How much of the framework's timeout for scoring a call may use."""
 
 log = logging.getLogger("countermark")
 
@@ -84,7 +92,8 @@ async def _reward(source: RewardSource, fields: Fields, task: Any, trace: Any) -
         )
         return math.nan
     prompt = value_or_none(task, "prompt_text") or None
-    verdict = await source.verdict_async(fields.ask(source, trace.last_reply, task, prompt=prompt))
+    ask = fields.ask(source, trace.last_reply, task, prompt=prompt)
+    verdict = await _verdict(source, ask, task, trace)
     info = getattr(trace, "info", None)
     if isinstance(info, dict):
         info.setdefault(INFO_KEY, {})[verdict.pin] = {
@@ -92,3 +101,23 @@ async def _reward(source: RewardSource, fields: Fields, task: Any, trace: Any) -
             "score": verdict.score,
         }
     return float(verdict.reward)  # type: ignore[arg-type]  # the policy is never `null`
+
+
+async def _verdict(source: RewardSource, ask: Ask, task: Any, trace: Any) -> Verdict:
+    """Return a verdict, or raise in time for the framework to see that there is none.
+
+    Raises:
+        DeadlineExceededError: The framework's own timeout is near.
+    """
+    limit = value_or_none(trace, "agent.config.timeout.scoring") or value_or_none(task, "timeout.scoring")
+    if limit is None:
+        return await source.verdict_async(ask)
+    began = value_or_none(trace, "timing.scoring.start")
+    guard = asyncio.timeout(limit * SHARE - (time.time() - began if began else 0.0))
+    try:
+        async with guard:
+            return await source.verdict_async(ask)
+    except TimeoutError as exc:
+        if not guard.expired():
+            raise
+        raise DeadlineExceededError(f"scoring with {ask.verifier}", limit * SHARE) from exc

@@ -26,7 +26,7 @@ from inspect_ai.scorer import (  # type: ignore[import-not-found]
 )
 from inspect_ai.solver import TaskState  # type: ignore[import-not-found]
 
-from .._types import Verdict
+from .._types import Outcome, Verdict
 from ._rows import Fields, value_of
 from ._scoring import FailurePolicy, RewardSource, check_policy
 from ._several import best, settled
@@ -91,9 +91,10 @@ def _score(verdict: Verdict) -> Score:
     }
     if verdict.reward is not None:
         return Score(value=verdict.reward, **facts)
-    if not hasattr(Score, "unscored"):  # before 0.3.199; NaN is what it came to stand for
-        return Score(value=math.nan, **facts)
-    return Score.unscored(**facts)
+    if "reason" in Score.model_fields:
+        facts["reason"] = "grader_failed" if verdict.outcome is Outcome.ABSTAIN else "scoring_failed"
+    # What `Score.unscored` makes; versions that do not have it take a NaN for the same.
+    return Score(value=math.nan, **facts)
 
 
 def _answer(verdict: Verdict) -> str | None:

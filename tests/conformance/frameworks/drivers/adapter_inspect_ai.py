@@ -11,7 +11,7 @@ from asking import say, told
 from inspect_ai import Task, eval  # type: ignore[import-not-found]
 from inspect_ai.dataset import Sample  # type: ignore[import-not-found]
 from inspect_ai.log import read_eval_log  # type: ignore[import-not-found]
-from inspect_ai.model import ModelOutput, get_model  # type: ignore[import-not-found]
+from inspect_ai.model import ModelOutput, ModelUsage, get_model  # type: ignore[import-not-found]
 from inspect_ai.solver import generate  # type: ignore[import-not-found]
 
 from countermark.adapters.inspect_ai import countermark_scorer
@@ -29,7 +29,9 @@ def evaluated(samples: list[Sample], responses: list[str], scorer: Any, **more: 
 
     def answer(messages: Any, *_: Any) -> Any:
         """Return the response to a sample, which its question numbers."""
-        return ModelOutput.from_content("mockllm/model", responses[int(messages[-1].text)])
+        output = ModelOutput.from_content("mockllm/model", responses[int(messages[-1].text)])
+        output.usage = ModelUsage()  # which Inspect would count with a tokenizer that it downloads
+        return output
 
     model = get_model("mockllm/model", custom_outputs=answer, memoize=False)
     (log,) = eval(

@@ -3,7 +3,7 @@
 .PHONY: help setup demo serve test conformance conformance-torch lint bench lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Make .venv with the locked packages, and install bubblewrap and redis-server where allowed
 	@scripts/setup.sh

@@ -12,13 +12,13 @@ Everything else takes `reward`, whose function is named by a path into the user'
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ._scoring import environment_options
-from .trl import reward
+from .trl import RewardFunction, reward
 
-__all__ = ["reward", "score"]
+__all__ = ["reward", "score", "score_blocking"]
 
 GOLD_VARIABLE = "COUNTERMARK_GOLD"
 GOLD = "reference"
@@ -35,10 +35,22 @@ async def score(prompts: Sequence[Any], completions: Sequence[Any], **columns: A
         InvalidInputError: The column of the reference is missing, or nothing names a verifier.
         CountermarkClientError: See `trl.reward`.
     """
-    function = reward(
+    rewards: list[float | None] = await _function(columns)(prompts, completions, **columns)
+    return rewards
+
+
+def score_blocking(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
+    """Do the same and block; for sequence parallelism and ``reward_num_workers``, which cannot await."""
+    rewards: list[float | None] = _function(columns, blocking=True)(prompts, completions, **columns)
+    return rewards
+
+
+def _function(columns: Mapping[str, Any], *, blocking: bool = False) -> RewardFunction:
+    """Return the function that the environment describes."""
+    return reward(
         gold=os.environ.get(GOLD_VARIABLE) or GOLD,
         verifier_column="verifier" if "verifier" in columns else None,
         name="countermark",
+        blocking=blocking,
         **environment_options(on_failure="null"),
     )
-    return await function(prompts=prompts, completions=completions, **columns)

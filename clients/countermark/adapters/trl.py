@@ -11,14 +11,15 @@ that everything with TRL's signature can use it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from .._types import Verdict
 from ._columns import Columns, display_name, log_verdicts
 from ._scoring import DEADLINE_SECONDS, FailurePolicy, ReferenceFormat, RewardSource
 
-RewardFunction: TypeAlias = Callable[..., Awaitable[list[float | None]]]
-"""What TRL takes as an asynchronous reward function."""
+RewardFunction: TypeAlias = Callable[..., Any]
+"""What TRL takes as a reward function; the asynchronous kind returns an awaitable of the rewards."""
 
 
 def reward(
@@ -34,11 +35,12 @@ def reward(
     on_failure: FailurePolicy = "null",
     reference_format: ReferenceFormat = "value",
     name: str | None = None,
+    blocking: bool = False,
     deadline: float = DEADLINE_SECONDS,
     base_url: str | None = None,
     api_key: str | None = None,
 ) -> RewardFunction:
-    """Return an asynchronous reward function.
+    """Return a reward function; a plain coroutine function, which TRL runs at the same time as others.
 
     Args:
         verifier: Ref or pin of the verifier; else ``COUNTERMARK_VERIFIER``.
@@ -52,6 +54,7 @@ def reward(
         on_failure: What a failed verdict becomes: ``null`` (None), ``raise``, ``zero`` or a number.
         reference_format: ``json`` if the column holds JSON texts.
         name: Of the metric; else the verifier's name and version.
+        blocking: Return an ordinary function, for trainers with TRL's signature that cannot await one.
         deadline: Seconds that one batch may take in all, retries included; then the training stops with
             `DeadlineExceededError`. Keep it below the timeout of the collectives.
         base_url: Address of the service; else ``COUNTERMARK_URL``.
@@ -79,7 +82,12 @@ def reward(
     )
     shown = display_name(name, source)
 
-    async def countermark_reward(
+    def answer(verdicts: Sequence[Verdict], log_extra: Any, log_metric: Any) -> list[float | None]:
+        """Tell the trainer's log of the verdicts, and return their rewards."""
+        log_verdicts(shown, verdicts, log_extra, log_metric)
+        return [verdict.reward for verdict in verdicts]
+
+    async def waiting(
         prompts: Sequence[Any] | None = None,
         completions: Sequence[Any] = (),
         *,
@@ -89,10 +97,20 @@ def reward(
     ) -> list[float | None]:
         """Return one reward for each completion, in order; None where there is no verdict."""
         asks = columns.asks(source, completions, {**others, "prompts": prompts})
-        verdicts = await source.verdicts_async(asks)
-        log_verdicts(shown, verdicts, log_extra, log_metric)
-        return [verdict.reward for verdict in verdicts]
+        return answer(await source.verdicts_async(asks), log_extra, log_metric)
 
-    # TRL takes the name of the metric from here.
-    countermark_reward.__name__ = countermark_reward.__qualname__ = shown
-    return countermark_reward
+    def blocked(
+        prompts: Sequence[Any] | None = None,
+        completions: Sequence[Any] = (),
+        *,
+        log_extra: Any = None,
+        log_metric: Any = None,
+        **others: Any,
+    ) -> list[float | None]:
+        """Do the same and block."""
+        asks = columns.asks(source, completions, {**others, "prompts": prompts})
+        return answer(source.verdicts(asks), log_extra, log_metric)
+
+    function: Callable[..., Any] = blocked if blocking else waiting
+    function.__name__ = function.__qualname__ = shown  # TRL takes the name of the metric from here
+    return function

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import pickle
 from typing import Any
 
 import pytest
@@ -49,6 +50,14 @@ async def test_conversations_are_scored_by_what_the_assistant_said_last(direct: 
     prompts = [[{"role": "user", "content": "?"}]] * 5
     rewards = await reward(REF)(prompts=prompts, completions=conversations, solution=SOLUTIONS)
     assert rewards == direct.rewards(COMPLETIONS, SOLUTIONS)
+
+
+def test_a_trainer_that_cannot_await_gets_an_ordinary_function(direct: Direct) -> None:
+    log = Log()
+    function = reward(REF, blocking=True)
+    rewards = function(prompts=["?"] * 5, completions=COMPLETIONS, solution=SOLUTIONS, **log.arguments())
+    assert rewards == direct.rewards(COMPLETIONS, SOLUTIONS)
+    assert (function.__name__, log.metrics["exact-1.0.0/failed"]) == ("exact-1.0.0", 0.2)
 
 
 def test_it_is_a_plain_coroutine_function_with_the_name_of_the_metric() -> None:
@@ -123,7 +132,10 @@ async def test_axolotl_finds_a_function_by_its_path_and_the_rest_in_the_environm
     monkeypatch.setenv("COUNTERMARK_ON_FAILURE", "0.25")
     monkeypatch.setenv("COUNTERMARK_VERIFIER", REF)
     assert (await axolotl.score(["?"] * 5, COMPLETIONS, solution=SOLUTIONS))[3] == 0.25
-    assert len(inspect.signature(axolotl.score).parameters) >= 2  # which axolotl asks for
+    assert axolotl.score_blocking(["?"] * 5, COMPLETIONS, solution=SOLUTIONS)[3] == 0.25
+    for function in (axolotl.score, axolotl.score_blocking):
+        assert len(inspect.signature(function).parameters) >= 2  # which axolotl asks for
+        assert pickle.loads(pickle.dumps(function)) is function  # and sends to its workers
 
 
 async def test_ms_swift_makes_the_class_from_its_table_and_calls_it(direct: Direct) -> None:

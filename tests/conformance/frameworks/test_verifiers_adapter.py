@@ -1,8 +1,6 @@
 """verifiers' own tasks and rubrics, scored by the adapters."""
 
-import math
 import tomllib
-from pathlib import Path
 from typing import Any
 
 import pytest

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from asking import attempt, attempt_async, run
+from asking import attempt, attempt_async, run  # type: ignore[import-not-found]
 
 
 def package(name: str, folder: Path) -> types.ModuleType:
@@ -46,7 +46,7 @@ def workflow_class() -> Any:
         "GenerationHyperparameters",
         "RolloutWorkflow",
     )
-    module.__dict__.update({name: object for name in (*named, "PreTrainedTokenizerFast")})
+    module.__dict__.update(dict.fromkeys((*named, "PreTrainedTokenizerFast"), object))
     module.__dict__.update(
         {"Any": Any, "Callable": Callable, "AsyncRewardWrapper": AsyncRewardWrapper},
         torch=types.SimpleNamespace(Tensor=object),

@@ -9,7 +9,7 @@ import sys
 import types
 from typing import Any
 
-from asking import attempt_async, run
+from asking import attempt_async, run  # type: ignore[import-not-found]
 
 for name in ("wandb", "transformers"):
     sys.modules[name] = types.ModuleType(name)

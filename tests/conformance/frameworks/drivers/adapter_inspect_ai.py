@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from asking import say, told
-from inspect_ai import Task, eval  # type: ignore[import-not-found]
+from asking import say, told  # type: ignore[import-not-found]
+from inspect_ai import Task  # type: ignore[import-not-found]
+from inspect_ai import eval as evaluate
 from inspect_ai.dataset import Sample  # type: ignore[import-not-found]
 from inspect_ai.log import read_eval_log  # type: ignore[import-not-found]
 from inspect_ai.model import ModelOutput, ModelUsage, get_model  # type: ignore[import-not-found]
@@ -21,7 +22,7 @@ LOGS = Path()
 
 def shown(value: Any) -> Any:
     """Return a number, NaN as a text."""
-    return "nan" if isinstance(value, float) and value != value else value  # noqa: PLR0124
+    return "nan" if isinstance(value, float) and value != value else value
 
 
 def evaluated(samples: list[Sample], responses: list[str], scorer: Any, **more: Any) -> Any:
@@ -34,7 +35,7 @@ def evaluated(samples: list[Sample], responses: list[str], scorer: Any, **more: 
         return output
 
     model = get_model("mockllm/model", custom_outputs=answer, memoize=False)
-    (log,) = eval(
+    (log,) = evaluate(
         Task(dataset=samples, solver=generate(), scorer=scorer),
         model=model, display="none", log_dir=str(LOGS), log_format="eval", **more,
     )  # fmt: skip

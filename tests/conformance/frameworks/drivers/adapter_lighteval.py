@@ -11,7 +11,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-from asking import attempt, say, told
+from asking import attempt, say, told  # type: ignore[import-not-found]
 
 LIGHTEVAL = next(folder for path in sys.path if (folder := Path(path) / "lighteval").is_dir())
 
@@ -56,7 +56,7 @@ def computed(one: Any, docs: list[Doc], texts: list[list[str]]) -> Any:
     responses = [ModelResponse(text=text) for text in texts]
     values = [output[one.metric_name] for output in APPLY(responses=responses, docs=docs, metrics=[one])]
     corpus = one.get_corpus_aggregations()[one.metric_name](values)
-    return {"values": ["nan" if value != value else value for value in values], "mean": corpus}  # noqa: PLR0124
+    return {"values": ["nan" if value != value else value for value in values], "mean": corpus}
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from asking import attempt, say, told
+from asking import attempt, say, told  # type: ignore[import-not-found]
 from lm_eval import evaluator  # type: ignore[import-not-found]
 from lm_eval.api.model import LM  # type: ignore[import-not-found]
 from lm_eval.tasks import TaskManager  # type: ignore[import-not-found]
@@ -33,7 +33,7 @@ class Answers(LM):  # type: ignore[misc]
 
 def shown(value: Any) -> Any:
     """Return a number, NaN as a text."""
-    return "nan" if isinstance(value, float) and value != value else value  # noqa: PLR0124
+    return "nan" if isinstance(value, float) and value != value else value
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import skyrl_gym  # type: ignore[import-not-found]
-from asking import attempt, mark, say, told
+from asking import attempt, mark, say, told  # type: ignore[import-not-found]
 from omegaconf import OmegaConf  # type: ignore[import-not-found]
 
 from countermark.adapters.skyrl_gym import register

@@ -8,8 +8,7 @@ import asyncio
 import os
 from typing import Any
 
-from asking import attempt_async, mark, run
-
+from asking import attempt_async, mark, run  # type: ignore[import-not-found]
 from verifiers.v1.configs.agent import AgentConfig, TimeoutConfig  # type: ignore[import-not-found]
 from verifiers.v1.configs.task import TaskConfig  # type: ignore[import-not-found]
 from verifiers.v1.graph import MessageNode  # type: ignore[import-not-found]

@@ -1,5 +1,6 @@
 """What the conformance tests of all frameworks share."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,14 @@ from tests.support import ServiceProcess
 
 Fetched = Callable[[Package], Path]
 """Takes a package and returns the folder with its code, or skips the test."""
+
+
+@pytest.fixture(scope="session")
+def fetched_whole(fetched: Fetched) -> Fetched:
+    """Fetches packages that take long to import; only where conformance itself is asked for."""
+    if not (os.environ.get("COUNTERMARK_CONFORMANCE") or os.environ.get("CI")):
+        pytest.skip("imports a whole framework; `make conformance` runs it")
+    return fetched
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,15 @@ from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter, FastAPI
 
-from countermark_service.api.facades import sandbox_fusion
+from countermark_service.api.facades import open_instruct, piston, roll, sandbox_fusion
 from countermark_service.api.facades.path_token import PathToken
 from countermark_service.errors import SettingsError
 
 FACADES: Mapping[str, APIRouter] = {
     "sandbox-fusion": sandbox_fusion.router,
+    "open-instruct": open_instruct.router,
+    "piston": piston.router,
+    "roll": roll.router,
 }
 """Every facade by the name that settings and docs call it."""
 

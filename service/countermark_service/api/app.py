@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from countermark_service import __version__
-from countermark_service.api import errors
+from countermark_service.api import errors, facades
 from countermark_service.api.dependencies import Parts
 from countermark_service.api.document import document
 from countermark_service.api.metrics import Metrics
@@ -23,7 +23,11 @@ stable `code`."""
 
 
 def create_app(service: Service) -> FastAPI:
-    """Return the app of `service`, which it starts and ends."""
+    """Return the app of `service`, which it starts and ends.
+
+    Raises:
+        SettingsError: A facade of the settings does not exist.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -46,6 +50,7 @@ def create_app(service: Service) -> FastAPI:
     errors.install(app)
     for router in (score.router, verifiers.router, run.router, health.router):
         app.include_router(router)
+    facades.install(app, service.settings.facades)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's own way to extend the document
     return app
 

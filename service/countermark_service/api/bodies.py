@@ -8,13 +8,15 @@ not be there twice is that of `repeats.py`.
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from countermark_service.api.repeats import nested_keys, refuse_double_ids, refuse_double_keys, too_deep
 from countermark_service.errors import RequestError
 from countermark_service.model import Item, OnFailure, last_assistant_text
+
+_T = TypeVar("_T")
 
 _PLACE = re.compile(r" - at `\$(?P<path>[^`]*)`")
 _ITEM = re.compile(r"\.items\[(\d+)\]")
@@ -95,6 +97,12 @@ def decode_line(line: bytes, index: int) -> Item:
     body: ItemBody = _decode(_item_decoder, line, f"item {index}", item=index)
     refuse_double_keys(line, _keys_of_body(body, index), item=index)
     return _item_of(body, index)
+
+
+def decode_with(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
+    """Read the body of a route with a shape of its own; raises `RequestError`."""
+    decoded: _T = _decode(decoder, body, "the body")
+    return decoded
 
 
 def _items_of(bodies: Sequence[ItemBody]) -> list[Item]:

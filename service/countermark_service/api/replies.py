@@ -62,8 +62,8 @@ def stats_of(run: Run) -> dict[str, Any]:
     return {"items": run.items, "cached": run.cached, "failed": run.failed, "seconds": round(run.seconds, 6)}
 
 
-def refuse_failures(items: Sequence[Item], scored: Sequence[Scored]) -> None:
-    """Apply `on_failure: raise`.
+def refuse_failures(items: Sequence[Item], scored: Sequence[Scored], *, advice: str | None = None) -> None:
+    """Apply `on_failure: raise`; `advice` is as in `VerdictFailedError`.
 
     Raises:
         VerdictFailedError: Some verdicts have no score.
@@ -74,7 +74,7 @@ def refuse_failures(items: Sequence[Item], scored: Sequence[Scored]) -> None:
         if verdict.score is None
     ]
     if failed:
-        raise VerdictFailedError(failed, len(scored))
+        raise VerdictFailedError(failed, len(scored), advice)
 
 
 _NUMBERS: dict[float | None, bytes] = {None: b"null", 0.0: b"0.0", 1.0: b"1.0"}

@@ -14,6 +14,7 @@ from countermark_service.registry import Registry, bundle_roots, check_children
 from countermark_service.runtimes import (
     Children,
     CompositeRuntime,
+    GraderRuntime,
     JudgeRuntime,
     PythonRuntime,
     Runtime,
@@ -81,7 +82,11 @@ def assemble(settings: Settings) -> Service:
     judges = build_asker(settings)
     children = Children()
     runtimes = build_runtimes(pool, sandboxes)
-    runtimes |= {"judge": JudgeRuntime(judges), "composite": CompositeRuntime(children)}
+    runtimes |= {
+        "judge": JudgeRuntime(judges),
+        "composite": CompositeRuntime(children),
+        "grader": GraderRuntime(children),
+    }
     scorer = Scorer(build_registry(settings), runtimes, build_store(settings))
     children.fill(scorer)
     return Service(

@@ -97,12 +97,17 @@ async def judged(parts: Parts, ref: str, items: Sequence[Item]) -> tuple[Bundle,
     Raises:
         CountermarkError: What `POST /v1/score` refuses.
     """
+    bundle = parts.service.scorer.resolve(ref)
+    return bundle, await judged_by(parts, bundle, items)
+
+
+async def judged_by(parts: Parts, bundle: Bundle, items: Sequence[Item]) -> list[Scored]:
+    """Score `items` under a bundle that is at hand; as `judged` does."""
     service = parts.service
-    bundle = service.scorer.resolve(ref)
     service.scorer.check(bundle, items, service.item_limits)
     scored, _ = await service.scorer.score_batch(bundle, items)
     parts.metrics.count_batch(bundle, scored)
-    return bundle, scored
+    return scored
 
 
 def scores_of(items: Sequence[Item], scored: Sequence[Scored]) -> list[float]:

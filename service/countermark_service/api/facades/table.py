@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter, FastAPI
 
-from countermark_service.api.facades import sandbox_fusion
+from countermark_service.api.facades import openai, sandbox_fusion
 from countermark_service.api.facades.path_token import PathToken
 from countermark_service.errors import SettingsError
 
 FACADES: Mapping[str, APIRouter] = {
     "sandbox-fusion": sandbox_fusion.router,
+    "openai": openai.router,
 }
 """Every facade by the name that settings and docs call it."""
 

@@ -88,6 +88,8 @@ class Scorer:
         self.registry = registry
         self.store = store
         self._runtimes = runtimes
+        # Asked once: looking at a protocol costs more than looking up a verdict.
+        self._keyed = {kind: runtime for kind, runtime in runtimes.items() if isinstance(runtime, OwnKeys)}
         self._in_flight: dict[bytes, asyncio.Future[Verdict | None]] = {}
         self._schemas: dict[str, jsonschema.Draft202012Validator] = {}
         self._good_params: set[tuple[str, bytes]] = set()
@@ -118,8 +120,7 @@ class Scorer:
         return own is None or own.kept(bundle)
 
     def _own_keys(self, bundle: Bundle) -> OwnKeys | None:
-        runtime: object = self._runtimes.get(bundle.manifest.runtime)
-        return runtime if isinstance(runtime, OwnKeys) else None
+        return self._keyed.get(bundle.manifest.runtime)
 
     def check(self, bundle: Bundle, items: Sequence[Item], limits: ItemLimits, *, first: int = 0) -> None:
         """Refuse what cannot be scored, before anything is.

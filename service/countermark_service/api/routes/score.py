@@ -6,12 +6,13 @@ from countermark_service.api import replies
 from countermark_service.api.bodies import decode_batch
 from countermark_service.api.dependencies import ScoringDep
 from countermark_service.api.document import KEYS, problems
+from countermark_service.api.hot import HotRoute
 from countermark_service.api.intake import JSON_TYPES, LINE_TYPES, read_body, require_type
 from countermark_service.api.schemas import ScoreResponse
 from countermark_service.api.stream import ScoreStream, StreamedReply
 from countermark_service.model import OnFailure
 
-router = APIRouter(prefix="/v1/score", tags=["score"])
+router = APIRouter(prefix="/v1/score", tags=["score"], route_class=HotRoute)
 
 _REFUSALS = problems(
     {

@@ -11,6 +11,7 @@ from countermark_service.engine.pool import Pool, PoolLimits
 from countermark_service.errors import SettingsError, UnavailableError
 from countermark_service.judge import Asker, JudgeMode, ProbeBook, Transcript, read_archive, read_endpoints
 from countermark_service.registry import Registry, bundle_roots, check_children
+from countermark_service.running import Runner
 from countermark_service.runtimes import (
     Children,
     CompositeRuntime,
@@ -48,6 +49,7 @@ class Service:
     scorer: Scorer
     pool: Pool
     sandboxes: Sandboxes
+    runner: Runner
     judges: Asker
     access: AccessKeys
     item_limits: ItemLimits
@@ -63,6 +65,7 @@ class Service:
 
     async def close(self) -> None:
         """End every process and write what waits."""
+        await self.runner.close()
         await self.scorer.close()
 
 
@@ -94,6 +97,7 @@ def assemble(settings: Settings) -> Service:
         scorer=scorer,
         pool=pool,
         sandboxes=sandboxes,
+        runner=Runner(sandboxes, scorer.store),
         judges=judges,
         access=AccessKeys(settings.data / "keys.json"),
         item_limits=ItemLimits(settings.max_items, settings.max_response_kib << 10),

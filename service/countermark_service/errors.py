@@ -206,13 +206,14 @@ class ForbiddenError(AccessError):
 
 
 class SaturatedError(CountermarkError):
-    """The queue is full; nothing of the request was started."""
+    """The queue is full, so that nothing of the request was started; or no turn came in time."""
 
     code = "saturated"
 
-    def __init__(self, *, pending: int, limit: int, retry_after: float) -> None:
+    def __init__(self, *, pending: int, limit: int, retry_after: float, waited: float | None = None) -> None:
+        why = "the queue is full" if waited is None else f"nothing came out within {waited:g} s"
         super().__init__(
-            f"the queue is full ({pending} of {limit} items wait): ask again in {retry_after:.0f} s or later."
+            f"{why} ({pending} of {limit} items wait): ask again in {retry_after:.0f} s or later."
         )
         self.pending, self.limit, self.retry_after = pending, limit, retry_after
 

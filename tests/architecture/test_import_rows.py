@@ -29,7 +29,7 @@ ROWS = (
     "engine judge",
     "runtimes",
     "releases receipts",
-    "scoring",
+    "running scoring",
     "audit",
     "settings",
     "assembly",

@@ -1,5 +1,6 @@
 """What all facades share: how a body is read, how items are scored, how errors are answered."""
 
+import json
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from countermark_service.api.errors import bug, status_of
 from countermark_service.api.intake import JSON_TYPES, read_body, require_type
 from countermark_service.api.replies import refuse_failures
 from countermark_service.bundles import Bundle
-from countermark_service.errors import CountermarkError
+from countermark_service.errors import CountermarkError, RequestError
 from countermark_service.model import Item
 from countermark_service.scoring import Scored
 
@@ -88,7 +89,25 @@ async def read_json(request: Request, parts: Parts, decoder: msgspec.json.Decode
         RequestError: Not JSON, too large, or not of the shape; says where.
     """
     require_type(request, JSON_TYPES)
-    return decode_with(decoder, await read_body(request, parts.service.body_limit))
+    body = await read_body(request, parts.service.body_limit)
+    try:
+        return decode_with(decoder, body)
+    except RequestError:
+        if b"\\ud" not in body.lower():
+            raise
+        return _with_halves(decoder, body)
+
+
+def _with_halves(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
+    """Read a body that holds halves of surrogate pairs, as models write them.
+
+    The fast decoder takes none. A program that holds one is a program that cannot be compiled, which is
+    for the sandbox to say; to refuse it would be a fault of ours in its client's eyes.
+    """
+    try:
+        return msgspec.convert(json.loads(body), decoder.type)
+    except (ValueError, RecursionError) as exc:
+        raise RequestError(f"the body cannot be read: {str(exc)[:300]}.") from exc
 
 
 async def judged(parts: Parts, ref: str, items: Sequence[Item]) -> tuple[Bundle, list[Scored]]:

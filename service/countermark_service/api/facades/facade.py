@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Request, Response
-from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from countermark_service.api.bodies import decode_with
 from countermark_service.api.dependencies import Parts
 from countermark_service.api.errors import bug, status_of
+from countermark_service.api.hot import HotRoute
 from countermark_service.api.intake import JSON_TYPES, read_body, require_type
 from countermark_service.api.replies import refuse_failures
 from countermark_service.bundles import Bundle
@@ -42,8 +42,8 @@ def facade_router(prefix: str, refuse: Refuse) -> APIRouter:
     return APIRouter(prefix=prefix, route_class=_answering(refuse), include_in_schema=False)
 
 
-def _answering(refuse: Refuse) -> type[APIRoute]:
-    class FacadeRoute(APIRoute):
+def _answering(refuse: Refuse) -> type[HotRoute]:
+    class FacadeRoute(HotRoute):
         """A route that lets no error pass in another shape than its client reads."""
 
         def get_route_handler(self) -> _Handler:

@@ -204,7 +204,7 @@ def _is_axolotl(row: Mapping[str, Any]) -> bool:
 def _reply(body: bytes, row: dict[str, Any], bundle: Bundle, scored: Scored, reward: float | None) -> bytes:
     """Return the request as it came, with what was found."""
     verdict, cached = scored
-    added = b'"reward":%b,"countermark":{"verifier":%b,"cached":%b,%b}' % (
+    added = b'"reward":%b,"countermark":{"verifier":%b,"cached":%b,%b' % (
         _encode(reward), _encode(str(bundle.ref)), b"true" if cached else b"false", verdict.json[1:]
     )  # fmt: skip
     if any(name in row for name in _OWN):  # a stored rollout that is verified again

@@ -23,6 +23,7 @@ from countermark_service.running import Runner
 from countermark_service.runtimes import (
     Children,
     CompositeRuntime,
+    GraderRuntime,
     JudgeRuntime,
     PythonRuntime,
     Runtime,
@@ -93,7 +94,11 @@ def assemble(settings: Settings) -> Service:
     judges = build_asker(settings)
     children = Children()
     runtimes = build_runtimes(pool, sandboxes)
-    runtimes |= {"judge": JudgeRuntime(judges), "composite": CompositeRuntime(children)}
+    runtimes |= {
+        "judge": JudgeRuntime(judges),
+        "composite": CompositeRuntime(children),
+        "grader": GraderRuntime(children),
+    }
     releases = build_releases(settings)
     scorer = Scorer(
         build_registry(settings),

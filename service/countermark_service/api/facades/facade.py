@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Request, Response
-from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from countermark_service.api.bodies import decode_with
 from countermark_service.api.dependencies import Parts
 from countermark_service.api.errors import bug, status_of
+from countermark_service.api.hot import HotRoute
 from countermark_service.api.intake import JSON_TYPES, read_body, require_type
 from countermark_service.api.replies import refuse_failures
 from countermark_service.bundles import Bundle
@@ -42,8 +42,8 @@ def facade_router(prefix: str, refuse: Refuse) -> APIRouter:
     return APIRouter(prefix=prefix, route_class=_answering(refuse), include_in_schema=False)
 
 
-def _answering(refuse: Refuse) -> type[APIRoute]:
-    class FacadeRoute(APIRoute):
+def _answering(refuse: Refuse) -> type[HotRoute]:
+    class FacadeRoute(HotRoute):
         """A route that lets no error pass in another shape than its client reads."""
 
         def get_route_handler(self) -> _Handler:
@@ -118,12 +118,17 @@ async def judged(parts: Parts, ref: str, items: Sequence[Item]) -> tuple[Bundle,
     Raises:
         CountermarkError: What `POST /v1/score` refuses.
     """
+    bundle = parts.service.scorer.resolve(ref)
+    return bundle, await judged_by(parts, bundle, items)
+
+
+async def judged_by(parts: Parts, bundle: Bundle, items: Sequence[Item]) -> list[Scored]:
+    """Score `items` under a bundle that is at hand; as `judged` does."""
     service = parts.service
-    bundle = service.scorer.resolve(ref)
     service.scorer.check(bundle, items, service.item_limits)
     scored, _ = await service.scorer.score_batch(bundle, items)
     parts.metrics.count_batch(bundle, scored)
-    return bundle, scored
+    return scored
 
 
 def scores_of(items: Sequence[Item], scored: Sequence[Scored]) -> list[float]:

@@ -4,7 +4,17 @@ from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter, FastAPI
 
-from countermark_service.api.facades import open_instruct, piston, roll, sandbox_fusion
+from countermark_service.api.facades import (
+    nemo_gym,
+    open_instruct,
+    openai,
+    openrlhf,
+    piston,
+    reward_kit,
+    roll,
+    sandbox_fusion,
+    slime,
+)
 from countermark_service.api.facades.path_token import PathToken
 from countermark_service.errors import SettingsError
 
@@ -13,8 +23,15 @@ FACADES: Mapping[str, APIRouter] = {
     "open-instruct": open_instruct.router,
     "piston": piston.router,
     "roll": roll.router,
+    "openrlhf": openrlhf.router,
+    "slime": slime.router,
+    "nemo-gym": nemo_gym.router,
+    "openai": openai.router,
+    "reward-kit": reward_kit.router,
 }
 """Every facade by the name that settings and docs call it."""
+AT_ROOT: Mapping[str, APIRouter] = {"nemo-gym": nemo_gym.at_root}
+"""Routes of a facade outside of its own prefix, for clients that know no path."""
 
 
 def chosen(names: Sequence[str]) -> list[APIRouter]:
@@ -50,4 +67,7 @@ def install(app: FastAPI, names: Sequence[str]) -> None:
     routers = chosen(names)
     for router in routers:
         app.include_router(router)
+    for name, router in AT_ROOT.items():
+        if FACADES[name] in routers:
+            app.include_router(router)
     app.add_middleware(PathToken, prefixes=[router.prefix for router in routers])

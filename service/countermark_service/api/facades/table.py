@@ -7,6 +7,7 @@ from fastapi import APIRouter, FastAPI
 from countermark_service.api.facades import (
     nemo_gym,
     open_instruct,
+    open_r1,
     openai,
     openrlhf,
     piston,
@@ -22,6 +23,7 @@ FACADES: Mapping[str, APIRouter] = {
     "sandbox-fusion": sandbox_fusion.router,
     "open-instruct": open_instruct.router,
     "piston": piston.router,
+    "open-r1": open_r1.router,
     "roll": roll.router,
     "openrlhf": openrlhf.router,
     "slime": slime.router,

@@ -1,11 +1,12 @@
 """What the conformance tests of all frameworks share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conformance.frameworks.fetched import Package, fetched_or_skipped
+from tests.support import ServiceProcess
 
 Fetched = Callable[[Package], Path]
 """Takes a package and returns the folder with its code, or skips the test."""
@@ -15,3 +16,13 @@ Fetched = Callable[[Package], Path]
 def fetched(shared_root: Path) -> Fetched:
     """Fetches the frameworks' packages, once."""
     return lambda package: fetched_or_skipped(package, shared_root)
+
+
+@pytest.fixture(scope="module")
+def own_service(shared_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    """A service that the tests of one file may kill."""
+    data = tmp_path_factory.mktemp("service")
+    (data / "environments").symlink_to(shared_root / "environments")
+    process = ServiceProcess(data).start()
+    yield process
+    process.stop()

@@ -165,9 +165,11 @@ class VerdictFailedError(CountermarkError):
 
     def __init__(self, failed: list[dict[str, Any]], total: int, advice: str | None = None) -> None:
         first = failed[0]
+        detail = first.get("detail", {})
+        why = detail.get("message") or detail.get("reason")
         super().__init__(
             f"{len(failed)} of {total} items have no score, the first at index {first['index']} "
-            f"(outcome {first['outcome']}). "
+            f"(outcome {first['outcome']}{f': {str(why)[:300]}' if why else ''}). "
             + (
                 advice
                 or "The request asked for on_failure=raise; the other verdicts are kept in the store, so "

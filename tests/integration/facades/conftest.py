@@ -8,7 +8,7 @@ import pytest
 
 from countermark_service.store.access_keys import AccessKeys
 from tests.integration.api.parts import link_environments, write_subjects
-from tests.support import ServiceProcess
+from tests.support import ServiceProcess, write_bundle
 
 
 def started(data: Path, shared_root: Path, bundles: Path | None = None, **settings: str) -> ServiceProcess:
@@ -22,8 +22,11 @@ def started(data: Path, shared_root: Path, bundles: Path | None = None, **settin
 
 @pytest.fixture(scope="session")
 def subjects(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with verifiers that do what a response tells them to."""
-    return write_subjects(tmp_path_factory.mktemp("subjects"))
+    """A folder with verifiers that do what a response tells them to, and one that cannot be built."""
+    root = write_subjects(tmp_path_factory.mktemp("subjects"))
+    lock = f"countermark-there-is-no-such-package==0.0.1 --hash=sha256:{'0' * 64}\n"
+    write_bundle(root, "def verify(item): pass", name="unbuildable", lock=lock)
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -7,17 +7,17 @@ from typing import Any, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Request, Response
-from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from countermark_service.api.bodies import decode_with
 from countermark_service.api.dependencies import Parts
 from countermark_service.api.errors import bug, status_of
+from countermark_service.api.hot import HotRoute
 from countermark_service.api.intake import JSON_TYPES, read_body, require_type
 from countermark_service.api.replies import refuse_failures
 from countermark_service.bundles import Bundle
-from countermark_service.errors import CountermarkError, RequestError
-from countermark_service.model import Item
+from countermark_service.errors import CountermarkError, RequestError, VerdictFailedError
+from countermark_service.model import Item, Outcome
 from countermark_service.scoring import Scored
 
 _T = TypeVar("_T")
@@ -42,8 +42,8 @@ def facade_router(prefix: str, refuse: Refuse) -> APIRouter:
     return APIRouter(prefix=prefix, route_class=_answering(refuse), include_in_schema=False)
 
 
-def _answering(refuse: Refuse) -> type[APIRoute]:
-    class FacadeRoute(APIRoute):
+def _answering(refuse: Refuse) -> type[HotRoute]:
+    class FacadeRoute(HotRoute):
         """A route that lets no error pass in another shape than its client reads."""
 
         def get_route_handler(self) -> _Handler:
@@ -67,8 +67,10 @@ def _answering(refuse: Refuse) -> type[APIRoute]:
 
 def worth_repeating(error: CountermarkError) -> bool:
     """Whether the same request may do better another time: no key gets better by that, a full queue does."""
+    if isinstance(error, VerdictFailedError):
+        return any(one["outcome"] != Outcome.BAD_REFERENCE.value for one in error.failed)
     status = status_of(error)
-    return status >= 500 or status in (424, 429)
+    return status >= 500 or status == 429
 
 
 def json_answer(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -116,12 +118,17 @@ async def judged(parts: Parts, ref: str, items: Sequence[Item]) -> tuple[Bundle,
     Raises:
         CountermarkError: What `POST /v1/score` refuses.
     """
+    bundle = parts.service.scorer.resolve(ref)
+    return bundle, await judged_by(parts, bundle, items)
+
+
+async def judged_by(parts: Parts, bundle: Bundle, items: Sequence[Item]) -> list[Scored]:
+    """Score `items` under a bundle that is at hand; as `judged` does."""
     service = parts.service
-    bundle = service.scorer.resolve(ref)
     service.scorer.check(bundle, items, service.item_limits)
     scored, _ = await service.scorer.score_batch(bundle, items)
     parts.metrics.count_batch(bundle, scored)
-    return bundle, scored
+    return scored
 
 
 def scores_of(items: Sequence[Item], scored: Sequence[Scored]) -> list[float]:

@@ -1,0 +1,58 @@
+"""Runs verifiers' own NeMo Gym task: reads what to call, prints what came out.
+
+Told: ``url`` (the resources server), ``samples`` (row, reply) and ``at_once``.
+Says: for each sample its rewards, metrics and info, or the class of the exception.
+"""
+
+import asyncio
+import json
+import logging
+import sys
+from typing import Any
+
+from verifiers.v1.graph import MessageNode
+from verifiers.v1.tasksets.nemo_gym.taskset import NeMoGymData, NeMoGymTask, NeMoGymTaskConfig
+from verifiers.v1.tasksets.nemo_gym.toolset import NeMoGymState
+from verifiers.v1.types import AssistantMessage
+
+logging.disable(logging.CRITICAL)
+
+
+class Trace:
+    """As much of a trace as the task touches, without a model and a harness."""
+
+    def __init__(self, reply: str) -> None:
+        self.id = "t"
+        self.state = NeMoGymState()
+        self.info: dict[str, Any] = {}
+        self.metrics: dict[str, float] = {}
+        message = AssistantMessage(content=reply)
+        self.branches = [
+            type("Branch", (), {"nodes": [MessageNode(message=message, sampled=True, timestamp=1.0)]})()
+        ]
+
+    def record_metric(self, name: str, value: float) -> None:
+        self.metrics[name] = value
+
+
+async def main() -> None:
+    """Set up and score every sample."""
+    told = json.load(sys.stdin)
+    config = NeMoGymTaskConfig(resources_url=told["url"], headers=told.get("headers", {}))
+    turns = asyncio.Semaphore(told["at_once"])
+
+    async def one(number: int, sample: dict[str, Any]) -> dict[str, Any]:
+        task = NeMoGymTask(NeMoGymData(name=str(number), prompt="", row=sample["row"]), config)
+        trace: Any = Trace(sample["reply"])
+        async with turns:
+            try:
+                await task.setup(trace, None)  # type: ignore[arg-type]
+                reward = await task.nemo_gym(trace)
+            except Exception as exc:  # noqa: BLE001 - what the rollout would be marked with
+                return {"raised": type(exc).__name__}
+        return {"reward": reward, "metrics": trace.metrics, "info": trace.info["nemo_gym"]}
+
+    print(json.dumps(await asyncio.gather(*(one(*pair) for pair in enumerate(told["samples"])))))
+
+
+asyncio.run(main())

@@ -119,10 +119,10 @@ def _run(loop: asyncio.AbstractEventLoop, at_end: Callable[[], Coroutine[Any, An
     try:
         loop.run_forever()
     finally:
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        while left := asyncio.all_tasks(loop):  # a task that is cancelled may start one that cleans up
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.run_until_complete(at_end())
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()

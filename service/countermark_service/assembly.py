@@ -10,7 +10,15 @@ from countermark_service.engine.environment import EnvironmentCache
 from countermark_service.engine.pool import Pool, PoolLimits
 from countermark_service.errors import SettingsError, UnavailableError
 from countermark_service.judge import Asker, JudgeMode, ProbeBook, Transcript, read_archive, read_endpoints
-from countermark_service.registry import Registry, bundle_roots, check_children
+from countermark_service.registry import (
+    ADVISORIES_NAME,
+    AdvisoryBook,
+    Registry,
+    bundle_roots,
+    bundles_below,
+    check_children,
+)
+from countermark_service.releases import ReleaseBook
 from countermark_service.running import Runner
 from countermark_service.runtimes import (
     Children,
@@ -51,6 +59,7 @@ class Service:
     sandboxes: Sandboxes
     runner: Runner
     judges: Asker
+    releases: ReleaseBook
     access: AccessKeys
     item_limits: ItemLimits
     body_limit: int
@@ -90,7 +99,15 @@ def assemble(settings: Settings) -> Service:
         "composite": CompositeRuntime(children),
         "grader": GraderRuntime(children),
     }
-    scorer = Scorer(build_registry(settings), runtimes, build_store(settings))
+    releases = build_releases(settings)
+    scorer = Scorer(
+        build_registry(settings),
+        runtimes,
+        build_store(settings),
+        releases=releases,
+        advisories=build_advisories(settings),
+        refuse_yanked=settings.refuse_yanked,
+    )
     children.fill(scorer)
     return Service(
         settings=settings,
@@ -99,6 +116,7 @@ def assemble(settings: Settings) -> Service:
         sandboxes=sandboxes,
         runner=Runner(sandboxes, scorer.store),
         judges=judges,
+        releases=releases,
         access=AccessKeys(settings.data / "keys.json"),
         item_limits=ItemLimits(settings.max_items, settings.max_response_kib << 10),
         body_limit=settings.max_body_mib * _MIB,
@@ -121,8 +139,35 @@ def build_registry(settings: Settings) -> Registry:
     Raises:
         BundleError: A bundle folder of the settings does not exist.
     """
+    return Registry(_roots(settings))
+
+
+def _roots(settings: Settings) -> list[Path]:
     imported = imported_bundles(settings)
-    return Registry(bundle_roots([*settings.bundles, *([imported] if imported.is_dir() else [])]))
+    return bundle_roots([*settings.bundles, *([imported] if imported.is_dir() else [])])
+
+
+def build_releases(settings: Settings) -> ReleaseBook:
+    """Return the releases that are registered here.
+
+    Raises:
+        CardError: A card in a folder of the settings cannot be used.
+    """
+    return ReleaseBook(settings.data / "releases", settings.releases)
+
+
+def own_advisories(settings: Settings) -> Path:
+    """Return the operator's own list of advisories; it need not exist."""
+    return settings.data / ADVISORIES_NAME
+
+
+def build_advisories(settings: Settings) -> AdvisoryBook:
+    """Return what stands against versions: the operator's list, then those beside the bundles.
+
+    Raises:
+        AdvisoryError: A list cannot be read.
+    """
+    return AdvisoryBook([own_advisories(settings), *(root / ADVISORIES_NAME for root in _roots(settings))])
 
 
 def build_environments(settings: Settings) -> EnvironmentCache:
@@ -176,7 +221,7 @@ def build_proving_runtimes(bundle: Bundle, settings: Settings) -> dict[str, Runt
     """
     registry = build_registry(settings)
     check_children(bundle, registry)
-    fixed = [one for each in [bundle, *_below(bundle, registry)] for one in _own_transcripts(each)]
+    fixed = [one for each in [bundle, *bundles_below(bundle, registry)] for one in _own_transcripts(each)]
     children = Children()
     runtimes = build_runtimes(build_pool(settings, hold_to_vectors=False), build_sandboxes(settings))
     runtimes |= {
@@ -185,13 +230,6 @@ def build_proving_runtimes(bundle: Bundle, settings: Settings) -> dict[str, Runt
     }
     children.fill(Scorer(registry, runtimes, TieredStore(MemoryStore())))
     return runtimes
-
-
-def _below(bundle: Bundle, registry: Registry) -> list[Bundle]:
-    """Return every bundle that a composite asks, however deep."""
-    table = bundle.manifest.composite
-    found = [registry.resolve(child.verifier) for child in table.children] if table else []
-    return [*found, *(each for child in found for each in _below(child, registry))]
 
 
 def _own_transcripts(bundle: Bundle) -> list[tuple[Transcript, bytes]]:

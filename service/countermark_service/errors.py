@@ -30,9 +30,6 @@ an error of this tree: it is a verdict whose outcome says so.
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-_SHOWN_CHARS = 300
-"""Characters of a verdict's own words that an error repeats."""
-
 
 class CountermarkError(Exception):
     """Base of every error that Countermark raises on purpose."""
@@ -168,9 +165,11 @@ class VerdictFailedError(CountermarkError):
 
     def __init__(self, failed: list[dict[str, Any]], total: int, advice: str | None = None) -> None:
         first = failed[0]
+        detail = first.get("detail", {})
+        why = detail.get("message") or detail.get("reason")
         super().__init__(
             f"{len(failed)} of {total} items have no score, the first at index {first['index']} "
-            f"(outcome {first['outcome']}{_reason(first)}). "
+            f"(outcome {first['outcome']}{f': {str(why)[:300]}' if why else ''}). "
             + (
                 advice
                 or "The request asked for on_failure=raise; the other verdicts are kept in the store, so "
@@ -179,13 +178,6 @@ class VerdictFailedError(CountermarkError):
         )
         self.failed = failed[:32]
         self.count, self.total = len(failed), total
-
-
-def _reason(failed: Mapping[str, Any]) -> str:
-    """Return what a verdict without a score says of itself, cut short, to follow its outcome."""
-    detail = failed.get("detail", {})
-    said = ": ".join(str(detail[key]) for key in ("code", "message") if detail.get(key))
-    return f", {said[:_SHOWN_CHARS]}" if said else ""
 
 
 class AccessError(CountermarkError):

@@ -16,13 +16,17 @@ from typing import Any
 
 import jsonschema
 import msgspec
+import structlog
 
 from countermark_service.bundles import Bundle
 from countermark_service.errors import RequestError, TooLargeError, UnavailableError
 from countermark_service.model import CACHEABLE, Item, OnFailure, Verdict, item_keys, reduced_key
-from countermark_service.registry import Registry
+from countermark_service.registry import Advisory, AdvisoryBook, Registry, YankedError, bundles_below
+from countermark_service.releases import Release, ReleaseBook, ReleaseUse, UnknownReleaseError, require_pins
 from countermark_service.runtimes import OwnKeys, Runtime
 from countermark_service.store import TieredStore
+
+_log = structlog.get_logger("countermark.scoring")
 
 _REMEMBERED_PARAMS = 1024
 _REMEMBERED_VERDICTS = 1 << 15
@@ -70,6 +74,22 @@ class Run:
         self.degraded |= other.degraded
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request wants its items judged by, once that is clear."""
+
+    bundle: Bundle
+    on_failure: OnFailure = OnFailure.NULL
+    use: ReleaseUse | None = None
+    """The route, where a release was named in place of the verifier."""
+    advisories: tuple[Advisory, ...] = ()
+    """What stands against the verifier, a child of it, or the release."""
+
+    def items(self, items: Sequence[Item], *, first: int = 0) -> Sequence[Item]:
+        """Return the items with the release's parameters; raises what `ReleaseUse.items` raises."""
+        return items if self.use is None else self.use.items(items, first=first)
+
+
 @dataclass(slots=True)
 class _Work:
     """Items of one batch that must get the same verdict."""
@@ -83,10 +103,24 @@ class _Work:
 class Scorer:
     """Scores items under bundles."""
 
-    def __init__(self, registry: Registry, runtimes: Mapping[str, Runtime], store: TieredStore) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        runtimes: Mapping[str, Runtime],
+        store: TieredStore,
+        *,
+        releases: ReleaseBook | None = None,
+        advisories: AdvisoryBook | None = None,
+        refuse_yanked: bool = False,
+    ) -> None:
         """Join the parts; `assembly` owns their start and end."""
         self.registry = registry
         self.store = store
+        self.releases = releases
+        self.advisories = advisories if advisories is not None else AdvisoryBook()
+        self._refuse_yanked = refuse_yanked
+        self._content: dict[str, tuple[str, ...]] = {}
+        self._warned: set[str] = set()
         self._runtimes = runtimes
         # Asked once: looking at a protocol costs more than looking up a verdict.
         self._keyed = {kind: runtime for kind, runtime in runtimes.items() if isinstance(runtime, OwnKeys)}
@@ -97,6 +131,77 @@ class Scorer:
     def resolve(self, ref: str) -> Bundle:
         """Return the bundle that `ref` means; raises what `Registry.resolve` raises."""
         return self.registry.resolve(ref)
+
+    def asked(
+        self,
+        *,
+        verifier: str | None = None,
+        release: str | None = None,
+        task: str | None = None,
+        on_failure: OnFailure | None = None,
+    ) -> Asked:
+        """Return what a request means that names a verifier, or a release and one of its tasks.
+
+        Args:
+            verifier: A reference; None where a release is named.
+            release: Name and version of a release, with or without its digest.
+            task: A task or data source of its card.
+            on_failure: None where the request does not say.
+
+        Raises:
+            ContradictionError: The request says otherwise than the release's card.
+            YankedError: The settings refuse it.
+            CountermarkError: What `Registry.resolve` and `ReleaseBook.use` raise.
+        """
+        if verifier is not None:
+            bundle = self.resolve(verifier)
+            return Asked(
+                bundle, OnFailure.NULL if on_failure is None else on_failure, None, self.heed(bundle)
+            )
+        if release is None or task is None:
+            raise RequestError("a request names a verifier, or a release and a task.")
+        if self.releases is None:
+            raise UnknownReleaseError(release, versions=(), names=())
+        use = self.releases.use(release, task)
+        chosen = use.on_failure(on_failure)
+        bundle = self.registry.resolve(use.route.ref)
+        return Asked(bundle, chosen, use, self.heed(bundle, use.release.digest))
+
+    def check_release(self, release: Release) -> None:
+        """Refuse a card that this service could not score under.
+
+        Raises:
+            CardError: A verifier without digest.
+            RequestError: Parameters that a verifier does not take.
+            CountermarkError: A pin that is not here or not the same.
+        """
+        require_pins(release, file="the card")
+        for route in release.card.verifier.routes:
+            self.check_params(self.registry.resolve(route.ref), route.params)
+
+    def advisories_of(self, bundle: Bundle, *digests: str) -> tuple[Advisory, ...]:
+        """Return what stands against a bundle, the bundles that it asks, and `digests`, the yanked first."""
+        content = self._content.get(bundle.digest)
+        if content is None:
+            below = bundles_below(bundle, self.registry)
+            content = self._content[bundle.digest] = (bundle.digest, *(one.digest for one in below))
+        return self.advisories.about((*content, *digests))
+
+    def heed(self, bundle: Bundle, *digests: str) -> tuple[Advisory, ...]:
+        """Return what `advisories_of` does; each is logged once.
+
+        Raises:
+            YankedError: One of them is yanked, and the settings refuse that.
+        """
+        found = self.advisories_of(bundle, *digests)
+        if found:
+            for one in found:
+                if one.id not in self._warned:
+                    self._warned.add(one.id)
+                    _log.warning(one.kind, pin=one.pin, advisory=one.id, reason=one.reason)
+            if self._refuse_yanked and found[0].kind == "yanked":
+                raise YankedError([one for one in found if one.kind == "yanked"])
+        return found
 
     def runtime(self, bundle: Bundle) -> Runtime:
         """Return the runtime of a bundle.
@@ -187,6 +292,7 @@ class Scorer:
         def take(index: int, verdict: Verdict, cached: bool) -> None:
             scored[index] = (verdict, cached)
 
+        self.heed(bundle)
         run = Run(items=len(items))
         started = time.perf_counter()
         keys = _keys(bundle, self.identity(bundle), items)
@@ -209,7 +315,9 @@ class Scorer:
             SaturatedError: The queue is full.
             UnavailableError: The bundle cannot run here.
             RequestError: An item cannot be encoded.
+            YankedError: The settings refuse the bundle.
         """
+        self.heed(bundle)
         run = Run(items=len(items))
         started = time.perf_counter()
         keys = _keys(bundle, self.identity(bundle), items)

@@ -44,6 +44,13 @@ class Settings(BaseModel):
     bundles: tuple[Path, ...] = Field(
         (), description="More bundle folders, searched before the shipped ones."
     )
+    releases: tuple[Path, ...] = Field(
+        (),
+        description="Folders of release cards that are registered with the start, beside the data folder's.",
+    )
+    refuse_yanked: bool = Field(
+        False, description="Refuse verifiers and releases that are yanked; without it, replies say so."
+    )
     preload: tuple[str, ...] = Field((), description="References whose workers start with the service.")
 
     workers: Annotated[int, Field(ge=1, le=1024)] = Field(
@@ -125,7 +132,7 @@ class Settings(BaseModel):
         "info", description="Least level that is logged."
     )
 
-    @field_validator("bundles", mode="before")
+    @field_validator("bundles", "releases", mode="before")
     @classmethod
     def _folders(cls, value: object) -> object:
         return (

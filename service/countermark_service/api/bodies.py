@@ -32,27 +32,41 @@ class ItemBody(msgspec.Struct, forbid_unknown_fields=True, gc=False, omit_defaul
     id: str | int | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class Batch(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class _Head(msgspec.Struct, forbid_unknown_fields=True, gc=False, kw_only=True):
+    """What a batch and a stream say before their items: a verifier, or a release with one of its tasks."""
+
+    verifier: str | msgspec.UnsetType = msgspec.UNSET
+    release: str | msgspec.UnsetType = msgspec.UNSET
+    task: str | msgspec.UnsetType = msgspec.UNSET
+    on_failure: OnFailure | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def subject(self) -> str:
+        """The reference, of whichever kind."""
+        return self.verifier or self.release or ""
+
+    @property
+    def given(self) -> int:
+        """How many of the four are given."""
+        return len(
+            [x for x in (self.verifier, self.release, self.task, self.on_failure) if x is not msgspec.UNSET]
+        )
+
+
+class Batch(_Head):
     """A batch whose responses are texts: what is sent is what is scored."""
 
-    verifier: str
     items: list[Item]
-    on_failure: OnFailure = OnFailure.NULL
 
 
-class _MixedBatch(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class _MixedBatch(_Head):
     """A batch, some of whose responses are chat messages."""
 
-    verifier: str
     items: list[ItemBody]
-    on_failure: OnFailure = OnFailure.NULL
 
 
-class StreamHead(msgspec.Struct, forbid_unknown_fields=True):
+class StreamHead(_Head):
     """The first line of a stream."""
-
-    verifier: str
-    on_failure: OnFailure = OnFailure.NULL
 
 
 _batch_decoder = msgspec.json.Decoder(Batch)
@@ -72,15 +86,23 @@ def decode_batch(body: bytes) -> Batch:
     except (msgspec.ValidationError, RecursionError):
         # Chat messages, or a fault: the wider shape tells which.
         mixed: _MixedBatch = _decode(_mixed_decoder, body, "the body")
-        keys = 2 + sum(_keys_of_body(one, index) for index, one in enumerate(mixed.items))
-        batch = Batch(mixed.verifier, _items_of(mixed.items), mixed.on_failure)
+        keys = sum(_keys_of_body(one, index) for index, one in enumerate(mixed.items))
+        batch = Batch(
+            verifier=mixed.verifier,
+            release=mixed.release,
+            task=mixed.task,
+            on_failure=mixed.on_failure,
+            items=_items_of(mixed.items),
+        )
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise _unreadable(exc, body, "the body") from exc
     else:
         keys = _keys_of_items(batch.items)
-    # The colons of the verifier count where it is written out, not as `\u003a`.
-    plain = batch.verifier.encode() in body
-    refuse_double_keys(body, keys, text_colons=batch.verifier.count(":") if plain else 0)
+    # The colons of the reference count where it is written out, not as `\u003a`.
+    plain = batch.subject.encode() in body
+    keys += 1 + batch.given
+    refuse_double_keys(body, keys, text_colons=batch.subject.count(":") if plain else 0)
+    _check_subject(batch, "the body")
     refuse_double_ids(batch.items)
     return batch
 
@@ -89,7 +111,37 @@ def decode_head(line: bytes) -> StreamHead:
     """Read the first line of a stream; raises `RequestError`."""
     head: StreamHead = _decode(_head_decoder, line, "line 1")
     refuse_double_keys(line, 1)
+    _check_subject(head, "line 1")
     return head
+
+
+def _check_subject(head: _Head, where: str) -> None:
+    """Refuse what does not name one verifier, or one release with a task."""
+    verifier, release, task = (one is not msgspec.UNSET for one in (head.verifier, head.release, head.task))
+    if verifier is release:
+        field, problem = (
+            "verifier",
+            "give one of `verifier` and `release`, not " + ("both" if verifier else "neither"),
+        )
+    elif release is not task:
+        field, problem = (
+            "task",
+            ("`release` needs the `task` whose route is meant" if release else "`task` belongs to `release`"),
+        )
+    else:
+        return
+    raise RequestError(f"{where}: {problem}.", field=field)
+
+
+def asked_of(head: _Head) -> dict[str, Any]:
+    """Return what a head says, by the names that `Scorer.asked` takes."""
+    said = {
+        "verifier": head.verifier,
+        "release": head.release,
+        "task": head.task,
+        "on_failure": head.on_failure,
+    }
+    return {name: value for name, value in said.items() if value is not msgspec.UNSET}
 
 
 def decode_line(line: bytes, index: int) -> Item:
@@ -144,8 +196,8 @@ def _check_messages(messages: list[dict[str, Any]], index: int) -> None:
 
 
 def _keys_of_items(items: Sequence[Item]) -> int:
-    """Return how many keys a batch has that gives `verifier` and `items` and no key without a say."""
-    count = 2 + 2 * len(items)
+    """Return how many keys the items have, not counting those without a say."""
+    count = 2 * len(items)
     count += sum(1 for item in items if item.id is not None)
     count += sum(1 for item in items if item.prompt is not None)
     for index, item in enumerate(items):

@@ -50,6 +50,19 @@ async def may_run(request: Request) -> Parts:
     return parts
 
 
+async def may_change(request: Request) -> Parts:
+    """Return the parts of the app to a caller who may change what is registered.
+
+    Raises:
+        UnauthorizedError: Keys are set up, and the caller has none of them.
+        ForbiddenError: The caller's key lacks the scope `admin`.
+    """
+    parts: Parts = request.app.state.parts
+    parts.service.access.require(request.headers.get("authorization"), "admin")
+    return parts
+
+
 PartsDep = Annotated[Parts, Depends(get_parts)]
 ScoringDep = Annotated[Parts, Depends(may_score)]
 RunningDep = Annotated[Parts, Depends(may_run)]
+AdminDep = Annotated[Parts, Depends(may_change)]

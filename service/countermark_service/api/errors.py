@@ -25,6 +25,16 @@ from countermark_service.errors import (
     UnknownVerifierError,
     VerdictFailedError,
 )
+from countermark_service.registry import YankedError
+from countermark_service.releases import (
+    CardError,
+    ReleaseConflictError,
+    ReleaseMismatchError,
+    ReleaseRefError,
+    ReleaseVersionRequiredError,
+    UnknownReleaseError,
+    UnknownTaskError,
+)
 
 
 class UnsupportedContentError(RequestError):
@@ -44,12 +54,20 @@ class InternalError(CountermarkError):
 
 STATUSES: Mapping[type[CountermarkError], int] = {
     RefError: 400,
+    ReleaseRefError: 400,
+    ReleaseVersionRequiredError: 400,
     TooLargeError: 413,
     UnsupportedContentError: 415,
     RequestError: 422,
     UnauthorizedError: 401,
     ForbiddenError: 403,
+    CardError: 422,
     UnknownVerifierError: 404,
+    UnknownReleaseError: 404,
+    UnknownTaskError: 404,
+    ReleaseConflictError: 409,
+    ReleaseMismatchError: 409,
+    YankedError: 410,
     DigestMismatchError: 409,
     BundleError: 409,
     VerdictFailedError: 424,
@@ -62,7 +80,7 @@ STATUSES: Mapping[type[CountermarkError], int] = {
 
 _TITLES = {
     400: "Bad request", 401: "Key required", 403: "Not allowed", 404: "Not found", 405: "Method not allowed",
-    409: "Conflict", 413: "Too large", 415: "Unsupported content type", 422: "Invalid request",
+    409: "Conflict", 410: "Yanked", 413: "Too large", 415: "Unsupported content type", 422: "Invalid request",
     424: "Items without a score", 429: "Saturated", 500: "Internal error", 503: "Unavailable",
 }  # fmt: skip
 _CODES = {404: "not_found", 405: "method_not_allowed"}

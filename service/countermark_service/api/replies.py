@@ -8,7 +8,8 @@ import msgspec
 from countermark_service.bundles import Bundle
 from countermark_service.errors import VerdictFailedError
 from countermark_service.model import Item, OnFailure
-from countermark_service.scoring import Run, Scored, reward_of
+from countermark_service.releases import ReleaseUse
+from countermark_service.scoring import Asked, Run, Scored, reward_of
 
 _encode = msgspec.json.encode
 
@@ -28,22 +29,47 @@ def verdict_json(
     )
 
 
-def batch_json(
-    bundle: Bundle, items: Sequence[Item], scored: Sequence[Scored], on_failure: OnFailure, run: Run
-) -> bytes:
+def batch_json(asked: Asked, items: Sequence[Item], scored: Sequence[Scored], run: Run) -> bytes:
     """Return the reply to a batch: one verdict per item, in order."""
     verdicts = b",".join(
-        [verdict_json(one, item.id, on_failure) for one, item in zip(scored, items, strict=True)]
+        [verdict_json(one, item.id, asked.on_failure) for one, item in zip(scored, items, strict=True)]
     )
-    tail = b',"degraded":%b' % _encode(sorted(run.degraded)) if run.degraded else b""
-    head = _encode(verifier_of(bundle))
-    return b'{"verifier":%b,"verdicts":[%b],"stats":%b%b}' % (head, verdicts, _encode(stats_of(run)), tail)
+    head, stats = _encode(verifier_of(asked.bundle)), _encode(stats_of(run))
+    more = _encode(_remarks(asked, run))[1:-1]
+    tail = b"," + more if more else b""
+    return b'{"verifier":%b,"verdicts":[%b],"stats":%b%b}' % (head, verdicts, stats, tail)
 
 
-def summary_json(bundle: Bundle, run: Run) -> bytes:
+def summary_json(asked: Asked, run: Run) -> bytes:
     """Return the last line of a stream."""
-    degraded = {"degraded": sorted(run.degraded)} if run.degraded else {}
-    return _encode({"summary": {"verifier": verifier_of(bundle), **stats_of(run), **degraded}})
+    return _encode(
+        {"summary": {"verifier": verifier_of(asked.bundle), **stats_of(run), **_remarks(asked, run)}}
+    )
+
+
+def _remarks(asked: Asked, run: Run) -> dict[str, Any]:
+    """Return what a reply says only where there is something to say."""
+    said: dict[str, Any] = {}
+    if asked.use is not None:
+        said["release"] = release_of(asked.use, asked.on_failure)
+    if asked.advisories:
+        said["advisories"] = [one.document() for one in asked.advisories]
+    if run.degraded:
+        said["degraded"] = sorted(run.degraded)
+    return said
+
+
+def release_of(use: ReleaseUse, on_failure: OnFailure) -> dict[str, str]:
+    """Return how a reply names the release and route that it was made under."""
+    card = use.release.card
+    return {
+        "ref": str(use.release.ref),
+        "name": card.name,
+        "version": card.version,
+        "digest": use.release.digest,
+        "task": use.task,
+        "on_failure": on_failure.value,
+    }
 
 
 def verifier_of(bundle: Bundle) -> dict[str, str]:

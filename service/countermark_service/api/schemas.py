@@ -1,8 +1,8 @@
 """The shapes of the API, for the OpenAPI document and for the control plane."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _EXAMPLE_REF = "numeric:1.0.0"
 
@@ -43,15 +43,33 @@ class ScoreRequest(_Request):
                     "items": [{"id": "a", "response": "So it is \\boxed{\\frac{1}{2}}.", "reference": "0.5"}],
                     "on_failure": "null",
                 }
-            ]
+            ],
+            "oneOf": [{"required": ["verifier"]}, {"required": ["release", "task"]}],
         },
     )
-    verifier: str = Field(description="Reference with version, or pin with digest.", examples=[_EXAMPLE_REF])
+    verifier: str = Field(
+        default_factory=str,
+        description="Reference with version, or pin with digest.",
+        examples=[_EXAMPLE_REF],
+    )
+    release: str = Field(
+        default_factory=str,
+        description="In place of `verifier`: a registered release, `name:version`, with its card's digest or not.",
+    )
+    task: str = Field(default_factory=str, description="Task or data source of the release's card.")
     items: list[ItemSchema] = Field(description="What to score, 4096 items at most by default.")
     on_failure: Literal["null", "zero", "raise"] = Field(
         "null",
-        description="What `reward` is where there is no score: null, 0, or the whole request an error (424).",
+        description="What `reward` is where there is no score: null, 0, or the whole request an error (424). "
+        "The card of a release may fix it; saying otherwise is refused then.",
     )
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> Self:
+        told = self.model_fields_set & {"verifier", "release", "task"}
+        if told not in ({"verifier"}, {"release", "task"}):
+            raise ValueError("give `verifier`, or `release` and `task`")
+        return self
 
 
 class VerifierInfo(BaseModel):
@@ -61,6 +79,30 @@ class VerifierInfo(BaseModel):
     name: str
     version: str
     digest: str
+
+
+class ReleaseInfo(BaseModel):
+    """The release, and the route of it, that some verdicts were made under."""
+
+    ref: str = Field(description="Name, version and digest of the card.")
+    name: str
+    version: str
+    digest: str
+    task: str = Field(description="As the request said it.")
+    on_failure: Literal["null", "zero", "raise"] = Field(description="What held for this reply.")
+
+
+class AdvisorySchema(BaseModel):
+    """What became known of a verifier or release after it was published."""
+
+    id: str
+    subject: Literal["verifier", "release"]
+    pin: str = Field(description="What it is about: the verifier, a child of it, or the release.")
+    kind: Literal["yanked", "warning"]
+    reason: str
+    date: str
+    replacement: str = Field("", description="What to use instead, where there is something.")
+    url: str = ""
 
 
 class VerdictSchema(BaseModel):
@@ -92,6 +134,10 @@ class ScoreResponse(BaseModel):
     verifier: VerifierInfo
     verdicts: list[VerdictSchema]
     stats: Stats
+    release: ReleaseInfo | None = Field(None, description="Only where the request named a release.")
+    advisories: list[AdvisorySchema] = Field(
+        [], description="What stands against the verifier or the release; only where there is something."
+    )
     degraded: list[str] = Field(
         [], description="Codes of what did not work meanwhile; only where there are any."
     )
@@ -142,9 +188,66 @@ class VerifierDetail(VerifierSummary):
     files: list[str]
     parameters: dict[str, Any] = Field(description="JSON Schema of an item's `params`.")
     vectors: list[VectorSchema]
-    advisories: list[dict[str, Any]] = Field(
-        [], description="What became known of this version after it was published."
+    advisories: list[AdvisorySchema] = Field(
+        [], description="What became known of this version, or of a child of it, after it was published."
     )
+
+
+class ReleaseSummary(BaseModel):
+    """One registered release."""
+
+    ref: str = Field(description="Name, version and digest of the card.")
+    name: str
+    version: str
+    digest: str = Field(description="SHA-256 over the card's RFC 8785 form.")
+    summary: str | None
+    registered: str | None = Field(
+        description="Since when, UTC; null for a card of the service's own folders."
+    )
+    grade: Literal["A", "B", "C", "D", "F"] = Field(description="How complete the card is.")
+    tasks: list[str] = Field(description="Tasks that have a route.")
+
+
+class ReleaseList(BaseModel):
+    """Every release of this service."""
+
+    releases: list[ReleaseSummary]
+
+
+class MissingSchema(BaseModel):
+    """Something that a card does not say."""
+
+    field: str
+    essential: bool
+    missing: str
+    why: str
+
+
+class FactorGradeSchema(BaseModel):
+    """What a card says of one factor."""
+
+    factor: str
+    grade: Literal["A", "B", "C", "D", "F"]
+    said: int
+    asked: int
+    not_applicable: str | None
+    missing: list[MissingSchema]
+
+
+class CompletenessSchema(BaseModel):
+    """How much a card says."""
+
+    grade: Literal["A", "B", "C", "D", "F"] = Field(description="Of the weakest of the six factors.")
+    factors: list[FactorGradeSchema]
+    results: FactorGradeSchema
+
+
+class ReleaseDetail(ReleaseSummary):
+    """A release with its card."""
+
+    card: dict[str, Any] = Field(description="As it was registered.")
+    completeness: CompletenessSchema
+    advisories: list[AdvisorySchema] = Field(description="What stands against the card or its verifiers.")
 
 
 class Problem(BaseModel):

@@ -24,15 +24,14 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from countermark_service.api import replies
-from countermark_service.api.bodies import decode_head, decode_line
+from countermark_service.api.bodies import asked_of, decode_head, decode_line
 from countermark_service.api.errors import bug, problem_of
 from countermark_service.api.intake import read_lines
 from countermark_service.api.metrics import Metrics
 from countermark_service.assembly import Service
-from countermark_service.bundles import Bundle
 from countermark_service.errors import CountermarkError, RequestError, VerdictFailedError
 from countermark_service.model import Item, OnFailure, Verdict
-from countermark_service.scoring import Run
+from countermark_service.scoring import Asked, Run
 
 _OPEN_ITEMS = 4096
 """Items of one stream that are read and not yet answered; fewer where the queue is short."""
@@ -69,16 +68,16 @@ class ScoreStream:
         self,
         service: Service,
         metrics: Metrics,
-        bundle: Bundle,
-        on_failure: OnFailure,
+        asked: Asked,
         lines: AsyncIterator[bytes],
         receive: Receive,
     ) -> None:
         """Use `begin`, which reads the head first."""
         self._service = service
         self._metrics = metrics
-        self._bundle = bundle
-        self._on_failure = on_failure
+        self._asked = asked
+        self._bundle = asked.bundle
+        self._on_failure = asked.on_failure
         self._incoming = lines
         self._receive = receive
         self._all_read = asyncio.Event()
@@ -106,9 +105,9 @@ class ScoreStream:
         if head_line is None:
             raise RequestError('the stream is empty: its first line is {"verifier": "name:version"}.')
         head = decode_head(head_line)
-        bundle = service.scorer.resolve(head.verifier)
-        await service.scorer.runtime(bundle).prepare(bundle)
-        return cls(service, metrics, bundle, head.on_failure, lines, request.receive)
+        asked = service.scorer.asked(**asked_of(head))
+        await service.scorer.runtime(asked.bundle).prepare(asked.bundle)
+        return cls(service, metrics, asked, lines, request.receive)
 
     # --- what goes out -----------------------------------------------------------------------------
 
@@ -144,7 +143,7 @@ class ScoreStream:
         """Return the line that ends the reply; None where nobody is there to read it."""
         exc = asyncio.CancelledError() if work.cancelled() else work.exception()
         if exc is None:
-            return replies.summary_json(self._bundle, self._total)
+            return replies.summary_json(self._asked, self._total)
         if isinstance(exc, CountermarkError):
             return msgspec.json.encode({"error": problem_of(exc)}, enc_hook=str)
         if isinstance(exc, (ClientDisconnect, asyncio.CancelledError)):
@@ -220,9 +219,9 @@ class ScoreStream:
         scorer, limits, index = self._service.scorer, self._service.item_limits, 0
         try:
             async for line in self._incoming:
-                item = decode_line(line, index)
-                scorer.check(self._bundle, (item,), limits, first=index)
-                await queue.put(item)
+                items = self._asked.items((decode_line(line, index),), first=index)
+                scorer.check(self._bundle, items, limits, first=index)
+                await queue.put(items[0])
                 index += 1
         except Exception:
             await queue.put(None)  # whatever ended the reading, who waits for items must hear of it

@@ -43,6 +43,13 @@ def check_children(bundle: Bundle, known: Resolves) -> None:
     _walk(bundle, bundle, known, ())
 
 
+def bundles_below(bundle: Bundle, known: Resolves) -> list[Bundle]:
+    """Return every bundle that a composite asks, however deep; none for any other bundle."""
+    table = bundle.manifest.composite
+    found = [known.resolve(child.verifier) for child in table.children] if table else []
+    return [*found, *(each for child in found for each in bundles_below(child, known))]
+
+
 def _walk(top: Bundle, bundle: Bundle, known: Resolves, above: tuple[str, ...]) -> None:
     table = bundle.manifest.composite
     if table is None:

@@ -1,8 +1,7 @@
 """Samples that every reward client is given, and what the verifier says of them when it is asked directly."""
 
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -62,18 +61,29 @@ def slow(count: int, name: str, milliseconds: int = 60) -> list[Sample]:
 
 
 @contextmanager
-def restarted(service: ServiceProcess, after: float) -> Iterator[None]:
-    """Kill a service in mid-run, `after` seconds from now, and start it again."""
+def started_again(service: ServiceProcess) -> Iterator[None]:
+    """Start a service again as often as it is killed."""
+    over = threading.Event()
 
-    def restart() -> None:
-        time.sleep(after)
-        service.process.kill()
-        service.process.wait(30)
-        service.start()
+    def watch() -> None:
+        while not over.wait(0.02):
+            if service.process.poll() is not None:
+                service.start()
 
-    thread = threading.Thread(target=restart)
+    thread = threading.Thread(target=watch)
     thread.start()
     try:
         yield
     finally:
+        over.set()
         thread.join()
+
+
+def kill_at(service: ServiceProcess, number: int) -> Callable[[int], None]:
+    """Return what kills a service in mid-run: at the request of that number, from 0, on a `Wire`."""
+
+    def note(at: int) -> None:
+        if at == number:
+            service.process.kill()
+
+    return note

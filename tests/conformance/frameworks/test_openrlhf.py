@@ -9,7 +9,16 @@ import pytest
 
 from tests.conformance.frameworks.conftest import Fetched
 from tests.conformance.frameworks.fetched import Package, run_client
-from tests.conformance.frameworks.samples import MATH, SUBJECT, Sample, direct, restarted, samples, slow
+from tests.conformance.frameworks.samples import (
+    MATH,
+    SUBJECT,
+    Sample,
+    direct,
+    kill_at,
+    samples,
+    slow,
+    started_again,
+)
 from tests.conformance.frameworks.wire import Wire, golden, hold_to_golden, replay
 from tests.support import ServiceProcess
 
@@ -122,9 +131,10 @@ def test_a_full_queue_makes_it_wait_and_costs_nobody_s_reward(newer: Path, narro
 def test_a_service_that_is_killed_and_comes_back_costs_no_reward(newer: Path, narrow: ServiceProcess) -> None:
     """The client counts five attempts, a second apart; the service is back within that."""
     asked = [Sample("", f"work 40 {n} {'right' if n % 3 else 'wrong'}", "right") for n in range(40)]
-    with restarted(narrow, 1.0):
-        calls = [[row(one, "")] for one in asked]
-        found = new(newer, [path(narrow.url, SUBJECT)], calls, at_once=2)
+    calls = [[row(one, "")] for one in asked]
+    with Wire(narrow.url, kill_at(narrow, 10)) as wire, started_again(narrow):
+        found = new(newer, [path(wire.url, SUBJECT)], calls, at_once=2)
+    assert 504 in wire.statuses
     assert rewards_of(found) == [float(n % 3 > 0) for n in range(40)]
 
 

@@ -103,7 +103,7 @@ def test_what_has_no_verdict_and_what_does_not_run_here_is_raised_and_not_reject
         ],
     )
     assert "ruby does not run in this service" in ruby
-    assert "responded with code 504" in refused
+    assert "responded with code 424" in refused
     assert "no score" in refused
     assert "responded with code 404" in nobody
 

@@ -87,7 +87,12 @@ FAULTS: list[tuple[bytes, dict[str, Any], str]] = [
     (body()[:-1], {}, "truncated"),
     (b"\xef\xbb\xbf" + body(), {}, "malformed"),
     (body().decode().encode("utf-16"), {}, "malformed"),
-    (b"{}", {}, "missing required field `verifier`"),
+    (b"{}", {}, "missing required field `items`"),
+    (b'{"items":[]}', {"field": "verifier"}, "one of `verifier` and `release`, not neither"),
+    (body(release="a:1"), {"field": "verifier"}, "one of `verifier` and `release`, not both"),
+    (body(task="a"), {"field": "task"}, "`task` belongs to `release`"),
+    (b'{"release":"a:1","items":[]}', {"field": "task"}, "`release` needs the `task`"),
+    (b'{"release":"a:1","task":1,"items":[]}', {"field": "task"}, "Expected `str`"),
     (b'{"verifier":"exact:1.0.0"}', {}, "missing required field `items`"),
     (body(verifiers=[]), {}, "unknown field `verifiers`"),
     (body(on_failure="ignore"), {"field": "on_failure"}, "Invalid enum value"),
@@ -169,6 +174,9 @@ DOUBLES = [
     '{"verifier":"a:1","verifier":"a:1","items":[]}',
     '{"verifier":"a:1","items":[],"items":[]}',
     '{"verifier":"a:1","items":[],"on_failure":"null","on_failure":"zero"}',
+    '{"release":"a:1","task":"a:1","task":"a:1","items":[]}',
+    '{"release":"a\\u003a1","task":"a:1","task":"a:1","items":[]}',
+    '{"release":"a:1","task":"b","items":[],"on_failure":"null","on_failure":"null"}',
     '{"verifier":"a:1","items":[{"response":"a","response":"b","reference":"b"}]}',
     '{"verifier":"a:1","items":[{"response":"a","reference":1,"reference":2}]}',
     '{"verifier":"a:1","items":[{"response":"a","reference":1,"id":"x","id":"x"}]}',
@@ -199,6 +207,8 @@ def test_a_key_that_is_given_twice_is_refused_wherever_it_stands(text: str) -> N
 
 
 SINGLES = [
+    '{"release":"a:1","task":"a:b","items":[{"response":"a","reference":1}],"on_failure":"null"}',
+    '{"verifier":"a:1","items":[{"response":"a","reference":1}],"on_failure":"null"}',
     '{"verifier":"a:1","items":[{"response":"a: b","reference":"\\":"}]}',
     '{"verifier" : "a:1", "items" : [ {"response" : "x", "reference" : {"k" : {"k" : 1}}} ]}',
     '{"verifier":"a\\u003a1","items":[{"response":"\\"response\\":\\"b\\"","reference":1}]}',
@@ -270,7 +280,9 @@ def test_ids_may_be_of_any_script_and_a_number_is_not_its_text() -> None:
 
 
 def test_a_stream_is_read_line_by_line() -> None:
-    assert decode_head(b'{"verifier":"a:1","on_failure":"raise"}') == StreamHead("a:1", OnFailure.RAISE)
+    assert decode_head(b'{"verifier":"a:1","on_failure":"raise"}') == StreamHead(
+        verifier="a:1", on_failure=OnFailure.RAISE
+    )
     assert decode_line(b'{"response":"a","reference":"b","id":"x"}', 3) == Item("a", "b", {}, None, "x")
     chat = b'{"response":[{"role":"assistant","content":"said"}],"reference":"b"}'
     assert decode_line(chat, 0) == Item("said", "b")
@@ -299,7 +311,16 @@ def test_a_fault_in_a_line_names_the_item(line: bytes, place: dict[str, Any]) ->
 
 @pytest.mark.parametrize(
     "line",
-    [b"", b"{}", b'{"verifier":1}', b'{"verifier":"a:1","items":[]}', b'{"verifier":"a","verifier":"b"}'],
+    [
+        b"",
+        b"{}",
+        b'{"verifier":1}',
+        b'{"verifier":"a:1","items":[]}',
+        b'{"verifier":"a","verifier":"b"}',
+        b'{"release":"a:1"}',
+        b'{"task":"a"}',
+        b'{"verifier":"a:1","release":"a:1","task":"b"}',
+    ],
 )
 def test_a_stream_without_a_proper_head_is_refused(line: bytes) -> None:
     with pytest.raises(RequestError):
@@ -323,11 +344,21 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("field", ["verifier", "items", "on_failure", "unknown"])
+@pytest.mark.parametrize("field", ["verifier", "items", "on_failure", "release", "task", "unknown"])
 @pytest.mark.parametrize("value", VALUES, ids=repr)
 def test_both_definitions_accept_the_same_values_of_a_batch(field: str, value: Any) -> None:
     data = body(**{field: value})
     assert is_described(data) is is_read(data)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [{"release": "a:1", "task": "b"}, {"release": "a:1"}, {"task": "b"}, {"release": None, "task": "b"}, {}],
+    ids=repr,
+)
+def test_both_definitions_want_one_verifier_or_one_release_with_a_task(head: dict[str, Any]) -> None:
+    data = json.dumps({**head, "items": [ITEM]}).encode()
+    assert is_described(data) is is_read(data) is (head == {"release": "a:1", "task": "b"})
 
 
 @pytest.mark.parametrize("field", ["response", "reference", "params", "prompt", "id", "unknown"])

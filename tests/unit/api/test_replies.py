@@ -10,7 +10,10 @@ from countermark_service.api import replies
 from countermark_service.bundles import Bundle
 from countermark_service.errors import VerdictFailedError
 from countermark_service.model import Item, OnFailure, Outcome, Verdict
-from countermark_service.scoring import Run
+from countermark_service.registry import make_advisory
+from countermark_service.releases import ReleaseUse, release_of
+from countermark_service.scoring import Asked, Run
+from tests.cards import full_card
 from tests.support import make_bundle
 
 SURROUNDINGS = b'{"python":"3.11.7"}'
@@ -29,7 +32,8 @@ def bundle(tmp_path: Path) -> Bundle:
 
 def reply(bundle: Bundle, verdicts: list[Verdict], on_failure: OnFailure, run: Run, **ids: Any) -> Any:
     items = [Item("a", "b", id=ids.get(f"id{n}")) for n in range(len(verdicts))]
-    return json.loads(replies.batch_json(bundle, items, [(one, False) for one in verdicts], on_failure, run))
+    asked = Asked(bundle, on_failure)
+    return json.loads(replies.batch_json(asked, items, [(one, False) for one in verdicts], run))
 
 
 @pytest.mark.parametrize(
@@ -85,15 +89,35 @@ def test_a_reply_names_the_verifier_and_says_what_it_did(bundle: Bundle) -> None
     assert answer["verifier"] == {"ref": pin, "name": "subject", "version": "1.0.0", "digest": bundle.digest}
     assert answer["stats"] == {"items": 1, "cached": 2, "failed": 4, "seconds": 0.123457}
     assert answer["verdicts"] == []
-    assert "degraded" not in answer
+    assert list(answer) == ["verifier", "verdicts", "stats"]
 
 
 def test_what_did_not_work_is_said_in_a_batch_and_in_a_stream(bundle: Bundle) -> None:
     run = Run(degraded={"store_unavailable", "another"})
     assert reply(bundle, [], OnFailure.NULL, run)["degraded"] == ["another", "store_unavailable"]
-    summary = json.loads(replies.summary_json(bundle, run))["summary"]
+    summary = json.loads(replies.summary_json(Asked(bundle), run))["summary"]
     assert summary["degraded"] == ["another", "store_unavailable"]
     assert summary["verifier"]["digest"] == bundle.digest
+
+
+def test_a_reply_under_a_release_names_it_and_what_stands_against_it(bundle: Bundle) -> None:
+    release = release_of(full_card())
+    route = release.card.verifier.routes[1]
+    yanked = make_advisory(str(bundle.ref), "yanked", "wrong", subject="verifier", date="2026-11-28")
+    asked = Asked(bundle, OnFailure.ZERO, ReleaseUse(release, "words", route), (yanked,))
+    run = Run(degraded={"store_unavailable"})
+
+    batch = json.loads(replies.batch_json(asked, [Item("a", "b")], [(LATE, False)], run))
+    summary = json.loads(replies.summary_json(asked, run))["summary"]
+
+    for answer in (batch, summary):
+        assert answer["release"] == {
+            "ref": f"tests/full:1.0@{release.digest}", "name": "tests/full", "version": "1.0",
+            "digest": release.digest, "task": "words", "on_failure": "zero",
+        }  # fmt: skip
+        assert answer["advisories"] == [yanked.document()]
+        assert answer["degraded"] == ["store_unavailable"]
+    assert batch["verdicts"][0]["reward"] == 0.0
 
 
 def test_raise_refuses_a_batch_with_the_items_that_have_no_score() -> None:

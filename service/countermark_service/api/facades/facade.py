@@ -16,8 +16,8 @@ from countermark_service.api.hot import HotRoute
 from countermark_service.api.intake import JSON_TYPES, read_body, require_type
 from countermark_service.api.replies import refuse_failures
 from countermark_service.bundles import Bundle
-from countermark_service.errors import CountermarkError, RequestError
-from countermark_service.model import Item
+from countermark_service.errors import CountermarkError, RequestError, VerdictFailedError
+from countermark_service.model import Item, Outcome
 from countermark_service.scoring import Scored
 
 _T = TypeVar("_T")
@@ -67,8 +67,10 @@ def _answering(refuse: Refuse) -> type[HotRoute]:
 
 def worth_repeating(error: CountermarkError) -> bool:
     """Whether the same request may do better another time: no key gets better by that, a full queue does."""
+    if isinstance(error, VerdictFailedError):
+        return any(one["outcome"] != Outcome.BAD_REFERENCE.value for one in error.failed)
     status = status_of(error)
-    return status >= 500 or status in (424, 429)
+    return status >= 500 or status == 429
 
 
 def json_answer(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -3,16 +3,20 @@
 import base64
 import binascii
 from collections.abc import Mapping
+from dataclasses import replace
 
 from countermark_service.errors import RequestError
+from countermark_service.runtimes.raw_run import RawRun
+from countermark_service.sandbox.code.model import RunResult, Status
 
-WALL_FACTOR = 1.25
+WALL_FACTOR = 2.0
 """Wall time that a program gets per second of its time limit.
 
 Other sandboxes count time on the clock, in which a busy machine has a say. Here the limit counts CPU time,
-and the clock ends what sleeps: a quarter more, so that sleeping beyond the limit is seen and a neighbour's
-work is not.
+the clock ends what sleeps, and `settled` tells who was kept waiting from who waited.
 """
+_IDLE_SHARE = 0.5
+"""A program that ran beyond its limit on the clock, and was idle for more of that time, has slept."""
 _LEAST_CPU, _LEAST_WALL = 0.05, 0.1
 """Bounds of the sandbox's limits; a client's smaller wish means these."""
 _LEAST_MIB, _MOST_MIB = 32, 65536
@@ -45,6 +49,16 @@ def limits_of(seconds: float, memory_mib: float | None) -> dict[str, float]:
         "stdout_bytes": OUTPUT_BYTES,
         "stderr_bytes": _STDERR_BYTES,
     }
+
+
+def settled(ran: RawRun) -> RunResult:
+    """Return how a run ended, by the clock too: one that slept beyond its time limit has met it."""
+    result, seconds = ran.result, ran.limits.cpu_seconds
+    idle = 1 - result.cpu_seconds / result.wall_seconds if result.wall_seconds > seconds else 0.0
+    if result.status is Status.TIME_LIMIT or idle <= _IDLE_SHARE:
+        return result
+    message = f"more than {seconds:g} s on the clock, most of it idle"
+    return replace(result, status=Status.TIME_LIMIT, exit_code=None, signal=None, message=message)
 
 
 def decoded_files(files: Mapping[str, str | None]) -> dict[str, bytes]:

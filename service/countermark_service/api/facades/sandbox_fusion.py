@@ -28,7 +28,7 @@ from countermark_service.api.facades.facade import (
     scores_of,
     worth_repeating,
 )
-from countermark_service.api.facades.programs import decoded_files, limits_of, text
+from countermark_service.api.facades.programs import decoded_files, limits_of, settled, text
 from countermark_service.api.replies import verifier_of
 from countermark_service.errors import CountermarkError, RequestError
 from countermark_service.model import Item
@@ -238,7 +238,7 @@ def _not_here(language: str) -> dict[str, Any]:
 
 def _answer(ran: RawRun, *, compiled: bool) -> dict[str, Any]:
     """Return a run in SandboxFusion's words."""
-    result = ran.result
+    result = settled(ran)
     failed_to_compile = compiled and result.status is Status.COMPILE_ERROR
     compiling = _finished(0, "", "", None) if compiled else None
     return {

@@ -4,12 +4,27 @@ from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter, FastAPI
 
-from countermark_service.api.facades import nemo_gym, openai, openrlhf, reward_kit, sandbox_fusion, slime
+from countermark_service.api.facades import (
+    nemo_gym,
+    open_instruct,
+    open_r1,
+    openai,
+    openrlhf,
+    piston,
+    reward_kit,
+    roll,
+    sandbox_fusion,
+    slime,
+)
 from countermark_service.api.facades.path_token import PathToken
 from countermark_service.errors import SettingsError
 
 FACADES: Mapping[str, APIRouter] = {
     "sandbox-fusion": sandbox_fusion.router,
+    "open-instruct": open_instruct.router,
+    "piston": piston.router,
+    "open-r1": open_r1.router,
+    "roll": roll.router,
     "openrlhf": openrlhf.router,
     "slime": slime.router,
     "nemo-gym": nemo_gym.router,

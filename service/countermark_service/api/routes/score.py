@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from countermark_service.api import replies
-from countermark_service.api.bodies import decode_batch
+from countermark_service.api.bodies import asked_of, decode_batch
 from countermark_service.api.dependencies import ScoringDep
 from countermark_service.api.document import KEYS, problems
 from countermark_service.api.hot import HotRoute
@@ -18,8 +18,9 @@ _REFUSALS = problems(
     {
         400: "Not a reference, or one without a version (the versions are in `versions`)",
         **KEYS,
-        404: "No such verifier",
-        409: "The pin, or what was published, does not match the bundle",
+        404: "No such verifier, release, or task of a release",
+        409: "The pin, or what was published, does not match the bundle or the release's card",
+        410: "It is yanked, and this service refuses what is yanked",
         413: "The body, the number of items or a response is too large",
         415: "Not JSON, or packed otherwise than with gzip",
         422: "Not of the shape; `item` and `field` say where",
@@ -60,13 +61,14 @@ async def score(request: Request, parts: ScoringDep) -> Response:
     require_type(request, JSON_TYPES)
     service = parts.service
     batch = decode_batch(await read_body(request, service.body_limit))
-    bundle = service.scorer.resolve(batch.verifier)
-    service.scorer.check(bundle, batch.items, service.item_limits)
-    scored, run = await service.scorer.score_batch(bundle, batch.items)
-    parts.metrics.count_batch(bundle, scored)
-    if batch.on_failure is OnFailure.RAISE:
-        replies.refuse_failures(batch.items, scored)
-    reply = replies.batch_json(bundle, batch.items, scored, batch.on_failure, run)
+    asked = service.scorer.asked(**asked_of(batch))
+    items = asked.items(batch.items)
+    service.scorer.check(asked.bundle, items, service.item_limits)
+    scored, run = await service.scorer.score_batch(asked.bundle, items)
+    parts.metrics.count_batch(asked.bundle, scored)
+    if asked.on_failure is OnFailure.RAISE:
+        replies.refuse_failures(items, scored)
+    reply = replies.batch_json(asked, items, scored, run)
     return Response(reply, media_type="application/json")
 
 
@@ -78,9 +80,9 @@ async def score(request: Request, parts: ScoringDep) -> Response:
     openapi_extra=_STREAM_BODY,
 )
 async def stream(request: Request, parts: ScoringDep) -> Response:
-    """NDJSON in: a head line `{"verifier": …}`, then an item a line. NDJSON out: a verdict
-    a line as it is made, with the `index` of its item; a `summary` line last. What goes
-    wrong after the first line is an `error` line in place of the summary."""
+    """NDJSON in: a head line `{"verifier": …}`, or `{"release": …, "task": …}`, then an item a line.
+    NDJSON out: a verdict a line as it is made, with the `index` of its item; a `summary` line last. What
+    goes wrong after the first line is an `error` line in place of the summary."""
     require_type(request, LINE_TYPES)
     scoring = await ScoreStream.begin(request, parts.service, parts.metrics)
     return StreamedReply(scoring.lines(), media_type="application/x-ndjson")

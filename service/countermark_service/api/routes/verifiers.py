@@ -36,7 +36,8 @@ async def verifiers(parts: ScoringDep) -> VerifierList:
 @router.get("/{ref:path}", summary="Show one verifier", responses=_REFUSALS)
 async def verifier(ref: str, parts: ScoringDep) -> VerifierDetail:
     """Manifest, digest, schema of the parameters, vectors and advisories of one version."""
-    bundle = parts.service.scorer.resolve(ref)
+    scorer = parts.service.scorer
+    bundle = scorer.resolve(ref)
     manifest = bundle.manifest
     return VerifierDetail.model_validate(
         {
@@ -47,6 +48,7 @@ async def verifier(ref: str, parts: ScoringDep) -> VerifierDetail:
             "files": list(manifest.files),
             "parameters": manifest.parameters_schema(),
             "vectors": msgspec.to_builtins(bundle.vectors),
+            "advisories": [one.document() for one in scorer.advisories_of(bundle)],
         }
     )
 

@@ -1,7 +1,7 @@
 """Runs verifiers' own NeMo Gym task: reads what to call, prints what came out.
 
-Told: ``url`` (the resources server), ``samples`` (row, reply) and ``at_once``.
-Says: for each sample its rewards, metrics and info, or the class of the exception.
+Told: ``runs``, one after the other: ``url`` (the resources server), ``samples`` (row, reply) and ``at_once``.
+Says: for each run and sample its reward, metrics and info, or the class of the exception.
 """
 
 import asyncio
@@ -35,9 +35,8 @@ class Trace:
         self.metrics[name] = value
 
 
-async def main() -> None:
+async def run(told: dict[str, Any]) -> list[dict[str, Any]]:
     """Set up and score every sample."""
-    told = json.load(sys.stdin)
     config = NeMoGymTaskConfig(resources_url=told["url"], headers=told.get("headers", {}))
     turns = asyncio.Semaphore(told["at_once"])
 
@@ -52,7 +51,12 @@ async def main() -> None:
                 return {"raised": type(exc).__name__}
         return {"reward": reward, "metrics": trace.metrics, "info": trace.info["nemo_gym"]}
 
-    print(json.dumps(await asyncio.gather(*(one(*pair) for pair in enumerate(told["samples"])))))
+    return await asyncio.gather(*(one(*pair) for pair in enumerate(told["samples"])))
+
+
+async def main() -> None:
+    """Do every run."""
+    print(json.dumps([await run(told) for told in json.load(sys.stdin)["runs"]]))
 
 
 asyncio.run(main())

@@ -92,6 +92,10 @@ def audit(
         bool,
         typer.Option("--retry-failed", help="Score again what ended in timeout, error or abstain before."),
     ] = False,
+    report: Annotated[
+        bool,
+        typer.Option("--report/--no-report", help="Write `audit.json`, `flips.jsonl` and `report.html`."),
+    ] = True,
     batch: Annotated[int, typer.Option(min=1, max=4096, help="Rows that go together.")] = 256,
     data: DataOption = None,
     as_json: JsonOption = False,
@@ -133,9 +137,9 @@ def audit(
         )
         with work:
             summary.files = _write(work, out, verdicts)
-            found = _report(work, out, release)
-            summary.headline = found.headline
-            summary.files += [str(out / name) for name in ("audit.json", "flips.jsonl", "report.html")]
+            if report:
+                summary.headline = _report(work, out, release).headline
+                summary.files += [str(out / name) for name in ("audit.json", "flips.jsonl", "report.html")]
             note(f"the audit is in {out}")
     if as_json:
         print_json(summary.document())

@@ -22,20 +22,24 @@ from ._errors import (
     InvalidItemError,
     InvalidRequestError,
     ProtocolError,
+    ReleaseConflictError,
     SaturatedError,
     TooLargeError,
     TransportError,
     UnauthorizedError,
     UnavailableError,
+    UnknownReleaseError,
     UnknownVerifierError,
     VerdictFailedError,
     VerifierMismatchError,
     VersionRequiredError,
+    YankedError,
 )
 from ._http import Reply, Request, Transport
 from ._retry import Backoff
 from ._transport import HttpxTransport
 from ._types import (
+    Advisory,
     IndexedVerdict,
     Item,
     Message,
@@ -43,6 +47,10 @@ from ._types import (
     Outcome,
     Partial,
     Probe,
+    Receipt,
+    ReleaseDetail,
+    ReleaseInfo,
+    ReleaseSummary,
     ScoreResult,
     Stats,
     StreamSummary,
@@ -54,6 +62,7 @@ from ._types import (
 from ._version import __version__
 
 __all__ = [
+    "Advisory",
     "ApiError",
     "AsyncClient",
     "AsyncVerdictStream",
@@ -76,6 +85,11 @@ __all__ = [
     "Partial",
     "Probe",
     "ProtocolError",
+    "Receipt",
+    "ReleaseConflictError",
+    "ReleaseDetail",
+    "ReleaseInfo",
+    "ReleaseSummary",
     "Reply",
     "Request",
     "SaturatedError",
@@ -87,6 +101,7 @@ __all__ = [
     "TransportError",
     "UnauthorizedError",
     "UnavailableError",
+    "UnknownReleaseError",
     "UnknownVerifierError",
     "Verdict",
     "VerdictFailedError",
@@ -96,5 +111,6 @@ __all__ = [
     "VerifierMismatchError",
     "VerifierSummary",
     "VersionRequiredError",
+    "YankedError",
     "__version__",
 ]

@@ -159,16 +159,20 @@ class TooLargeError(RequestError):
 
 
 class VerdictFailedError(CountermarkError):
-    """`on_failure` is ``raise`` and some items have no score."""
+    """`on_failure` is ``raise``, or a client knows nothing but scores, and some items have none."""
 
     code = "verdict_failed"
 
-    def __init__(self, failed: list[dict[str, Any]], total: int) -> None:
+    def __init__(self, failed: list[dict[str, Any]], total: int, advice: str | None = None) -> None:
         first = failed[0]
         super().__init__(
             f"{len(failed)} of {total} items have no score, the first at index {first['index']} "
-            f"(outcome {first['outcome']}). The request asked for on_failure=raise; the other verdicts are "
-            "kept in the store, so asking again with on_failure=null costs little."
+            f"(outcome {first['outcome']}). "
+            + (
+                advice
+                or "The request asked for on_failure=raise; the other verdicts are kept in the store, so "
+                "asking again with on_failure=null costs little."
+            )
         )
         self.failed = failed[:32]
         self.count, self.total = len(failed), total

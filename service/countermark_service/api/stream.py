@@ -25,7 +25,7 @@ from starlette.types import Receive, Scope, Send
 
 from countermark_service.api import replies
 from countermark_service.api.bodies import asked_of, decode_head, decode_line
-from countermark_service.api.errors import problem_of, unexpected
+from countermark_service.api.errors import bug, problem_of
 from countermark_service.api.intake import read_lines
 from countermark_service.api.metrics import Metrics
 from countermark_service.assembly import Service
@@ -149,7 +149,7 @@ class ScoreStream:
         if isinstance(exc, (ClientDisconnect, asyncio.CancelledError)):
             _log.info("client gone", path="/v1/score/stream", items=self._total.items)
             return None
-        return msgspec.json.encode({"error": unexpected("/v1/score/stream", exc)})
+        return msgspec.json.encode({"error": problem_of(bug("/v1/score/stream", exc))})
 
     async def _end_when_gone(self, work: asyncio.Task[None]) -> None:
         """Stop the work when the client goes away; until all is read, the reading itself shows that."""

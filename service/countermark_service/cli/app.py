@@ -16,6 +16,9 @@ from countermark_service.cli.audit import audit
 from countermark_service.cli.demo import demo
 from countermark_service.cli.doctor import doctor
 from countermark_service.cli.judge import app as judge
+from countermark_service.cli.keys import app as keys
+from countermark_service.cli.receipt import app as receipt
+from countermark_service.cli.release import app as release
 from countermark_service.cli.score import score
 from countermark_service.cli.serve import serve
 from countermark_service.cli.settings import settings
@@ -36,8 +39,11 @@ app.command()(demo)
 app.command()(doctor)
 app.command()(settings)
 app.add_typer(verifier, name="verifier")
+app.add_typer(release, name="release")
 app.add_typer(judge, name="judge")
 app.add_typer(access, name="access")
+app.add_typer(receipt, name="receipt")
+app.add_typer(keys, name="keys")
 
 
 @app.callback(invoke_without_command=True)

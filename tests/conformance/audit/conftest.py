@@ -17,8 +17,12 @@ def package_python(root: Path, name: str, python: str, requirement: str) -> Path
             ["venv", "--quiet", "--clear", "--no-python-downloads", "--python", python, str(folder)],
             ["pip", "install", "--quiet", "--python", str(interpreter), requirement],
         ):
-            done = subprocess.run([uv_binary(), *command], capture_output=True, text=True, check=False, timeout=400)
+            done = subprocess.run(
+                [uv_binary(), *command], capture_output=True, text=True, check=False, timeout=400
+            )
             if done.returncode:
-                pytest.skip(f"{requirement} under Python {python} cannot be had here: {done.stderr.strip()[-200:]}")
+                pytest.skip(
+                    f"{requirement} under Python {python} cannot be had here: {done.stderr.strip()[-200:]}"
+                )
         (folder / "complete").touch()
     return interpreter

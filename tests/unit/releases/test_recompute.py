@@ -26,7 +26,7 @@ def result(**said: Any) -> Result:
 
 
 def again(
-    scores: list[float | None], *, zero: bool = False, groups: list[Any] | None = None, **said: Any
+    scores: Sequence[float | None], *, zero: bool = False, groups: list[Any] | None = None, **said: Any
 ) -> Any:
     return recompute(result(**said), scores, groups or [None] * len(scores), zero=zero)
 

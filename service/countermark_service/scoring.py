@@ -64,6 +64,8 @@ class Run:
     seconds: float = 0.0
     degraded: set[str] = field(default_factory=set)
     """Codes of what did not work meanwhile, such as ``store_unavailable``."""
+    keys: Sequence[bytes] = ()
+    """Store key of each item, in order; only where a whole batch was scored."""
 
     def add(self, other: "Run") -> None:
         """Add the counts of another run, not its time."""
@@ -122,6 +124,8 @@ class Scorer:
         self._content: dict[str, tuple[str, ...]] = {}
         self._warned: set[str] = set()
         self._runtimes = runtimes
+        # Asked once: looking at a protocol costs more than looking up a verdict.
+        self._keyed = {kind: runtime for kind, runtime in runtimes.items() if isinstance(runtime, OwnKeys)}
         self._in_flight: dict[bytes, asyncio.Future[Verdict | None]] = {}
         self._schemas: dict[str, jsonschema.Draft202012Validator] = {}
         self._good_params: set[tuple[str, bytes]] = set()
@@ -223,8 +227,7 @@ class Scorer:
         return own is None or own.kept(bundle)
 
     def _own_keys(self, bundle: Bundle) -> OwnKeys | None:
-        runtime: object = self._runtimes.get(bundle.manifest.runtime)
-        return runtime if isinstance(runtime, OwnKeys) else None
+        return self._keyed.get(bundle.manifest.runtime)
 
     def check(self, bundle: Bundle, items: Sequence[Item], limits: ItemLimits, *, first: int = 0) -> None:
         """Refuse what cannot be scored, before anything is.
@@ -294,7 +297,7 @@ class Scorer:
         self.heed(bundle)
         run = Run(items=len(items))
         started = time.perf_counter()
-        keys = _keys(bundle, self.identity(bundle), items)
+        run.keys = keys = _keys(bundle, self.identity(bundle), items)
         verdicts = await self._find_kept(bundle, keys, run)
         if None in verdicts:
             await self._score(bundle, items, keys, verdicts, take, run)

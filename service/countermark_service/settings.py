@@ -118,6 +118,10 @@ class Settings(BaseModel):
         16384, description="Size at which the SQLite file of transcripts drops some."
     )
 
+    facades: tuple[str, ...] = Field(
+        ("all",),
+        description="Other systems' wire formats that are served: names from facades.md, or all, or none.",
+    )
     open_access: bool = Field(
         False,
         description="Allow an address that is not loopback without any key. Say it only on a closed network.",
@@ -135,9 +139,9 @@ class Settings(BaseModel):
             tuple(Path(part) for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
         )
 
-    @field_validator("preload", mode="before")
+    @field_validator("preload", "facades", mode="before")
     @classmethod
-    def _refs(cls, value: object) -> object:
+    def _names(cls, value: object) -> object:
         return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
     @model_validator(mode="after")

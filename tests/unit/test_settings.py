@@ -156,6 +156,7 @@ MADE_DEFAULTS = {
     "data": "`~/.local/share/countermark`",
     "workers": "the cores",
     "open_access": "`false`",
+    "facades": "`all`",
     "offline": "`false`",
 }
 """How the page shows a default that is computed, or that TOML writes otherwise than Python."""

@@ -7,12 +7,12 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from countermark_service import __version__
-from countermark_service.api import errors
+from countermark_service.api import errors, facades
 from countermark_service.api.dependencies import Parts
 from countermark_service.api.document import document
 from countermark_service.api.metrics import Metrics
 from countermark_service.api.observe import Observe
-from countermark_service.api.routes import health, releases, run, score, verifiers
+from countermark_service.api.routes import health, receipts, releases, run, score, verifiers
 from countermark_service.assembly import Service
 
 _DESCRIPTION = """Scores model outputs with verifiers that cannot change under you.
@@ -23,7 +23,11 @@ stable `code`."""
 
 
 def create_app(service: Service) -> FastAPI:
-    """Return the app of `service`, which it starts and ends."""
+    """Return the app of `service`, which it starts and ends.
+
+    Raises:
+        SettingsError: A facade of the settings does not exist.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -44,8 +48,10 @@ def create_app(service: Service) -> FastAPI:
     app.state.parts = Parts(service, Metrics(service))
     app.add_middleware(Observe, metrics=app.state.parts.metrics)
     errors.install(app)
-    for router in (score.router, verifiers.router, releases.router, run.router, health.router):
+    routers = (score, verifiers, releases, receipts, run, health)
+    for router in (each.router for each in routers):
         app.include_router(router)
+    facades.install(app, service.settings.facades)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's own way to extend the document
     return app
 

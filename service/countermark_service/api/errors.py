@@ -25,6 +25,7 @@ from countermark_service.errors import (
     UnknownVerifierError,
     VerdictFailedError,
 )
+from countermark_service.receipts.errors import NoSigningKeyError
 from countermark_service.registry import YankedError
 from countermark_service.releases import (
     CardError,
@@ -36,11 +37,28 @@ from countermark_service.releases import (
     UnknownTaskError,
 )
 
+
+class UnsupportedContentError(RequestError):
+    """A body of a kind that this route does not read."""
+
+    code = "unsupported_content_type"
+
+
+class InternalError(CountermarkError):
+    """A bug, as it is told outside: the log has the details."""
+
+    code = "internal"
+
+    def __init__(self) -> None:
+        super().__init__("the service met an error that it does not know; its log has the details.")
+
+
 STATUSES: Mapping[type[CountermarkError], int] = {
     RefError: 400,
     ReleaseRefError: 400,
     ReleaseVersionRequiredError: 400,
     TooLargeError: 413,
+    UnsupportedContentError: 415,
     RequestError: 422,
     UnauthorizedError: 401,
     ForbiddenError: 403,
@@ -50,12 +68,14 @@ STATUSES: Mapping[type[CountermarkError], int] = {
     UnknownTaskError: 404,
     ReleaseConflictError: 409,
     ReleaseMismatchError: 409,
+    NoSigningKeyError: 409,  # asking again does not help, as 503 would have it
     YankedError: 410,
     DigestMismatchError: 409,
     BundleError: 409,
     VerdictFailedError: 424,
     SaturatedError: 429,
     UnavailableError: 503,
+    InternalError: 500,
     CountermarkError: 503,
 }
 """Status by error class, most specific first; the order is the rule."""
@@ -68,12 +88,6 @@ _TITLES = {
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 _log = structlog.get_logger("countermark.api")
-
-
-class UnsupportedContentError(RequestError):
-    """A body of a kind that this route does not read."""
-
-    code = "unsupported_content_type"
 
 
 def problem(status: int, code: str, detail: str, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -90,9 +104,12 @@ def problem(status: int, code: str, detail: str, values: Mapping[str, Any] | Non
 
 def problem_of(error: CountermarkError) -> dict[str, Any]:
     """Return the body for a domain error."""
-    status = 415 if isinstance(error, UnsupportedContentError) else _status(error)
-    code = error.kind if isinstance(error, TooLargeError) else error.code
-    return problem(status, code, str(error), error.values())
+    return problem(status_of(error), code_of(error), str(error), error.values())
+
+
+def code_of(error: CountermarkError) -> str:
+    """Return the stable code of an error."""
+    return error.kind if isinstance(error, TooLargeError) else error.code
 
 
 def answer(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
@@ -106,12 +123,10 @@ def answer(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) ->
     return Response(content, status_code=body["status"], media_type=PROBLEM_JSON, headers=headers)
 
 
-def unexpected(path: str, exc: BaseException) -> dict[str, Any]:
-    """Log a bug with its traceback, and return the body that tells of it without one."""
+def bug(path: str, exc: BaseException) -> InternalError:
+    """Log a bug with its traceback, and return the error that tells of it without one."""
     _log.error("unexpected", path=path, exc_info=exc)
-    return problem(
-        500, "internal", "the service met an error that it does not know; its log has the details."
-    )
+    return InternalError()
 
 
 def install(app: FastAPI) -> None:
@@ -139,5 +154,6 @@ def install(app: FastAPI) -> None:
         return answer(problem(400, "client_gone", "the client went away before its request was whole."))
 
 
-def _status(error: CountermarkError) -> int:
+def status_of(error: CountermarkError) -> int:
+    """Return the status of an error on the native API."""
     return next(status for kind, status in STATUSES.items() if isinstance(error, kind))

@@ -5,7 +5,7 @@ import time
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from countermark_service.api.errors import answer, unexpected
+from countermark_service.api.errors import answer, bug, problem_of
 from countermark_service.api.metrics import Metrics
 
 _log = structlog.get_logger("countermark.request")
@@ -41,7 +41,7 @@ class Observe:
         try:
             await self._app(scope, receive, note)
         except Exception as exc:
-            body = unexpected(scope["path"], exc)
+            body = problem_of(bug(scope["path"], exc))
             if status:  # an answer has begun that cannot be taken back
                 raise
             await answer(body)(scope, receive, note)

@@ -29,14 +29,18 @@ def verdict_json(
     )
 
 
-def batch_json(asked: Asked, items: Sequence[Item], scored: Sequence[Scored], run: Run) -> bytes:
-    """Return the reply to a batch: one verdict per item, in order."""
+def batch_json(
+    asked: Asked, items: Sequence[Item], scored: Sequence[Scored], run: Run, receipt: bytes | None = None
+) -> bytes:
+    """Return the reply to a batch: one verdict per item, in order; last the receipt, JSON, where there is one."""
     verdicts = b",".join(
         [verdict_json(one, item.id, asked.on_failure) for one, item in zip(scored, items, strict=True)]
     )
     head, stats = _encode(verifier_of(asked.bundle)), _encode(stats_of(run))
     more = _encode(_remarks(asked, run))[1:-1]
     tail = b"," + more if more else b""
+    if receipt is not None:
+        tail += b',"receipt":' + receipt
     return b'{"verifier":%b,"verdicts":[%b],"stats":%b%b}' % (head, verdicts, stats, tail)
 
 
@@ -88,8 +92,8 @@ def stats_of(run: Run) -> dict[str, Any]:
     return {"items": run.items, "cached": run.cached, "failed": run.failed, "seconds": round(run.seconds, 6)}
 
 
-def refuse_failures(items: Sequence[Item], scored: Sequence[Scored]) -> None:
-    """Apply `on_failure: raise`.
+def refuse_failures(items: Sequence[Item], scored: Sequence[Scored], *, advice: str | None = None) -> None:
+    """Apply `on_failure: raise`; `advice` is as in `VerdictFailedError`.
 
     Raises:
         VerdictFailedError: Some verdicts have no score.
@@ -100,7 +104,7 @@ def refuse_failures(items: Sequence[Item], scored: Sequence[Scored]) -> None:
         if verdict.score is None
     ]
     if failed:
-        raise VerdictFailedError(failed, len(scored))
+        raise VerdictFailedError(failed, len(scored), advice)
 
 
 _NUMBERS: dict[float | None, bytes] = {None: b"null", 0.0: b"0.0", 1.0: b"1.0"}

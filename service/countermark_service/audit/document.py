@@ -259,11 +259,13 @@ class PinnedVerifier(_Part):
 
 
 class RouteEntry(_Part):
-    """That a verifier scores the rows of a task, and how."""
+    """That a verifier scores the rows of some tasks, and how."""
 
-    task: str
     pin: str
     params: dict[str, Any]
+    tasks: list[str]
+    """The first of them; `task_count` says how many there are."""
+    task_count: int
 
 
 class UnusableRows(_Part):
@@ -349,6 +351,8 @@ class Document(_Part):
     """All rows. Its means are of rows of all tasks and models; what was claimed is in `parts`."""
     parts: list[Slice]
     """One per task, variant and model: the units in which scores are published."""
+    parts_left_out: int
+    """Parts that are in `overall` alone: where there are thousands, the largest are told one by one."""
     tasks: list[Slice]
     """One per task and variant; empty where that is one, or the same as `parts`."""
     models: list[Slice]

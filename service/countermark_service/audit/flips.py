@@ -213,9 +213,12 @@ def plain(text: str) -> str:
         number = Decimal(bare)
     except InvalidOperation:
         return bare
-    if not number.is_finite() or abs(number.adjusted()) > 400:
+    if not number.is_finite() or abs(number.adjusted()) > _LONGEST_READING:
         return bare
-    return f"{number.normalize():f}"
+    digits = f"{number:f}"  # exact, unlike `normalize`, which rounds to the context's 28 digits
+    if "." in digits:
+        digits = digits.rstrip("0").rstrip(".")
+    return "0" if number == 0 else digits
 
 
 MARKS: Mapping[str, re.Pattern[str]] = {

@@ -65,6 +65,10 @@ _PROMPT, _RESPONSE, _REFERENCE, _EXTRACTED, _REASON = 400, 800, 300, 160, 240
 """Characters of the parts of an example."""
 _EXTRACTIONS = 4
 """Readings of one verifier that an example shows."""
+_TASKS = 200
+"""Names of tasks that a route tells."""
+MOST_PARTS = 2000
+"""Parts, tasks and models that are told one by one, the largest: a file can name another model in every row."""
 _SAMPLED = 2000
 """Rows from which it is learned how answers are usually written."""
 _TELLING_SHARE = 0.4
@@ -150,10 +154,7 @@ class _Summary:
                 )
                 for place, one in enumerate(self._verifiers)
             ],
-            routes=[
-                RouteEntry(task=task, pin=self._ids[1 + route.pin], params=dict(route.params))
-                for task, route in self._work.routes()
-            ],
+            routes=self._routes(),
             unusable=[
                 UnusableRows(
                     code=code, count=count, example=next(self._work.unusable(limit=1, code=code)).message
@@ -170,6 +171,7 @@ class _Summary:
             headline=headline_of(overall, parts, complete),
             overall=overall,
             parts=parts,
+            parts_left_out=len(table.parts) - len(parts),
             tasks=tasks if 1 < len(tasks) < len(parts) else [],
             models=models if 1 < len(models) < len(parts) else [],
             kinds=kinds,
@@ -196,6 +198,20 @@ class _Summary:
         for one in self._verifiers:
             command += ["--verifier", str(one.pin)]
         return command
+
+    def _routes(self) -> list[RouteEntry]:
+        """Return the routes, those of several tasks that are alike as one."""
+        found: dict[bytes, RouteEntry] = {}
+        for task, route in self._work.routes():
+            entry = found.setdefault(
+                _encode((route.pin, route.params)),
+                RouteEntry(pin=self._ids[1 + route.pin], params=dict(route.params), tasks=[], task_count=0),
+            )
+            tasks = entry.tasks if len(entry.tasks) == _TASKS else [*entry.tasks, task]
+            found[_encode((route.pin, route.params))] = entry.model_copy(
+                update={"tasks": tasks, "task_count": entry.task_count + 1}
+            )
+        return list(found.values())
 
     # --- slices --------------------------------------------------------------------------------------
 
@@ -231,7 +247,11 @@ class _Summary:
         """Return one slice per value of `key`, in the order of the names."""
         table = self._table
         keys = [key(part) for part in table.parts]
-        found = sorted(set(keys))
+        sizes: Counter[Part] = Counter()
+        for one, size in zip(keys, np.bincount(table.part, minlength=len(keys)).tolist(), strict=True):
+            sizes[one] += size
+        found = sorted(sizes)
+        kept = set(found if len(found) <= MOST_PARTS else [one for one, _ in sizes.most_common(MOST_PARTS)])
         place = {one: number for number, one in enumerate(found)}
         number_of_part = np.array([place[one] for one in keys], np.int64)
         # Rows are sorted by slice once, so that a thousand slices do not mean a thousand passes.
@@ -250,6 +270,7 @@ class _Summary:
                 one.model if model else None,
             )
             for number, one in enumerate(found)
+            if one in kept
         ]
 
     def _slice(
@@ -389,6 +410,17 @@ class _Summary:
                     f"{column.label} has no score for {shown_count(failed)} of {shown_count(column.due)} rows; "
                     "they are left out of its mean, and the bounds say how far they could move it."
                 )
+        tasks = {part.task for part in self._table.parts}
+        if len({(part.task, part.variant) for part in self._table.parts}) > len(tasks):
+            notes.append(
+                "Some tasks come in several variants, such as filters: the same responses with other published scores. "
+                "Numbers over all rows count such a response once per variant."
+            )
+        if len(self._table.parts) > MOST_PARTS:
+            notes.append(
+                f"The files name {shown_count(len(self._table.parts))} sets of outputs; the {shown_count(MOST_PARTS)} "
+                "largest are told one by one, and all are in the numbers over all rows."
+            )
         if overall.items < overall.rows:
             notes.append(
                 "Several rows answer the same question. They are not independent, so every interval takes the "

@@ -268,7 +268,10 @@ def _report(work: "WorkFile", out: Path, release: "Release | None") -> "Document
     from countermark_service.audit.outputs import claims_of, write_outputs
     from countermark_service.audit.summary import Facts
 
-    return write_outputs(work, out, Facts(claims=claims_of(release) if release else ()))
+    if release is None:
+        return write_outputs(work, out)
+    title = f"Audit of {release.card.name}:{release.card.version}"
+    return write_outputs(work, out, Facts(title=title, claims=claims_of(release)))
 
 
 @contextmanager

@@ -55,12 +55,13 @@ def serve(
         )  # fmt: skip
     for ref in settings.preload:
         service.scorer.resolve(ref)  # a name that is wrong is said here, not in the middle of the start
+    served = create_app(service)
     listeners = listen(settings.host, settings.port)
     for url in map(_url, listeners):
         # Programs that start a service on port 0 read this line; callers may connect from now on.
         structlog.get_logger("countermark").info("listening", url=url)
     config = uvicorn.Config(
-        create_app(service),
+        served,
         loop="uvloop",
         http="httptools",
         log_config=None,

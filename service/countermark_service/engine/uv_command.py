@@ -16,7 +16,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,27 +137,27 @@ def run(
     Raises:
         OSError: The program cannot be started.
     """
-    process = subprocess.Popen(
-        [os.fspath(part) for part in command],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=surroundings(),
-        cwd=cwd,
-        pass_fds=() if hold is None else (hold,),
-        start_new_session=True,
-    )
     timed_out = False
-    with process:
+    with contextlib.ExitStack() as owned:
+        with _interrupts_held():
+            process = subprocess.Popen(
+                [os.fspath(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=surroundings(),
+                cwd=cwd,
+                pass_fds=() if hold is None else (hold,),
+                start_new_session=True,
+            )
+            owned.enter_context(process)
+            owned.enter_context(_killed_on_error(process))
         try:
             output, errors = process.communicate(timeout=timeout_seconds)
         except subprocess.TimeoutExpired:
             timed_out = True
             _kill_group(process)
             output, errors = process.communicate()
-        except BaseException:  # an interrupt must not leave a tool behind that goes on writing
-            _kill_group(process)
-            raise
     return Ended(process.returncode, _text(output), _text(errors), timed_out)
 
 
@@ -174,6 +174,30 @@ def run_uv(
         return run(command, timeout_seconds=timeout_seconds, hold=hold)
     except (FileNotFoundError, PermissionError) as exc:
         raise UvNotFoundError(f"{uv}: {exc.strerror}") from exc
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let an interrupt of this thread wait: one that meets a half-started program would leave it behind.
+
+    The program keeps the mask. It has a session of its own, so no terminal interrupts it, and it is
+    ended by SIGKILL.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _killed_on_error(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Kill the group where something is raised, an interrupt included: a tool left behind would write on."""
+    try:
+        yield
+    except BaseException:
+        _kill_group(process)
+        raise
 
 
 def _text(stream: bytes) -> str:

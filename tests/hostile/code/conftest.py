@@ -21,7 +21,7 @@ CANARY = "CANARY-7f3a9d"
 @pytest.fixture(scope="session")
 def canaries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Plant the canary in the host's usual places; return its text."""
-    places = [tmp_path_factory.mktemp("canary") / "secret", Path("/var/tmp/canary-secret")]
+    places = [tmp_path_factory.mktemp("canary") / "secret", Path(f"/var/tmp/canary-secret-{os.getpid()}")]
     for place in places:
         place.write_text(CANARY)
         place.chmod(0o644)

@@ -18,9 +18,12 @@ def uv_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("uv-cache")
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def surroundings(uv_cache: Path) -> Iterator[None]:
-    """Variables of a machine whose index does not answer; the developer's own ones are put away."""
+    """Variables of a machine whose index does not answer; the developer's own ones are put away.
+
+    They end with the module: what runs in this process afterwards builds environments of its own.
+    """
     kept = dict(os.environ)
     for name in kept:
         if name.startswith(("UV_", "PIP_")) or name.lower().endswith("_proxy"):

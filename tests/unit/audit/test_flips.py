@@ -118,6 +118,7 @@ def test_the_reference_is_what_a_verifier_read_of_it_or_else_what_it_is() -> Non
     ("one", "other"),
     [
         ("20\\%", "20"), ("$1,234$", "1234"), ("\\text{ 12 }", "12"), ("12.", "12"), ("18.00", "18"),
+        ("-0.0", "0"), ("1e3", "1000"),
         ("**7**", "7"), ("\\dfrac{1}{2}", "\\frac{1}{2}"), ("\uff11\uff12", "12"), ("1\\,234", "1234"),
     ],
 )  # fmt: skip
@@ -126,7 +127,16 @@ def test_readings_that_differ_in_notation_only_are_the_same(one: str, other: str
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("1/2", "0.5"), ("20", "21"), ("x=3", "3"), ("1,2", "12"), ("NaN", "")]
+    ("one", "other"),
+    [
+        ("1/2", "0.5"),
+        ("20", "21"),
+        ("x=3", "3"),
+        ("1,2", "12"),
+        ("NaN", ""),
+        ("1" * 40, "1" * 39 + "2"),
+        ("0.1" + "0" * 30 + "1", "0.1"),
+    ],
 )
 def test_readings_that_differ_in_more_are_not(one: str, other: str) -> None:
     assert plain(one) != plain(other)

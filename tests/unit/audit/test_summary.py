@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from countermark_service.audit import AuditVerifier, Input, OutputRow, WorkFile
+from countermark_service.audit import AuditVerifier, Input, OutputRow, WorkFile, summary
 from countermark_service.audit.document import PUBLISHED, Document
 from countermark_service.audit.flips import FlipKind
 from countermark_service.audit.summary import EXAMPLES_PER_KIND, summarise
@@ -243,3 +243,49 @@ def test_two_pins_of_one_version_are_told_apart(tmp_path: Path) -> None:
         document = summarise(reopened, io.BytesIO())
     labels = [column.label for column in document.overall.columns]
     assert labels == ["strict:1.0.0@aaaaaaaa", "strict:1.0.0@cccccccc"]
+
+
+def test_a_file_with_another_model_in_every_row_stays_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summary, "MOST_PARTS", 5)
+    with make_work_file(tmp_path / "audit.sqlite", questions=0) as work:
+        with work.transaction():
+            for index in range(20):
+                row = OutputRow(
+                    index=index, file="outputs.jsonl", line=index + 1, task="algebra", model=f"m{index % 9}",
+                    sample=str(index), response="7", reference="7", published=1.0, metric="score",
+                )  # fmt: skip
+                work.add_rows([row])
+                work.add_verdicts([NewVerdict(index, 0, "scored", 1.0, 1.0, False, b"{}", b"{}")])
+        document = summarise(work, io.BytesIO())
+    assert [part.model for part in document.parts] == ["m0", "m1", "m2", "m3", "m4"]
+    assert [part.rows for part in document.parts] == [3, 3, 2, 2, 2]
+    assert document.parts_left_out == 4
+    assert document.overall.rows == 20
+    assert any("9 sets of outputs" in note for note in document.notes)
+
+
+def test_routes_of_many_tasks_that_are_alike_are_told_once(document: Document) -> None:
+    assert [(route.pin, route.tasks, route.task_count) for route in document.routes] == [
+        (str(STRICT), ["algebra", "geometry"], 2), (str(LENIENT), ["algebra", "geometry"], 2),
+    ]  # fmt: skip
+
+
+def test_variants_of_a_task_are_parts_of_their_own_and_said(tmp_path: Path) -> None:
+    with work_of(tmp_path / "audit.sqlite", []) as work:
+        with work.transaction():
+            for index, variant in enumerate(("strict-match", "flexible-extract")):
+                row = OutputRow(
+                    index=index, file="rows.jsonl", line=index + 1, task="task", variant=variant, sample="0",
+                    response="7", reference="7", published=float(index), metric="exact_match",
+                )  # fmt: skip
+                work.add_rows([row])
+                work.add_verdicts([NewVerdict(index, 0, "scored", 1.0, 1.0, False, b"{}", b"{}")])
+        document = summarise(work, io.BytesIO())
+    assert [(part.variant, part.rows) for part in document.parts] == [
+        ("flexible-extract", 1),
+        ("strict-match", 1),
+    ]
+    assert any("variants" in note for note in document.notes)
+    assert document.overall.items == 1

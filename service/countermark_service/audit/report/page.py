@@ -74,6 +74,8 @@ _ENDINGS: dict[Outcome, str] = {
     Outcome.ABSTAIN: "Abstained",
 }
 
+_MEANS = ("mean_score", "accuracy")
+"""Metrics of a card that are the mean of the scores."""
 _LONG_NAME = 120
 
 
@@ -222,7 +224,7 @@ class _View:
     def met(self, claim: Claim) -> str:
         """Return whether the recomputed score is the stated one, to the decimals that are stated."""
         column = self.recomputed(claim)
-        if column is None or column.score is None:
+        if column is None or column.score is None or claim.metric not in _MEANS:
             return "cannot be told"
         # A hair more than half a unit: the stated value was rounded once, and in binary.
         return "yes" if abs(column.score.value - claim.value) <= claim.tolerance * 1.000001 else "no"

@@ -222,7 +222,7 @@ async def _run(
         verifiers = verifiers_of(release, asked, refs, judge.pins)
         if len(verifiers) != len(refs):  # two references to one pin
             await judge.open([str(one.pin) for one in verifiers])
-        files = find_files(outputs)
+        files = find_files(outputs, besides=out)
         plan = AuditPlan(verifiers, reading, release)
         with _byte_bar(2 * sum(file.path.stat().st_size for file in files)) as advance:
             work = begin(out, plan, files, advance)

@@ -298,6 +298,17 @@ def test_a_finished_audit_is_not_scored_again_and_its_files_are_made_again(
     assert (tmp_path / "a/verdicts.jsonl").read_bytes() == first
 
 
+def test_the_folder_of_an_audit_may_lie_among_its_inputs(audit: Cli, tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    outputs(tmp_path / "results" / "rows.jsonl")
+
+    for _ in range(2):
+        ended = audit("results", "--verifier", FIRST, "--out", "results/audit", "--json")
+
+        assert ended.code == 0, ended.err
+        assert [one["path"] for one in ended.json["inputs"]] == ["results/rows.jsonl"]
+
+
 def test_another_audit_in_the_same_folder_is_refused_and_says_why(audit: Cli, tmp_path: Path) -> None:
     file = outputs(tmp_path / "rows.jsonl")
     audit(file, "--verifier", FIRST, "--out", "a")

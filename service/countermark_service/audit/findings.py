@@ -12,7 +12,7 @@ from countermark_service.audit.document import (
     Comparison,
     Estimate,
     Finding,
-    Kind,
+    Mark,
     Slice,
     Standing,
 )
@@ -23,14 +23,15 @@ _SPACE = "\u00a0"
 """Keeps a number and its sign on one line."""
 
 _REASONS: Mapping[FlipKind, str] = {
-    FlipKind.FORMAT: "one finds no answer in a form that it can read",
+    FlipKind.FORMAT: "{about} finds no answer in a form that it can read",
     FlipKind.EXTRACTION: "the two read different answers from the response",
-    FlipKind.EQUIVALENCE: "both read the same answer, and only one takes it as equal to the reference",
-    FlipKind.TIMEOUT: "one ran out of time",
-    FlipKind.REFERENCE: "one cannot read the reference",
-    FlipKind.FAILURE: "one failed",
+    FlipKind.EQUIVALENCE: "both read the same answer, and only {about} takes it as equal to the reference",
+    FlipKind.TIMEOUT: "{about} ran out of time",
+    FlipKind.REFERENCE: "{about} cannot read the reference",
+    FlipKind.FAILURE: "{about} failed",
     FlipKind.OTHER: "the verdicts do not tell why",
 }
+"""Sentences without their beginning; `about` is the column that it is about."""
 
 
 def shown_score(value: float, digits: int = 3) -> str:
@@ -108,15 +109,12 @@ def standing_of(published: Column | None, recomputed: Column | None, pair: Compa
     return "agrees" if pair.changed == 0 and p > 1 - difference.level else "differs"
 
 
-def finding_of(
-    columns: Sequence[Column], comparisons: Sequence[Comparison], kinds: Sequence[Kind], what: str
-) -> Finding:
+def finding_of(columns: Sequence[Column], comparisons: Sequence[Comparison], what: str) -> Finding:
     """Say what a slice comes to.
 
     Args:
         columns: Of the slice, the published one first where there is one.
         comparisons: Of the slice.
-        kinds: Of the whole audit; used where the slice is the whole. Otherwise empty.
         what: Name of the slice in a sentence, such as ``gsm8k, model-a``; empty for the whole.
     """
     published = next((column for column in columns if column.id == PUBLISHED), None)
@@ -128,7 +126,7 @@ def finding_of(
         standing=standing,
         claimed=_claimed(published, what),
         holds=_holds(standing, published, main, pair),
-        why=_why(standing, verifiers, comparisons, pair, kinds),
+        why=_why(standing, verifiers, comparisons, pair),
     )
 
 
@@ -184,7 +182,6 @@ def _why(
     verifiers: Sequence[Column],
     comparisons: Sequence[Comparison],
     pair: Comparison | None,
-    kinds: Sequence[Kind],
 ) -> str:
     sentences = []
     if standing == "undecided" and pair is not None:
@@ -193,37 +190,49 @@ def _why(
             "what was found, so nothing can be said either way until they are scored."
         )
     if pair is not None and standing != "unscored":
-        sentences += _kinds(pair, kinds)
+        sentences += _kinds(pair, _labels(verifiers))
     nearest = _nearest(verifiers, comparisons)
     if nearest and standing != "reproduced":
         sentences.append(nearest)
     if standing == "unpublished":
-        sentences += _between_verifiers(verifiers, comparisons, kinds)
+        sentences += _between_verifiers(verifiers, comparisons)
     if not sentences and standing == "reproduced":
         sentences.append(_others(verifiers, comparisons))
     return " ".join(filter(None, sentences))
 
 
-def _kinds(pair: Comparison, kinds: Sequence[Kind]) -> list[str]:
+def _kinds(pair: Comparison, labels: Mapping[str, str]) -> list[str]:
     if not pair.disagreements or not pair.kinds:
         return []
-    marks = {kind.kind: mark_clause(kind) for kind in kinds}
     ordered = sorted(pair.kinds.items(), key=lambda one: -one[1])
     sentences = [] if len(ordered) == 1 else [f"{plural(pair.disagreements, 'disagreement')}."]
     for kind, count in ordered:
-        clause = marks.get(kind, "")
+        clause = mark_clause(pair.marks[kind]) if kind in pair.marks else ""
         times = "once" if count == 1 else f"{shown_count(count)} times"
         if len(ordered) == 1:
             times = "in the one disagreement" if count == 1 else f"in all {shown_count(count)} disagreements"
-        sentences.append(f"{times[0].upper()}{times[1:]} {_REASONS[kind]}{f' ({clause})' if clause else ''}.")
+        reason = _REASONS[kind].format(about=_about(pair, kind, labels))
+        sentences.append(f"{times[0].upper()}{times[1:]} {reason}{f' ({clause})' if clause else ''}.")
     return sentences
 
 
-def mark_clause(kind: Kind) -> str:
-    """Say what most answers of a kind have in common; empty where nothing stands out."""
-    if not kind.marks:
-        return ""
-    mark = kind.marks[0]
+def _about(pair: Comparison, kind: FlipKind, labels: Mapping[str, str]) -> str:
+    """Name the column that disagreements of a kind are about; both, with numbers, where it is not always one."""
+    of_first = pair.about_first.get(kind, 0)
+    of_second = pair.kinds[kind] - of_first
+    if not of_first or not of_second:
+        return labels[pair.first if of_first else pair.second]
+    return (
+        f"one ({labels[pair.first]} {shown_count(of_first)}, {labels[pair.second]} {shown_count(of_second)})"
+    )
+
+
+def _labels(columns: Sequence[Column]) -> dict[str, str]:
+    return {PUBLISHED: "the publisher", **{one.id: one.label for one in columns if one.id != PUBLISHED}}
+
+
+def mark_clause(mark: Mark) -> str:
+    """Say what most of some answers have in common."""
     if mark.of == 1:
         head = "that answer has"
     elif mark.rows == mark.of:
@@ -280,9 +289,7 @@ def _others(verifiers: Sequence[Column], comparisons: Sequence[Comparison]) -> s
     return ""
 
 
-def _between_verifiers(
-    verifiers: Sequence[Column], comparisons: Sequence[Comparison], kinds: Sequence[Kind]
-) -> list[str]:
+def _between_verifiers(verifiers: Sequence[Column], comparisons: Sequence[Comparison]) -> list[str]:
     if len(verifiers) < 2:
         return []
     pairs = [one for one in comparisons if one.first != PUBLISHED and one.rows]
@@ -297,7 +304,7 @@ def _between_verifiers(
         f"The verifiers do not agree: {labels[worst.first]} and {labels[worst.second]} differ on "
         f"{shown_count(worst.disagreements)} of {answers}."
     )
-    return [sentence, *_kinds(worst, kinds)]
+    return [sentence, *_kinds(worst, _labels(verifiers))]
 
 
 def headline_of(overall: Slice, parts: Sequence[Slice], complete: bool) -> str:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import PurePath
 from typing import Any, BinaryIO
 
@@ -48,6 +48,7 @@ from countermark_service.audit.flips import (
     TITLES,
     FlipKind,
     Said,
+    is_about,
     kind_of,
     marks_of,
     reading,
@@ -126,7 +127,7 @@ class _Summary:
         gathered = _Disagreements(self._work, table, self._ids, flips, on_progress)
         gathered.run()
         kinds = gathered.kinds()
-        overall = self._overall(gathered.by_pair, kinds)
+        overall = self._overall(gathered)
         parts = self._slices(gathered, lambda part: part)
         tasks = self._slices(gathered, lambda part: Part(part.task, part.variant, ""), model=False)
         models = self._slices(gathered, lambda part: Part("", "", part.model), task=False)
@@ -215,25 +216,32 @@ class _Summary:
 
     # --- slices --------------------------------------------------------------------------------------
 
-    def _overall(self, by_pair: Mapping[tuple[int, int], Counter[FlipKind]], kinds: Sequence[Kind]) -> Slice:
+    def _overall(self, gathered: "_Disagreements") -> Slice:
         table = self._table
         every = np.ones(table.rows, np.bool_)
         columns = self._columns(every)
+        by_pair: dict[tuple[int, int], KindCounts] = {}
+        for (_, first, second), counts in gathered.by_part.items():
+            by_pair.setdefault((first, second), Counter()).update(counts)
         comparisons = [
-            self._comparison(every, first, second, by_pair[first, second])
+            self._comparison(every, first, second, by_pair.get((first, second), Counter()))
             for first, second in pairs_of(len(self._ids))
             if bool((table.there[first] & table.there[second]).any())
         ]
         adjusted = statistics.holm([one.mcnemar_p for one in comparisons])
+        place = {name: number for number, name in enumerate(self._ids)}
         comparisons = [
-            one.model_copy(update={"holm_p": p}) for one, p in zip(comparisons, adjusted, strict=True)
+            one.model_copy(
+                update={"holm_p": p, "marks": gathered.marks_of(place[one.first], place[one.second])}
+            )
+            for one, p in zip(comparisons, adjusted, strict=True)
         ]
         return Slice(
             rows=table.rows,
             items=len(np.unique(table.items)),
             columns=columns,
             comparisons=comparisons,
-            finding=finding_of(columns, comparisons, kinds, ""),
+            finding=finding_of(columns, comparisons, ""),
         )
 
     def _slices(
@@ -258,7 +266,7 @@ class _Summary:
         numbers = number_of_part[table.part] if table.rows else np.zeros(0, np.int64)
         order = np.argsort(numbers, kind="stable")
         ends = np.searchsorted(numbers[order], np.arange(len(found) + 1))
-        kinds: dict[tuple[int, int, int], Counter[FlipKind]] = {}
+        kinds: dict[tuple[int, int, int], KindCounts] = {}
         for (part, first, second), counts in gathered.by_part.items():
             kinds.setdefault((int(number_of_part[part]), first, second), Counter()).update(counts)
         return [
@@ -276,7 +284,7 @@ class _Summary:
     def _slice(
         self,
         rows: Any,
-        kinds: Callable[[int, int], Mapping[FlipKind, int]],
+        kinds: Callable[[int, int], "KindCounts"],
         task: str | None,
         variant: str | None,
         model: str | None,
@@ -300,7 +308,7 @@ class _Summary:
             items=len(np.unique(table.items[rows])),
             columns=columns,
             comparisons=comparisons,
-            finding=finding_of(columns, comparisons, (), name),
+            finding=finding_of(columns, comparisons, name),
         )
 
     def _columns(self, rows: Any) -> list[Column]:
@@ -351,7 +359,7 @@ class _Summary:
             )
         return columns
 
-    def _comparison(self, rows: Any, first: int, second: int, kinds: Mapping[FlipKind, int]) -> Comparison:
+    def _comparison(self, rows: Any, first: int, second: int, kinds: "KindCounts") -> Comparison:
         table = self._table
         one, two = self._scores(first)[rows], self._scores(second)[rows]
         there = table.there[first][rows] & table.there[second][rows]
@@ -378,7 +386,8 @@ class _Summary:
             items_down=down,
             items_up=up,
             items_p=None if down is None or up is None else statistics.sign_test(down, up),
-            kinds={kind: kinds[kind] for kind in FlipKind if kinds.get(kind)},
+            kinds={kind: kinds[kind, None] for kind in FlipKind if kinds[kind, None]},
+            about_first={kind: kinds[kind, True] for kind in FlipKind if kinds[kind, True]},
         )
 
     def _scores(self, column: int) -> Any:
@@ -442,8 +451,8 @@ def _pinned(word: str, pins: Mapping[str, str]) -> str:
 
 
 def _kinds_of(
-    kinds: Mapping[tuple[int, int, int], Counter[FlipKind]], number: int, first: int, second: int
-) -> Mapping[FlipKind, int]:
+    kinds: Mapping[tuple[int, int, int], "KindCounts"], number: int, first: int, second: int
+) -> "KindCounts":
     return kinds.get((number, first, second), Counter())
 
 
@@ -471,14 +480,41 @@ def _labels(pins: Sequence[Any]) -> list[str]:
     ]
 
 
+KindCounts = Counter[tuple[FlipKind, bool | None]]
+"""Rows by kind: all of them under None, those about the first column under True, the others under False."""
+
+
+@dataclass
+class _Writing:
+    """How answers are written: how many there are, and how many have which mark."""
+
+    answers: int = 0
+    marks: Counter[str] = field(default_factory=Counter)
+
+    def add(self, texts: Sequence[str]) -> None:
+        """Count one answer, in all forms that it was read in; none where it was not read."""
+        if texts:
+            self.answers += 1
+            self.marks.update(marks_of(texts))
+
+    def telling(self, usual: Mapping[str, float]) -> list[Mark]:
+        """Return the marks that are frequent here and rarer elsewhere, the most telling first."""
+        of = self.answers
+        found = [
+            Mark(name=name, rows=count, of=of, usual=usual.get(name, 0.0))
+            for name, count in self.marks.items()
+            if count / of >= _TELLING_SHARE and count / of >= _TELLING_RATIO * usual.get(name, 0.0)
+        ]
+        return sorted(found, key=lambda mark: (mark.usual - mark.rows / mark.of, mark.name))[:3]
+
+
 @dataclass
 class _KindTally:
     """What is known so far of one kind."""
 
     rows: int = 0
     inferred: int = 0
-    with_answer: int = 0
-    marks: Counter[str] = field(default_factory=Counter)
+    writing: _Writing = field(default_factory=_Writing)
     shown: dict[tuple[tuple[int, int], ...], list[dict[str, Any]]] = field(default_factory=dict)
     """Lines of the first rows for each set of pairs that disagree in this way."""
 
@@ -514,11 +550,9 @@ class _Disagreements:
         self._masks: dict[tuple[int, int], Flags] = {
             pair: mask for pair in pairs_of(len(ids)) if (mask := table.disagreeing(*pair)).any()
         }
-        self.by_pair: dict[tuple[int, int], Counter[FlipKind]] = {
-            pair: Counter() for pair in pairs_of(len(ids))
-        }
-        self.by_part: dict[tuple[int, int, int], Counter[FlipKind]] = {}
-        """Kinds by the part of the rows and the pair."""
+        self._writing: dict[tuple[int, int, FlipKind], _Writing] = {}
+        self.by_part: dict[tuple[int, int, int], KindCounts] = {}
+        """Kinds by the part of the rows and the pair of columns."""
         self.rows = 0
         """Rows on which some pair disagrees."""
 
@@ -548,9 +582,10 @@ class _Disagreements:
             if mask[place]:
                 found = kind_of(said[first], said[second], reference=reference, response=row.response)
                 pairs.append((first, second, found))
-                self.by_pair[first, second][found.kind] += 1
                 part = int(self._table.part[place])
-                self.by_part.setdefault((part, first, second), Counter())[found.kind] += 1
+                counts = self.by_part.setdefault((part, first, second), Counter())
+                counts[found.kind, None] += 1
+                counts[found.kind, is_about(found.kind, said[first])] += 1
         line = self._line(row, verdicts, said, pairs)
         data = _encode(line) + b"\n"
         self._hash.update(data)
@@ -563,9 +598,10 @@ class _Disagreements:
             texts = [
                 text for first, second, _ in of_kind for n in (first, second) for text in said[n].read or ()
             ]
-            if texts:
-                tally.with_answer += 1
-                tally.marks.update(marks_of(texts))
+            tally.writing.add(texts)
+            for first, second, _ in of_kind:
+                writing = self._writing.setdefault((first, second, kind), _Writing())
+                writing.add([text for n in (first, second) for text in said[n].read or ()])
             tally.show(tuple((first, second) for first, second, _ in of_kind), line)
 
     def _said(self, row: OutputRow, verdicts: Mapping[int, StoredVerdict]) -> list[Said]:
@@ -633,7 +669,6 @@ class _Disagreements:
 
     def kinds(self) -> list[Kind]:
         """Return the kinds that occur, the most frequent first."""
-        usual = self._usual() if self._tallies else {}
         kinds = [
             Kind(
                 kind=kind,
@@ -641,7 +676,7 @@ class _Disagreements:
                 meaning=MEANINGS[kind],
                 rows=tally.rows,
                 inferred=tally.inferred,
-                marks=_telling(tally, usual),
+                marks=tally.writing.telling(self.usual),
                 examples=tally.examples(),
             )
             for kind, tally in self._tallies.items()
@@ -649,30 +684,24 @@ class _Disagreements:
         order = list(FlipKind)
         return sorted(kinds, key=lambda one: (-one.rows, order.index(one.kind)))
 
-    def _usual(self) -> dict[str, float]:
-        """Return how many of all answers have each mark, from rows evenly spread over the audit."""
-        rows = self._table.rows
-        counts: Counter[str] = Counter()
-        answers = 0
+    def marks_of(self, first: int, second: int) -> dict[FlipKind, Mark]:
+        """Return the most telling mark of each kind of disagreement between two columns."""
+        return {
+            kind: telling[0]
+            for (one, two, kind), writing in self._writing.items()
+            if (one, two) == (first, second) and (telling := writing.telling(self.usual))
+        }
+
+    @cached_property
+    def usual(self) -> dict[str, float]:
+        """How many of all answers have each mark, from rows evenly spread over the audit."""
+        rows, written = self._table.rows, _Writing()
         for place in sorted({int(p) for p in np.linspace(0, rows - 1, min(rows, _SAMPLED))}):
             texts = [
                 text for one in self._work.verdicts_of(place).values() for text in reading(one.detail) or ()
             ]
-            if texts:
-                answers += 1
-                counts.update(marks_of(texts))
-        return {mark: count / answers for mark, count in counts.items()}
-
-
-def _telling(tally: _KindTally, usual: Mapping[str, float]) -> list[Mark]:
-    """Return the marks that are frequent in a kind and rarer elsewhere, the most telling first."""
-    of = tally.with_answer
-    found = [
-        Mark(name=name, rows=count, of=of, usual=usual.get(name, 0.0))
-        for name, count in tally.marks.items()
-        if count / of >= _TELLING_SHARE and count / of >= _TELLING_RATIO * usual.get(name, 0.0)
-    ]
-    return sorted(found, key=lambda mark: (-(mark.rows / mark.of - mark.usual), mark.name))[:3]
+            written.add(texts)
+        return {mark: count / written.answers for mark, count in written.marks.items()}
 
 
 def _speaking(verdicts: Mapping[int, StoredVerdict], said: Sequence[Said]) -> set[int]:

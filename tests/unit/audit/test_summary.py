@@ -69,6 +69,8 @@ def test_disagreements_are_sorted_by_kind(document: Document) -> None:
         FlipKind.FORMAT: 12, FlipKind.EQUIVALENCE: 24, FlipKind.TIMEOUT: 12, FlipKind.FAILURE: 12,
     }  # fmt: skip
     assert sum(pair.kinds.values()) == pair.disagreements
+    # Strict alone takes an answer on 12 rows, finds none on 12, and runs out of time; lenient fails.
+    assert pair.about_first == {FlipKind.FORMAT: 12, FlipKind.EQUIVALENCE: 12, FlipKind.TIMEOUT: 12}
     # The published scores say not what was read, so against lenient the kind is inferred.
     assert [(kind.kind, kind.rows, kind.inferred) for kind in document.kinds] == [
         (FlipKind.EXTRACTION, 24, 24), (FlipKind.EQUIVALENCE, 24, 0), (FlipKind.FORMAT, 12, 0),
@@ -188,6 +190,12 @@ def test_the_finding_follows_from_the_numbers(
     assert headline in document.headline
 
 
+def test_why_names_who_takes_what_the_other_refuses(document: Document, tmp_path: Path) -> None:
+    found = summarised(tmp_path, [(1.0, 1.0)] * 60 + [(1.0, None)] * 20)
+    assert found.overall.finding.why.endswith("In all 20 disagreements strict:1.0.0 ran out of time.")
+    assert all("lenient:2.0.0 disagrees on" in part.finding.why for part in document.parts)
+
+
 def test_a_reproduced_score_with_a_failure_is_not_called_reproduced(tmp_path: Path) -> None:
     document = summarised(tmp_path, [(1.0, 1.0)] * 200 + [(0.0, 0.0)] * 200 + [(0.0, None)])
     assert document.overall.finding.standing != "reproduced"
@@ -264,6 +272,36 @@ def test_a_file_with_another_model_in_every_row_stays_small(
     assert document.parts_left_out == 4
     assert document.overall.rows == 20
     assert any("9 sets of outputs" in note for note in document.notes)
+
+
+def test_what_the_answers_of_a_kind_have_in_common_is_told_for_each_pair(tmp_path: Path) -> None:
+    other = BundleRef("lenient", "2.0.0", "sha256:" + "b" * 64)
+    with WorkFile.create(tmp_path / "audit.sqlite") as work:
+        with work.transaction():
+            work.add_input(Input("rows.jsonl", 1, "0" * 64, "jsonl"))
+            work.set_verifiers([AuditVerifier(STRICT, "asked"), AuditVerifier(other, "asked")])
+            work.add_routes("task", [Route(0, {}, "null"), Route(1, {}, "null")])
+            for index in range(60):
+                percent = index % 10 == 0
+                read = json.dumps({"gold": ["20"], "answer": ["20\\%" if percent else "20"]}).encode()
+                row = OutputRow(
+                    index=index, file="rows.jsonl", line=index + 1, task="task", sample=str(index),
+                    response="20", reference="20", published=1.0, metric="score",
+                )  # fmt: skip
+                work.add_rows([row])
+                for pin, score in enumerate((float(not percent), 1.0)):
+                    work.add_verdicts([NewVerdict(index, pin, "scored", score, score, False, read, b"{}")])
+        document = summarise(work, io.BytesIO())
+    pair = document.overall.comparison(PUBLISHED, str(STRICT))
+    assert pair is not None
+    mark = pair.marks[FlipKind.EQUIVALENCE]
+    assert (mark.name, mark.rows, mark.of) == ("a percent sign", 6, 6)
+    assert mark.usual == pytest.approx(0.1)
+    assert document.overall.finding.why == (
+        "In all 6 disagreements both read the same answer, and only the publisher takes it as equal to the "
+        "reference (all 6 such answers have a percent sign; 10\u00a0% of all answers do). The published verdicts "
+        "are those of lenient:2.0.0: all 60 agree with it."
+    )
 
 
 def test_routes_of_many_tasks_that_are_alike_are_told_once(document: Document) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from countermark_service.cli.options import DataOption, JsonOption, command_settings
+from countermark_service.cli.options import DataOption, JsonOption
 from countermark_service.errors import CountermarkError
 
 if TYPE_CHECKING:
@@ -97,6 +97,13 @@ def audit(
         typer.Option("--report/--no-report", help="Write `audit.json`, `flips.jsonl` and `report.html`."),
     ] = True,
     batch: Annotated[int, typer.Option(min=1, max=4096, help="Rows that go together.")] = 256,
+    judge_mode: Annotated[
+        Literal["auto", "replay", "fresh"] | None,
+        typer.Option(
+            help="Where judges' replies come from: transcripts only (replay), the model only (fresh), or both.",
+            show_default=False,
+        ),
+    ] = None,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -115,6 +122,7 @@ def audit(
     """
     from countermark_service.audit.plan import refs_of
     from countermark_service.cli.console import note, print_json, show
+    from countermark_service.cli.judges import choose_judge
 
     if server is not None and in_process:
         raise typer.BadParameter("--server and --in-process exclude each other", param_hint="--in-process")
@@ -129,9 +137,10 @@ def audit(
                 refs,
                 verifier or [],
                 reading,
-                _judge(server, batch, data),
+                choose_judge(server, batch, data, judge_mode),
                 out,
                 batch,
+                judge_mode,
                 retry_failed,
             )
         )
@@ -170,12 +179,6 @@ def _reading(columns: Sequence[str], metric: str | None, task: str | None, model
     return ReadPlan(found, metric, task, model)
 
 
-def _judge(server: str | None, batch: int, data: Path | None) -> "Judge":
-    from countermark_service.cli.judges import LocalJudge, RemoteJudge
-
-    return LocalJudge(command_settings(data)) if server is None else RemoteJudge(server, batch)
-
-
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the folder for this audit; the system lets go when the process ends, however it ends.
@@ -208,6 +211,7 @@ async def _run(
     judge: "Judge",
     out: Path,
     batch: int,
+    judge_mode: str | None,
     retry_failed: bool,
 ) -> "tuple[WorkFile, AuditSummary]":
     """Read and score; the caller closes the work file."""
@@ -219,17 +223,20 @@ async def _run(
 
     try:
         await judge.open(refs)
+        for advisory in judge.advisories:
+            note(f"{advisory}.")
         verifiers = verifiers_of(release, asked, refs, judge.pins)
         if len(verifiers) != len(refs):  # two references to one pin
             await judge.open([str(one.pin) for one in verifiers])
         files = find_files(outputs, besides=out)
-        plan = AuditPlan(verifiers, reading, release)
+        plan = AuditPlan(verifiers, reading, release, judge_mode)
         for place, ref in ({} if release is None else release.card.unpinned()).items():
             note(f"the card names {ref} at {place} without its digest: it is what that name means here")
         with _byte_bar(2 * sum(file.path.stat().st_size for file in files)) as advance:
             work = begin(out, plan, files, advance)
         try:
             with work.transaction():
+                work.set_meta("advisories", judge.advisories)
                 work.set_meta("command", [Path(sys.argv[0]).name, *sys.argv[1:]])
                 if retry_failed and (again := work.forget_failures()):
                     note(f"{again} verdicts without a score are made again")

@@ -428,3 +428,31 @@ def test_the_shared_schema_accepts_what_is_written(audit: Cli, tmp_path: Path) -
         pins = {r["metric_config"]["additional_details"]["verifier"] for r in aggregate["evaluation_results"]}
         assert pins == {one["answer_attribution"][0]["extraction_method"] for one in lines(samples)}
         assert len(pins) == 2
+
+
+def test_what_became_known_of_a_verifier_is_said_and_does_not_stop_the_audit(
+    audit: Cli, cli: Cli, tmp_path: Path
+) -> None:
+    env = {"COUNTERMARK_DATA": str(tmp_path / "data")}
+    added = cli("advisory", "add", "exact:1.0.0", "--yank", "--reason", "Eats commas.", env=env)
+    assert added.code == 0, added.err
+
+    ended = audit(
+        outputs(tmp_path / "rows.jsonl"), "--verifier", "exact:1.0.0", "--out", "a", "--json", env=env
+    )
+
+    assert ended.code == 0, ended.err
+    (said,) = ended.json["advisories"]
+    assert said.startswith("exact:1.0.0@sha256:")
+    assert "is yanked: Eats commas" in said
+    assert said in ended.err
+
+
+def test_where_judges_replies_come_from_is_part_of_the_plan(audit: Cli, tmp_path: Path) -> None:
+    file = outputs(tmp_path / "rows.jsonl")
+    assert audit(file, "--verifier", FIRST, "--out", "a").code == 0
+
+    other = audit(file, "--verifier", FIRST, "--out", "a", "--judge-mode", "replay")
+
+    assert other.code == 1
+    assert "judge_mode: there nothing, here replay" in other.err

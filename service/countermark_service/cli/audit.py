@@ -6,6 +6,7 @@ This module is the command: options, progress, the summary. Reading is in
 
 import asyncio
 import fcntl
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -30,6 +31,25 @@ if TYPE_CHECKING:
 
 INCOMPLETE = 4
 """Exit code of an audit that ran to its end, but not over everything it was given."""
+
+
+_NEEDS = {
+    "--report": ("altair", "jinja2", "scipy", "vl_convert"),
+    "--verdicts jsonl.zst": ("zstandard",),
+    "--verdicts parquet": ("pyarrow",),
+}
+"""Modules of the extra `audit` that options need, which the extra `service` does not bring."""
+
+
+class MissingExtraError(CountermarkError):
+    """What an option needs is not installed."""
+
+    code = "missing_extra"
+
+    def __init__(self, option: str, missing: Sequence[str]) -> None:
+        without = " Without it: --no-report." if option == "--report" else ""
+        super().__init__(f"{option} needs {', '.join(missing)}: pip install 'countermark[audit]'.{without}")
+        self.option, self.missing = option, list(missing)
 
 
 class FolderInUseError(CountermarkError):
@@ -128,6 +148,10 @@ def audit(
 
     if server is not None and in_process:
         raise typer.BadParameter("--server and --in-process exclude each other", param_hint="--in-process")
+    for option in (f"--verdicts {verdicts}", *(["--report"] if report else [])):
+        missing = [name for name in _NEEDS.get(option, ()) if importlib.util.find_spec(name) is None]
+        if missing:
+            raise MissingExtraError(option, missing)
     asked = _Asked(
         outputs=outputs,
         release=_release(card),

@@ -60,7 +60,7 @@ def shown_share(share: float) -> str:
         return f"under 0.1{_SPACE}%"
     if 99.9 < percent < 100:
         return f"over 99.9{_SPACE}%"
-    return f"{percent:.1f}{_SPACE}%" if 0 < percent < 10 or 90 < percent < 100 else f"{percent:.0f}{_SPACE}%"
+    return f"{round(percent, 1):g}{_SPACE}%"
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:
@@ -127,6 +127,54 @@ def finding_of(columns: Sequence[Column], comparisons: Sequence[Comparison], wha
         claimed=_claimed(published, what),
         holds=_holds(standing, published, main, pair),
         why=_why(standing, verifiers, comparisons, pair),
+    )
+
+
+def main_of(one: Slice) -> Column | None:
+    """Return the verifier that a slice's published score is held against: the first that scores it."""
+    return next((column for column in one.columns if column.id != PUBLISHED), None)
+
+
+def finding_over(parts: Sequence[Slice]) -> Finding | None:
+    """Say what parts come to that different verifiers are to score; None where one verifier scores them all.
+
+    Scores of different verifiers make no common mean, so there is none: only verdicts are counted together.
+    """
+    mains = [main for part in parts if (main := main_of(part)) is not None]
+    if len({main.id for main in mains}) < 2:
+        return None
+    pairs = [
+        pair
+        for part in parts
+        if (main := main_of(part)) is not None and (pair := part.comparison(PUBLISHED, main.id)) is not None
+    ]
+    published = sum(part.finding.standing != "unpublished" for part in parts)
+    rows, lost = sum(pair.rows for pair in pairs), sum(pair.first_only for pair in pairs)
+    gained, alone = sum(pair.second_only for pair in pairs), sum(pair.first_alone for pair in pairs)
+    holds = (
+        f"Each set of outputs is held against the verifier of its task. Of {plural(rows, 'answer')} with both scores, "
+        f"{plural(lost + gained, 'verdict changes', 'verdicts change')}: {shown_count(lost)} from right to wrong "
+        f"and {shown_count(gained)} from wrong to right."
+    )
+    if alone:
+        holds += f" {plural(alone, 'published answer has', 'published answers have')} no recomputed score."
+    kinds: dict[FlipKind, int] = {}
+    for pair in pairs:
+        for kind, count in pair.kinds.items():
+            kinds[kind] = kinds.get(kind, 0) + count
+    told = [
+        f"{shown_count(count)} times {_REASONS[kind].format(about='one')}"
+        for kind, count in sorted(kinds.items(), key=lambda one: -one[1])
+    ]
+    standings = [part.finding.standing for part in parts]
+    order: tuple[Standing, ...] = (
+        "differs", "undecided", "unscored", "agrees", "reproduced", "unpublished",
+    )  # fmt: skip
+    return Finding(
+        standing=next(one for one in order if one in standings),
+        claimed=f"{plural(published, 'published score')}; a mean over all of them would mix verifiers.",
+        holds=holds if pairs else "Nothing was published that could be compared.",
+        why=f"{'; '.join(told)}.".capitalize() if told else "",
     )
 
 

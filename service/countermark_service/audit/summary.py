@@ -42,7 +42,7 @@ from countermark_service.audit.document import (
     Slice,
     UnusableRows,
 )
-from countermark_service.audit.findings import finding_of, headline_of, shown_count
+from countermark_service.audit.findings import finding_of, finding_over, headline_of, shown_count
 from countermark_service.audit.flips import (
     MEANINGS,
     TITLES,
@@ -131,6 +131,8 @@ class _Summary:
         parts = self._slices(gathered, lambda part: part)
         tasks = self._slices(gathered, lambda part: Part(part.task, part.variant, ""), model=False)
         models = self._slices(gathered, lambda part: Part("", "", part.model), task=False)
+        if (mixed := finding_over(parts)) is not None:
+            overall = overall.model_copy(update={"finding": mixed})
         if len(parts) == 1:
             parts = [parts[0].model_copy(update={"finding": overall.finding})]
         complete = not any(column.waiting for column in overall.columns)

@@ -304,6 +304,37 @@ def test_what_the_answers_of_a_kind_have_in_common_is_told_for_each_pair(tmp_pat
     )
 
 
+def test_tasks_of_different_verifiers_have_no_common_mean(tmp_path: Path) -> None:
+    with WorkFile.create(tmp_path / "audit.sqlite") as work:
+        with work.transaction():
+            work.add_input(Input("rows.jsonl", 1, "0" * 64, "jsonl"))
+            work.set_verifiers([AuditVerifier(STRICT, "card"), AuditVerifier(LENIENT, "card")])
+            for pin, task in enumerate(("algebra", "geometry")):
+                work.add_routes(task, [Route(pin, {}, "null")])
+            for index in range(80):
+                pin = index % 2
+                score = float(pin == 0 or index % 4 == 1)
+                row = OutputRow(
+                    index=index, file="rows.jsonl", line=index + 1, task=("algebra", "geometry")[pin],
+                    sample=str(index), response="7", reference="7", published=1.0, metric="score",
+                )  # fmt: skip
+                work.add_rows([row])
+                work.add_verdicts([NewVerdict(index, pin, "scored", score, score, False, b"{}", b"{}")])
+        document = summarise(work, io.BytesIO())
+    assert [part.finding.standing for part in document.parts] == ["reproduced", "differs"]
+    assert (
+        document.headline == "Of 2 published scores, 1 is reproduced verdict for verdict and 1 does not hold."
+    )
+    assert document.overall.finding.claimed == (
+        "2 published scores; a mean over all of them would mix verifiers."
+    )
+    assert (
+        "Of 80 answers with both scores, 20 verdicts change: 20 from right" in document.overall.finding.holds
+    )
+    columns = {column.id: column.due for column in document.overall.columns}
+    assert columns == {PUBLISHED: 80, str(STRICT): 40, str(LENIENT): 40}
+
+
 def test_routes_of_many_tasks_that_are_alike_are_told_once(document: Document) -> None:
     assert [(route.pin, route.tasks, route.task_count) for route in document.routes] == [
         (str(STRICT), ["algebra", "geometry"], 2), (str(LENIENT), ["algebra", "geometry"], 2),

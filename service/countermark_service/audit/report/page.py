@@ -30,6 +30,7 @@ from countermark_service.audit.document import (
     Standing,
 )
 from countermark_service.audit.findings import (
+    finding_over,
     mark_clause,
     plural,
     points_range,
@@ -67,7 +68,7 @@ SEVERAL: dict[Standing, str] = {
 
 _ENDINGS: dict[Outcome, str] = {
     Outcome.SCORED: "Scored",
-    Outcome.NO_ANSWER: "No answer found, 0",
+    Outcome.NO_ANSWER: "No answer (scores 0)",
     Outcome.BAD_REFERENCE: "Reference unreadable",
     Outcome.TIMEOUT: "Timeout",
     Outcome.ERROR: "Error",
@@ -141,6 +142,7 @@ class _View:
         self.question = _question(standings, len(self.verifiers))
         self.alone = any(pair.first_alone + pair.second_alone for pair in overall.comparisons)
         self.several = len(document.parts) > 1
+        self.together = finding_over(document.parts) is None
         self.command = _wrapped(document.command)
 
     @property

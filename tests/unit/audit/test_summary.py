@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from countermark_service.audit import AuditVerifier, Input, OutputRow, WorkFile, summary
+from countermark_service.audit.disagreements import EXAMPLES_PER_KIND
 from countermark_service.audit.document import PUBLISHED, Document
 from countermark_service.audit.flips import FlipKind
-from countermark_service.audit.summary import EXAMPLES_PER_KIND, summarise
+from countermark_service.audit.summary import summarise
 from countermark_service.audit.work_file import NewVerdict, Route
 from countermark_service.model import BundleRef
 from tests.unit.audit.sample import LENIENT, STRICT, make_work_file

@@ -10,17 +10,20 @@ from countermark_service.audit.document import (
     PUBLISHED,
     Column,
     Comparison,
-    Estimate,
     Finding,
     Mark,
     Slice,
     Standing,
 )
 from countermark_service.audit.flips import FlipKind
-
-MINUS = "\u2212"
-_SPACE = "\u00a0"
-"""Keeps a number and its sign on one line."""
+from countermark_service.audit.wording import (
+    interval,
+    plural,
+    shown_count,
+    shown_points,
+    shown_score,
+    shown_share,
+)
 
 _REASONS: Mapping[FlipKind, str] = {
     FlipKind.FORMAT: "{about} finds no answer in a form that it can read",
@@ -34,67 +37,13 @@ _REASONS: Mapping[FlipKind, str] = {
 """Sentences without their beginning; `about` is the column that it is about."""
 
 
-def shown_score(value: float, digits: int = 3) -> str:
-    """Write a score; never as 0 or 1 where it is not."""
-    text = f"{value:.{digits}f}"
-    if (value > 0 and float(text) == 0) or (value < 1 and float(text) == 1):
-        text = f"{value:.6f}".rstrip("0")
-    return text.replace("-", MINUS)
-
-
-def shown_points(value: float) -> str:
-    """Write a difference of scores in points, with its sign."""
-    points = abs(100 * value)
-    return _signed(100 * value, 1 if points >= 0.1 or points == 0 else 2 if points >= 0.01 else 3)
-
-
-def shown_count(count: int) -> str:
-    """Write a number with its thousands apart."""
-    return f"{count:,}"
-
-
-def shown_share(share: float) -> str:
-    """Write a share as percent."""
-    percent = 100 * share
-    if 0 < percent < 0.1:
-        return f"under 0.1{_SPACE}%"
-    if 99.9 < percent < 100:
-        return f"over 99.9{_SPACE}%"
-    return f"{round(percent, 1):g}{_SPACE}%"
-
-
-def plural(count: int, one: str, many: str | None = None) -> str:
-    """Write a number with its noun."""
-    return f"{shown_count(count)} {one if count == 1 else many or one + 's'}"
-
-
-def points_range(low: float, high: float) -> str:
-    """Write two differences in points, with as many decimals as tell them apart."""
-    digits = 1 if 100 * (high - low) >= 0.5 else 2
-    return f"{_signed(100 * low, digits)} to {_signed(100 * high, digits)}"
-
-
-def _signed(points: float, digits: int) -> str:
-    text = f"{abs(points):.{digits}f}"
-    return text if float(text) == 0 else ("+" if points > 0 else MINUS) + text
-
-
-def interval(estimate: Estimate, *, points: bool = False) -> str:
-    """Write the interval of an estimate."""
-    level = f"{100 * estimate.level:.0f}{_SPACE}% interval"
-    if points:
-        return f"{level} {points_range(estimate.low, estimate.high)}"
-    return f"{level} {shown_score(estimate.low)} to {shown_score(estimate.high)}"
-
-
 def standing_of(published: Column | None, recomputed: Column | None, pair: Comparison | None) -> Standing:
     """Return how a published score stands; see `Standing`."""
     if published is None or published.score is None:
         return "unpublished"
     if recomputed is None or pair is None or pair.difference is None:
         return "unscored"
-    missing = pair.first_alone + recomputed.refused + recomputed.waiting
-    if pair.flips == 0 and pair.changed == 0 and missing == 0:
+    if pair.flips == 0 and pair.changed == 0 and _unscored(recomputed, pair) == 0:
         return "reproduced"
     difference = pair.difference
     if recomputed.bounds is not None:
@@ -107,6 +56,11 @@ def standing_of(published: Column | None, recomputed: Column | None, pair: Compa
     # With few flips an interval is bolder than the exact test; where scores are right or wrong, both must say so.
     p = pair.mcnemar_p if pair.items_p is None else pair.items_p
     return "agrees" if pair.changed == 0 and p > 1 - difference.level else "differs"
+
+
+def _unscored(recomputed: Column, pair: Comparison) -> int:
+    """Return how many rows have no recomputed score, whatever the reason."""
+    return pair.first_alone + recomputed.refused + recomputed.waiting
 
 
 def finding_of(columns: Sequence[Column], comparisons: Sequence[Comparison], what: str) -> Finding:
@@ -208,10 +162,10 @@ def _holds(standing: Standing, published: Column | None, main: Column | None, pa
         f"{_flips(pair)}"
     )
     lost = ""
-    if pair.first_alone:
+    if unscored := _unscored(main, pair):
         lost = (
-            f" {plural(pair.first_alone, 'published answer has', 'published answers have')} no recomputed score; "
-            "they are left out, not counted as wrong."
+            f" {plural(unscored, 'answer has', 'answers have')} no recomputed score; they are left out, not "
+            "counted as wrong."
         )
     return f"{own}. {over}{lost}"
 
@@ -234,8 +188,8 @@ def _why(
     sentences = []
     if standing == "undecided" and pair is not None:
         sentences.append(
-            f"The {plural(pair.first_alone, 'answer')} without a recomputed score could move the mean further than "
-            "what was found, so nothing can be said either way until they are scored."
+            f"The {plural(_unscored(verifiers[0], pair), 'answer')} without a recomputed score could move the mean "
+            "further than what was found, so nothing can be said either way until they are scored."
         )
     if pair is not None and standing != "unscored":
         sentences += _kinds(pair, _labels(verifiers))
@@ -456,5 +410,5 @@ def _one(overall: Slice) -> str:
             f"{plural(pair.disagreements, 'verdict does', 'verdicts do')} not."
         )
     if standing == "undecided":
-        return f"Cannot be decided: {plural(pair.first_alone, 'answer')} got no score again."
+        return f"Cannot be decided: {plural(_unscored(main, pair), 'answer')} got no score again."
     return f"The published score does not hold: {difference} points under {main.label}."

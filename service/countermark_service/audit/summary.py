@@ -38,9 +38,10 @@ from countermark_service.audit.document import (
     Slice,
     UnusableRows,
 )
-from countermark_service.audit.findings import finding_of, finding_over, headline_of, shown_count
+from countermark_service.audit.findings import finding_of, finding_over, headline_of
 from countermark_service.audit.flips import FlipKind
 from countermark_service.audit.table import NONE, OUTCOMES, Part, Table, pairs_of, read_table
+from countermark_service.audit.wording import shown_count
 from countermark_service.audit.work_file import WorkFile
 from countermark_service.model import FAILURES, Outcome
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from countermark_service.audit import AuditVerifier, Input, OutputRow, WorkFile, summary
+from countermark_service.audit import AuditVerifier, Input, OutputRow, Refusal, WorkFile, summary
 from countermark_service.audit.disagreements import EXAMPLES_PER_KIND
 from countermark_service.audit.document import PUBLISHED, Document
 from countermark_service.audit.flips import FlipKind
@@ -201,6 +201,34 @@ def test_a_reproduced_score_with_a_failure_is_not_called_reproduced(tmp_path: Pa
     document = summarised(tmp_path, [(1.0, 1.0)] * 200 + [(0.0, 0.0)] * 200 + [(0.0, None)])
     assert document.overall.finding.standing != "reproduced"
     assert "left out, not counted as wrong" in document.overall.finding.holds
+
+
+def test_rows_that_are_refused_leave_a_claim_undecided_and_are_numbered(tmp_path: Path) -> None:
+    with work_of(tmp_path / "audit.sqlite", [(1.0, 1.0), (0.0, 0.0)] * 20) as work:
+        with work.transaction():
+            for index in range(40, 60):
+                row = OutputRow(
+                    index=index, file="rows.jsonl", line=index + 1, task="task", sample=str(index), response="7",
+                    reference="7", published=1.0, metric="score",
+                )  # fmt: skip
+                work.add_rows([row])
+                work.add_refusal(Refusal(index, 0, "too long"))
+        document = summarise(work, io.BytesIO())
+    assert document.headline == "Cannot be decided: 20 answers got no score again."
+
+
+def test_an_audit_that_was_stopped_says_that_rows_wait(tmp_path: Path) -> None:
+    with work_of(tmp_path / "audit.sqlite", [(1.0, 1.0), (0.0, 0.0)] * 20) as work:
+        with work.transaction():
+            row = OutputRow(
+                index=40, file="rows.jsonl", line=41, task="task", sample="40", response="7", reference="7",
+                published=1.0, metric="score",
+            )  # fmt: skip
+            work.add_rows([row])
+        document = summarise(work, io.BytesIO())
+    assert not document.complete
+    assert document.headline.startswith("Not finished: rows still wait for their score. So far: ")
+    assert document.overall.finding.standing != "reproduced"
 
 
 def test_published_scores_of_minus_one_and_one_are_shifted_and_said(tmp_path: Path) -> None:

@@ -29,9 +29,11 @@ from countermark_service.audit.document import (
     Slice,
     Standing,
 )
-from countermark_service.audit.findings import (
-    finding_over,
-    mark_clause,
+from countermark_service.audit.findings import finding_over, mark_clause
+from countermark_service.audit.flips import RIGHT
+from countermark_service.audit.report import plots
+from countermark_service.audit.report.visible import attribute, shown, shown_with
+from countermark_service.audit.wording import (
     plural,
     points_range,
     shown_count,
@@ -39,9 +41,6 @@ from countermark_service.audit.findings import (
     shown_score,
     shown_share,
 )
-from countermark_service.audit.flips import RIGHT
-from countermark_service.audit.report import plots
-from countermark_service.audit.report.visible import attribute, shown, shown_with
 from countermark_service.model import FAILURES, Outcome
 
 MOST_TABLE_ROWS = 200

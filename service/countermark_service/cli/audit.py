@@ -224,6 +224,8 @@ async def _run(
             await judge.open([str(one.pin) for one in verifiers])
         files = find_files(outputs, besides=out)
         plan = AuditPlan(verifiers, reading, release)
+        for place, ref in ({} if release is None else release.card.unpinned()).items():
+            note(f"the card names {ref} at {place} without its digest: it is what that name means here")
         with _byte_bar(2 * sum(file.path.stat().st_size for file in files)) as advance:
             work = begin(out, plan, files, advance)
         try:

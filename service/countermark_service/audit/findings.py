@@ -10,17 +10,20 @@ from countermark_service.audit.document import (
     PUBLISHED,
     Column,
     Comparison,
-    Estimate,
     Finding,
     Mark,
     Slice,
     Standing,
 )
 from countermark_service.audit.flips import FlipKind
-
-MINUS = "\u2212"
-_SPACE = "\u00a0"
-"""Keeps a number and its sign on one line."""
+from countermark_service.audit.wording import (
+    interval,
+    plural,
+    shown_count,
+    shown_points,
+    shown_score,
+    shown_share,
+)
 
 _REASONS: Mapping[FlipKind, str] = {
     FlipKind.FORMAT: "{about} finds no answer in a form that it can read",
@@ -34,67 +37,13 @@ _REASONS: Mapping[FlipKind, str] = {
 """Sentences without their beginning; `about` is the column that it is about."""
 
 
-def shown_score(value: float, digits: int = 3) -> str:
-    """Write a score; never as 0 or 1 where it is not."""
-    text = f"{value:.{digits}f}"
-    if (value > 0 and float(text) == 0) or (value < 1 and float(text) == 1):
-        text = f"{value:.6f}".rstrip("0")
-    return text.replace("-", MINUS)
-
-
-def shown_points(value: float) -> str:
-    """Write a difference of scores in points, with its sign."""
-    points = abs(100 * value)
-    return _signed(100 * value, 1 if points >= 0.1 or points == 0 else 2 if points >= 0.01 else 3)
-
-
-def shown_count(count: int) -> str:
-    """Write a number with its thousands apart."""
-    return f"{count:,}"
-
-
-def shown_share(share: float) -> str:
-    """Write a share as percent."""
-    percent = 100 * share
-    if 0 < percent < 0.1:
-        return f"under 0.1{_SPACE}%"
-    if 99.9 < percent < 100:
-        return f"over 99.9{_SPACE}%"
-    return f"{percent:.1f}{_SPACE}%" if 0 < percent < 10 or 90 < percent < 100 else f"{percent:.0f}{_SPACE}%"
-
-
-def plural(count: int, one: str, many: str | None = None) -> str:
-    """Write a number with its noun."""
-    return f"{shown_count(count)} {one if count == 1 else many or one + 's'}"
-
-
-def points_range(low: float, high: float) -> str:
-    """Write two differences in points, with as many decimals as tell them apart."""
-    digits = 1 if 100 * (high - low) >= 0.5 else 2
-    return f"{_signed(100 * low, digits)} to {_signed(100 * high, digits)}"
-
-
-def _signed(points: float, digits: int) -> str:
-    text = f"{abs(points):.{digits}f}"
-    return text if float(text) == 0 else ("+" if points > 0 else MINUS) + text
-
-
-def interval(estimate: Estimate, *, points: bool = False) -> str:
-    """Write the interval of an estimate."""
-    level = f"{100 * estimate.level:.0f}{_SPACE}% interval"
-    if points:
-        return f"{level} {points_range(estimate.low, estimate.high)}"
-    return f"{level} {shown_score(estimate.low)} to {shown_score(estimate.high)}"
-
-
 def standing_of(published: Column | None, recomputed: Column | None, pair: Comparison | None) -> Standing:
     """Return how a published score stands; see `Standing`."""
     if published is None or published.score is None:
         return "unpublished"
     if recomputed is None or pair is None or pair.difference is None:
         return "unscored"
-    missing = pair.first_alone + recomputed.refused + recomputed.waiting
-    if pair.flips == 0 and pair.changed == 0 and missing == 0:
+    if pair.flips == 0 and pair.changed == 0 and _unscored(recomputed, pair) == 0:
         return "reproduced"
     difference = pair.difference
     if recomputed.bounds is not None:
@@ -107,6 +56,11 @@ def standing_of(published: Column | None, recomputed: Column | None, pair: Compa
     # With few flips an interval is bolder than the exact test; where scores are right or wrong, both must say so.
     p = pair.mcnemar_p if pair.items_p is None else pair.items_p
     return "agrees" if pair.changed == 0 and p > 1 - difference.level else "differs"
+
+
+def _unscored(recomputed: Column, pair: Comparison) -> int:
+    """Return how many rows have no recomputed score, whatever the reason."""
+    return pair.first_alone + recomputed.refused + recomputed.waiting
 
 
 def finding_of(columns: Sequence[Column], comparisons: Sequence[Comparison], what: str) -> Finding:
@@ -127,6 +81,54 @@ def finding_of(columns: Sequence[Column], comparisons: Sequence[Comparison], wha
         claimed=_claimed(published, what),
         holds=_holds(standing, published, main, pair),
         why=_why(standing, verifiers, comparisons, pair),
+    )
+
+
+def main_of(one: Slice) -> Column | None:
+    """Return the verifier that a slice's published score is held against: the first that scores it."""
+    return next((column for column in one.columns if column.id != PUBLISHED), None)
+
+
+def finding_over(parts: Sequence[Slice]) -> Finding | None:
+    """Say what parts come to that different verifiers are to score; None where one verifier scores them all.
+
+    Scores of different verifiers make no common mean, so there is none: only verdicts are counted together.
+    """
+    mains = [main for part in parts if (main := main_of(part)) is not None]
+    if len({main.id for main in mains}) < 2:
+        return None
+    pairs = [
+        pair
+        for part in parts
+        if (main := main_of(part)) is not None and (pair := part.comparison(PUBLISHED, main.id)) is not None
+    ]
+    published = sum(part.finding.standing != "unpublished" for part in parts)
+    rows, lost = sum(pair.rows for pair in pairs), sum(pair.first_only for pair in pairs)
+    gained, alone = sum(pair.second_only for pair in pairs), sum(pair.first_alone for pair in pairs)
+    holds = (
+        f"Each set of outputs is held against the verifier of its task. Of {plural(rows, 'answer')} with both scores, "
+        f"{plural(lost + gained, 'verdict changes', 'verdicts change')}: {shown_count(lost)} from right to wrong "
+        f"and {shown_count(gained)} from wrong to right."
+    )
+    if alone:
+        holds += f" {plural(alone, 'published answer has', 'published answers have')} no recomputed score."
+    kinds: dict[FlipKind, int] = {}
+    for pair in pairs:
+        for kind, count in pair.kinds.items():
+            kinds[kind] = kinds.get(kind, 0) + count
+    told = [
+        f"{shown_count(count)} times {_REASONS[kind].format(about='one')}"
+        for kind, count in sorted(kinds.items(), key=lambda one: -one[1])
+    ]
+    standings = [part.finding.standing for part in parts]
+    order: tuple[Standing, ...] = (
+        "differs", "undecided", "unscored", "agrees", "reproduced", "unpublished",
+    )  # fmt: skip
+    return Finding(
+        standing=next(one for one in order if one in standings),
+        claimed=f"{plural(published, 'published score')}; a mean over all of them would mix verifiers.",
+        holds=holds if pairs else "Nothing was published that could be compared.",
+        why=f"{'; '.join(told)}.".capitalize() if told else "",
     )
 
 
@@ -160,10 +162,10 @@ def _holds(standing: Standing, published: Column | None, main: Column | None, pa
         f"{_flips(pair)}"
     )
     lost = ""
-    if pair.first_alone:
+    if unscored := _unscored(main, pair):
         lost = (
-            f" {plural(pair.first_alone, 'published answer has', 'published answers have')} no recomputed score; "
-            "they are left out, not counted as wrong."
+            f" {plural(unscored, 'answer has', 'answers have')} no recomputed score; they are left out, not "
+            "counted as wrong."
         )
     return f"{own}. {over}{lost}"
 
@@ -186,8 +188,8 @@ def _why(
     sentences = []
     if standing == "undecided" and pair is not None:
         sentences.append(
-            f"The {plural(pair.first_alone, 'answer')} without a recomputed score could move the mean further than "
-            "what was found, so nothing can be said either way until they are scored."
+            f"The {plural(_unscored(verifiers[0], pair), 'answer')} without a recomputed score could move the mean "
+            "further than what was found, so nothing can be said either way until they are scored."
         )
     if pair is not None and standing != "unscored":
         sentences += _kinds(pair, _labels(verifiers))
@@ -408,5 +410,5 @@ def _one(overall: Slice) -> str:
             f"{plural(pair.disagreements, 'verdict does', 'verdicts do')} not."
         )
     if standing == "undecided":
-        return f"Cannot be decided: {plural(pair.first_alone, 'answer')} got no score again."
+        return f"Cannot be decided: {plural(_unscored(main, pair), 'answer')} got no score again."
     return f"The published score does not hold: {difference} points under {main.label}."

@@ -315,10 +315,12 @@ def _report(work: "WorkFile", out: Path, release: "Release | None") -> "Document
     from countermark_service.audit.outputs import claims_of, write_outputs
     from countermark_service.audit.summary import Facts
 
-    if release is None:
-        return write_outputs(work, out)
-    title = f"Audit of {release.card.name}:{release.card.version}"
-    return write_outputs(work, out, Facts(title=title, claims=claims_of(release)))
+    facts = Facts()
+    if release is not None:
+        title = f"Audit of {release.card.name}:{release.card.version}"
+        facts = Facts(title=title, claims=claims_of(release))
+    with _report_bar() as show_progress:
+        return write_outputs(work, out, facts, show_progress)
 
 
 @contextmanager
@@ -359,5 +361,21 @@ def _verdict_bar() -> "Iterator[Callable[[Progress], None]]":
 
         def advance(run: "Progress") -> None:
             bar.update(task, total=run.due, completed=run.before + run.done, failed=run.failed)
+
+        yield advance
+
+
+@contextmanager
+def _report_bar() -> Iterator[Callable[[int, int], None]]:
+    """Show how many of the rows that verifiers disagree on are sorted; give what moves the bar."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+    from countermark_service.cli.console import progress
+
+    with progress(TextColumn("reporting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()) as bar:
+        task = bar.add_task("reporting", total=None)
+
+        def advance(done: int, total: int) -> None:
+            bar.update(task, total=total, completed=done)
 
         yield advance

@@ -304,9 +304,12 @@ def _write(work: "WorkFile", out: Path, kind: Literal["jsonl", "jsonl.zst", "par
     """Write what programs read; return the names of the files."""
     from countermark_service.audit.every_eval_ever import write_every_eval_ever
     from countermark_service.audit.verdict_files import write_unusable, write_verdicts
+    from countermark_service.cli.console import console
 
-    written = [work.path, write_verdicts(work, out, kind), write_unusable(work, out)]
-    written.append(write_every_eval_ever(work, out))
+    screen = console(stderr=True)
+    with screen.status("writing the verdicts") if screen.is_terminal else nullcontext():
+        written = [work.path, write_verdicts(work, out, kind), write_unusable(work, out)]
+        written.append(write_every_eval_ever(work, out))
     return [str(path) for path in written]
 
 

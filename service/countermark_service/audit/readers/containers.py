@@ -221,6 +221,7 @@ def _parquet_records(file: InputFile) -> Iterator[tuple[int, dict[str, Any] | Un
 
     table = _parquet(file.path, file.name)
     row = 0
+    wanted = list(file.wanted) or None
     with table:
         for group in range(table.num_row_groups):
             meta = table.metadata.row_group(group)
@@ -233,7 +234,7 @@ def _parquet_records(file: InputFile) -> Iterator[tuple[int, dict[str, Any] | Un
                 row += meta.num_rows
                 continue
             try:
-                for batch in table.iter_batches(batch_size=_BATCH, row_groups=[group], use_threads=False):
+                for batch in table.iter_batches(_BATCH, [group], wanted, use_threads=False):
                     for record in _batch_records(batch):
                         row += 1
                         if record is None:

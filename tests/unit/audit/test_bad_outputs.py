@@ -147,7 +147,7 @@ def test_a_line_without_measure_is_skipped(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_value_without_measure_ends_a_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_stream, "LARGEST_LINE", 4096)
+    monkeypatch.setattr(json_stream, "_LARGEST_VALUE", 4096)
     monkeypatch.setattr(json_stream, "_WINDOW", 1024)
 
     found = read(tmp_path, write_json(tmp_path / "rows.json", [GOOD, GOOD | {"response": "x" * 100_000}]))

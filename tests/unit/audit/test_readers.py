@@ -232,6 +232,21 @@ def test_an_inspect_archive_of_a_run_that_died_with_samples_in_parts(tmp_path: P
     assert [note.code for note in found.notes] == ["run_ended_early"]
 
 
+def test_the_events_of_a_sample_are_stepped_over_unless_a_column_lies_in_them(tmp_path: Path) -> None:
+    sample = inspect_sample(1, 1, events=[{"event": "note", "text": "seen"}], metadata={"gold": "two"})
+    odd = inspect_sample(2, 1, scores={"match": {"value": float("nan")}}, metadata={"gold": "four"})
+    entries = {"header.json": {"eval": INSPECT_EVAL}}
+    entries |= {f"samples/{n}_epoch_1.json": one for n, one in ((1, sample), (2, odd))}
+    file = write_inspect(tmp_path / "log.eval", entries)
+
+    plain = read(tmp_path, file)
+    (tmp_path / "read.sqlite").unlink()
+    named = read(tmp_path, file, columns={"reference": "metadata.gold"})
+
+    assert [(row.reference, row.published) for row in plain.rows] == [("2", 1.0), ("4", None)]
+    assert [(row.reference, row.published) for row in named.rows] == [("two", 1.0), ("four", None)]
+
+
 @pytest.mark.parametrize("indent", [None, 2])
 def test_an_inspect_log_in_json(tmp_path: Path, indent: int | None) -> None:
     log = {

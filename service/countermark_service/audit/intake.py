@@ -166,30 +166,28 @@ class Intake:
         Raises:
             WorkFileError: The work file cannot be written.
         """
-        looked = [self._look(file) for file in files]
-        self._beside = {
-            path.resolve()
-            for one in looked
-            if one is not None
-            for document in DOCUMENTS
-            if document.claims(one)
-            for path in document.beside(one)
-        }
+        self._beside = {path.resolve() for file in files for path in self._read_with(file)}
         self._stems = {_stem(file.path) for file in files if file.path.resolve() not in self._beside}
-        for file, one in zip(files, looked, strict=True):
-            if one is not None:
-                self._read_file(file, one)
-            on_file(file.path.stat().st_size)
+        sizes = {one.path: one.size for one in self._work.inputs}
+        for file in files:
+            self._read_file(file)
+            on_file(sizes[file.name])
 
-    def _look(self, file: OutputFile) -> InputFile | None:
+    def _read_with(self, file: OutputFile) -> Sequence[Path]:
+        """Return the files that are read with one; what a look shows is not kept, there may be many files."""
         try:
-            return look(file.path, file.name, self._plan.columns)
+            one = look(file.path, file.name, self._plan.columns)
+        except InputFileError:
+            return []  # reading says it
+        return next((document.beside(one) for document in DOCUMENTS if document.claims(one)), [])
+
+    def _read_file(self, file: OutputFile) -> None:
+        try:
+            one = look(file.path, file.name, self._plan.columns)
         except InputFileError as exc:
             with self._work.transaction():
                 self._work.add_unusable([Unusable(file.name, None, "unreadable", str(exc))])
-            return None
-
-    def _read_file(self, file: OutputFile, one: InputFile) -> None:
+            return
         before = self._next
         self._metrics = {}
         name, reads = self._reads(file, one)

@@ -55,6 +55,11 @@ PARTS = (
 _TRANSACTION_ROWS = 512
 _HASHED_BYTES = 1 << 20
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+_SOLUTION = re.compile(r"\n#### [^\n]+\Z")
+_SOLUTION_NOTE = (
+    "the reference is a whole solution that ends in '#### answer'; a verifier that wants the answer alone gets it "
+    "with --reference-pattern '#### (.+)'"
+)
 _LARGEST_GENERATION = 1 << 53
 _WITH_OWN_COLUMNS = frozenset({Table.name, OpenR1.name})
 """Formats whose reader looks at the caller's columns itself."""
@@ -82,6 +87,9 @@ class ReadPlan:
     """The task of every row, whatever the files say."""
     model: str | None = None
     """The model of every row, whatever the files say."""
+    reference_pattern: str | None = None
+    """Regular expression that finds the answer in a reference that is a text: the last match counts, its first
+    group where it has one. A reference that it does not match is none."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +167,7 @@ class Intake:
         self._beside: set[Path] = set()
         self._metrics: dict[tuple[str, str], str] = {}
         self._stems: set[str] = set()
+        self._pattern = re.compile(plan.reference_pattern) if plan.reference_pattern is not None else None
 
     def read(self, files: Sequence[OutputFile], on_file: Progress) -> None:
         """Read everything; `on_file` hears how many bytes each file had.
@@ -287,6 +296,14 @@ class Intake:
                 f"row {found.line} has no reference; name where it stands with --columns reference=COLUMN"
             )
             return file.unusable(found.line, "no_reference", problem)
+        whole = reference
+        if self._pattern is not None:
+            reference = self._answer(reference)
+            if reference is None:
+                problem = f"row {found.line}: --reference-pattern finds nothing in the reference {str(whole)[-80:]!r}"
+                return file.unusable(found.line, "no_reference", problem)
+        elif isinstance(reference, str) and _SOLUTION.search(reference):
+            self._kept.append((file.name, found.line, "reference_is_solution", _SOLUTION_NOTE, 1))
         params = _params(found.params)
         if params is None:
             return file.unusable(
@@ -306,7 +323,8 @@ class Intake:
             index=self._next, file=file.name, line=found.line, task=task, variant=found.variant, model=model,
             sample=sample, generation=0, prompt=prompt, response=response, reference=reference, params=params,
             published=published, metric=metric,
-            extras={name: value for name, value in found.extras.items() if value is not None and value != {}},
+            extras={name: value for name, value in found.extras.items() if value is not None and value != {}}
+            | ({} if whole is reference else {"whole_reference": whole}),
         )  # fmt: skip
         try:
             msgspec.json.encode((prompt, response, reference, params, row.extras, task, model, sample))
@@ -317,6 +335,18 @@ class Intake:
             problem = f"row {found.line} holds what cannot be written as JSON: {exc}"
             return file.unusable(found.line, "not_json", problem)
         return self._numbered(file, found, row)
+
+    def _answer(self, reference: Any) -> Any:
+        """Return what the pattern finds in a text, or in every text of a list; None where it finds nothing."""
+        if isinstance(reference, list):
+            found = [self._answer(one) for one in reference]
+            return None if None in found else found
+        if not isinstance(reference, str) or self._pattern is None:
+            return reference
+        last = None
+        for last in self._pattern.finditer(reference):  # noqa: B007 - the last one is what is wanted
+            pass
+        return None if last is None else last[1 if self._pattern.groups else 0]
 
     def _numbered(self, file: InputFile, found: Found, row: OutputRow) -> OutputRow | Unusable:
         """Give a response its number among those to its question; one that is there twice is a duplicate."""

@@ -72,7 +72,7 @@ def test_lm_eval_scores_of_several_responses_are_of_none_of_them(tmp_path: Path)
     assert [(row.generation, row.response, row.published) for row in found.rows] == [
         (0, "2", None), (1, "3", None),
     ]  # fmt: skip
-    assert [note.code for note in found.notes] == ["published_of_several"]
+    assert "published_of_several" in [note.code for note in found.notes]
 
 
 def test_lm_eval_answers_that_were_ranked_have_no_text(tmp_path: Path) -> None:
@@ -94,6 +94,22 @@ def test_an_older_lm_eval_wrote_lists(tmp_path: Path) -> None:
     assert [(row.prompt, row.published, row.metric) for row in found.rows] == [
         ("Question: 1+1?", 1.0, "exact_match")
     ]
+
+
+def test_the_answer_is_found_in_a_reference_that_is_a_solution(tmp_path: Path) -> None:
+    other = lm_eval(2, "none", 1.0, ["4"]) | {"target": "no mark"}
+    file = write_lines(tmp_path / "samples.jsonl", [lm_eval(1, "none", 1.0, ["2"]), other])
+
+    plain = read(tmp_path, file)
+    (tmp_path / "read.sqlite").unlink()
+    found = read(tmp_path, file, reference_pattern="#### (.+)")
+
+    assert [row.reference for row in plain.rows] == ["So.\n#### 2", "no mark"]
+    assert [(note.code, note.count) for note in plain.notes] == [("reference_is_solution", 1)]
+    assert "--reference-pattern" in plain.notes[0].message
+    assert [(row.reference, row.extras["whole_reference"]) for row in found.rows] == [("2", "So.\n#### 2")]
+    assert found.reasons == [(2, "no_reference")]
+    assert "finds nothing in the reference 'no mark'" in found.unusable[0].message
 
 
 def test_lighteval_details(tmp_path: Path) -> None:

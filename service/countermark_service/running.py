@@ -68,6 +68,8 @@ class Program:
     """Found in the working folder, by relative path."""
     limits: Mapping[str, float] = field(default_factory=dict)
     """What differs from the sandbox's own limits, under the names of `Limits`."""
+    fetch: tuple[str, ...] = ()
+    """Files of the working folder that are wanted afterwards."""
     compile_seconds: float | None = None
     """CPU time of the compiler, where there is one; None for the sandbox's own."""
 
@@ -137,6 +139,7 @@ class Runner:
             files=program.files,
             limits=program.limits,
             compile_seconds=program.compile_seconds,
+            fetch=program.fetch,
         )
 
     def _landed(self, key: bytes, program: Program, flight: asyncio.Task[RawRun]) -> None:
@@ -150,7 +153,7 @@ class Runner:
         ran = flight.result()
         if _keepable(ran):
             self._store.put_many({key: msgspec.msgpack.encode(ran)})
-        small = len(ran.result.stdout) + len(ran.result.stderr) <= _LINGERING_BYTES
+        small = _size(ran) <= _LINGERING_BYTES
         if awaited or _keepable(ran) or not small or self._lingering >= _LINGERING:
             del self._flights[key]
             return
@@ -208,6 +211,12 @@ class _Lookups:
                 found.cancel()  # only a bug leaves any
 
 
+def _size(ran: RawRun) -> int:
+    """Return the bytes of what a run left."""
+    result = ran.result
+    return len(result.stdout) + len(result.stderr) + sum(map(len, result.files.values()))
+
+
 def _keepable(ran: RawRun) -> bool:
     """Whether running it again could tell nothing else."""
     result, limits = ran.result, ran.limits
@@ -231,6 +240,7 @@ def _key(program: Program, lent: OpenPool) -> bytes:
             ),
             sorted((name, float(value)) for name, value in program.limits.items()),
             program.compile_seconds,
+            sorted(program.fetch),
             [kind.language, kind.python, kind.requirements, list(kind.preload)],
             [lent.version, lent.pool.level.value, platform.machine()],
         ]

@@ -79,6 +79,7 @@ class Runner:
         """Run in `sandboxes` and keep in `store`; both stay their owners'."""
         self._sandboxes = sandboxes
         self._store = store
+        self._lookups = _Lookups(store)
         self._flights: dict[bytes, asyncio.Task[RawRun]] = {}
         """Runs under way, and those done that nobody was there for."""
         self._waiting: Counter[bytes] = Counter()
@@ -105,7 +106,7 @@ class Runner:
                     return await self._run(program), False
                 async with self._sandboxes.open(program.kind) as lent:
                     key = _key(program, lent)
-                kept = _decoded((await self._store.get_many([key])).values[0])
+                kept = _decoded(await self._lookups.get(key))
                 if kept is None and key not in self._flights:
                     kept = _decoded(self._store.peek([key])[0])  # one may have landed meanwhile
                 return await self._join(key, program) if kept is None else (kept, True)
@@ -166,6 +167,45 @@ class Runner:
         for flight in flights:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
+
+
+class _Lookups:
+    """Looks keys up, those that come while a look-up is under way together in the next one.
+
+    A look-up in the store goes through a thread or a socket, which costs as much as half a run; a trainer's
+    programs come dozens at a time.
+    """
+
+    def __init__(self, store: TieredStore) -> None:
+        self._store = store
+        self._wanted: dict[bytes, asyncio.Future[bytes | None]] = {}
+        self._asking: asyncio.Task[None] | None = None
+
+    async def get(self, key: bytes) -> bytes | None:
+        """Return the value of `key`, or None."""
+        value = self._store.peek([key])[0]
+        if value is not None:
+            return value
+        if key not in self._wanted:
+            self._wanted[key] = asyncio.get_running_loop().create_future()
+        wanted = self._wanted[key]
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
+        return await asyncio.shield(wanted)
+
+    async def _ask(self) -> None:
+        """Ask until nobody wants anything."""
+        asked: dict[bytes, asyncio.Future[bytes | None]] = {}
+        try:
+            while self._wanted:
+                asked, self._wanted = self._wanted, {}
+                lookup = await self._store.get_many(list(asked))
+                for found, value in zip(asked.values(), lookup.values, strict=True):
+                    found.set_result(value)
+        finally:
+            self._asking = None
+            for found in (*asked.values(), *self._wanted.values()):
+                found.cancel()  # only a bug leaves any
 
 
 def _keepable(ran: RawRun) -> bool:

@@ -112,8 +112,11 @@ def after_prompt(query: str, prompt: str, options: Options, index: int) -> str:
     """
     if options.prompt == "keep":
         return query
-    start = query.find(prompt, 0, len(prompt) + _LEAD_CHARS)
-    if start < 0 or not _LEAD.fullmatch(query, 0, start):
+    most = len(prompt) + _LEAD_CHARS
+    start = query.find(prompt, 0, most)
+    while start > 0 and not _LEAD.fullmatch(query, 0, start):  # found inside of a token, as `s` is in `<s>s`
+        start = query.find(prompt, start + 1, most)
+    if start < 0:
         raise RequestError(
             f"query[{index}] does not begin with prompts[{index}], so where the response begins is not known. Was the "
             "prompt cut to its maximal length? `?prompt=keep` scores the whole text.",

@@ -88,6 +88,7 @@ class _Parts(Collector):
         yield from self._verifiers()
         yield from self._pool()
         yield from self._store()
+        yield from self._runs()
         yield from self._judges()
 
     def _verifiers(self) -> Iterable[Metric]:
@@ -133,6 +134,14 @@ class _Parts(Collector):
         yield GaugeMetricFamily(
             "countermark_store_degraded", "1 while the store does not answer", value=int(down)
         )
+
+    def _runs(self) -> Iterable[Metric]:
+        family = CounterMetricFamily(
+            "countermark_run_events", "What became of programs of raw runs", labels=["event"]
+        )
+        for name, value in asdict(self._service.runner.counters).items():
+            family.add_metric([name], value)
+        yield family
 
     def _judges(self) -> Iterable[Metric]:
         events = CounterMetricFamily(

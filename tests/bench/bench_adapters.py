@@ -119,8 +119,6 @@ def measured(service: ServiceProcess, folder: Path, loop: asyncio.AbstractEventL
             columns["single"].append(one_by_one(first))
     middle = {name: statistics.median(values) for name, values in columns.items()}
     what = f"TRL, {COMPLETIONS:,} completions"
-    report(f"{what}, wall", middle["adapter"], "s", middle["request"], "one bare request", goal="<= 1.10")
-    report(f"{what}, CPU of everything", middle["cpu"], "s", middle["engine"], "engine alone", goal="<= 1.10")
     with_client = middle["engine"] + middle["client"]
     stored, bare = middle["own"] * 1e3, middle["bare"] * 1e3
     report(f"{what}, wall", middle["adapter"], "s", middle["request"], "one bare request", goal="<= 1.10")

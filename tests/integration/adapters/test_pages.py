@@ -25,13 +25,42 @@ def blocks(page: Path) -> Iterator[tuple[str, str]]:
     yield from re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
-def dotted(path: str) -> Any:
-    """Return what ``countermark.adapters.module.name``, or a module alone, stands for."""
+def source(module: str) -> Path:
+    """Return the file of a module of the adapters."""
+    return Path(countermark.adapters.__path__[0]) / f"{module.removeprefix('countermark.adapters.')}.py"
+
+
+def exists(path: str) -> bool:
+    """Say whether ``countermark.adapters.module``, or a name in one, is there.
+
+    It is read from the source, as several adapters are built on classes of frameworks that are not here.
+    """
+    module, _, name = path.rpartition(".")
+    if source(path).is_file():
+        return True
+    if not source(module).is_file():
+        return False
+    named: set[str] = set()
+    for node in ast.walk(ast.parse(source(module).read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            named.add(node.name)
+        elif isinstance(node, ast.ImportFrom):
+            named |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Assign):
+            named |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return name in named
+
+
+def imported(module: str, name: str) -> Any:
+    """Return what a page imports, or None where that takes a framework that is not here."""
     try:
-        return importlib.import_module(path)
-    except ModuleNotFoundError:
-        module, _, name = path.rpartition(".")
+        if source(f"{module}.{name}").is_file():
+            return importlib.import_module(f"{module}.{name}")
         return getattr(importlib.import_module(module), name)
+    except ImportError as exc:
+        if (exc.name or "").startswith("countermark"):
+            raise
+        return None
 
 
 def test_every_adapter_has_a_page_and_the_index_leads_to_it() -> None:
@@ -43,10 +72,10 @@ def test_every_adapter_has_a_page_and_the_index_leads_to_it() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_begins_with_the_lines_to_paste(page: Path) -> None:
-    heading, rest = page.read_text().split("\n", 1)
+    heading, *rest = [line for line in page.read_text().splitlines() if line.strip()]
     assert heading.startswith("# ")
-    assert rest.lstrip("\n").startswith("```")
-    assert "countermark" in next(blocks(page))[1] or "my_rewards" in next(blocks(page))[1]
+    # A sentence may say where they go.
+    assert any(line.startswith("```") for line in rest[:4])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -60,27 +89,27 @@ def test_every_path_on_a_page_exists(page: Path) -> None:
     named |= {
         path.replace(":", ".") for path in re.findall(r"countermark\.adapters\.\w+:\w+", page.read_text())
     }
-    for path in named:
-        assert dotted(path) is not None
+    assert [path for path in sorted(named) if not exists(path)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_what_is_pasted_imports_and_takes_its_arguments(page: Path) -> None:
-    imported: dict[str, Any] = {}
+    names: dict[str, Any] = {}
     for language, text in blocks(page):
         if language != "python":
             continue
         for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("countermark"):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("countermark.adapters"):
                 for alias in node.names:
-                    origin = importlib.import_module(str(node.module))
-                    found = getattr(origin, alias.name, None)
-                    imported[alias.asname or alias.name] = found or dotted(f"{node.module}.{alias.name}")
+                    assert exists(f"{node.module}.{alias.name}")
+                    names[alias.asname or alias.name] = imported(str(node.module), alias.name)
         for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in imported:
-                given = [object() for _ in node.args]
-                named = {str(keyword.arg): object() for keyword in node.keywords}
-                inspect.signature(imported[node.func.id]).bind(*given, **named)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                function = names.get(node.func.id)
+                if function is not None:
+                    given = [object() for _ in node.args]
+                    options = {str(keyword.arg): object() for keyword in node.keywords}
+                    inspect.signature(function).bind(*given, **options)
 
 
 @pytest.mark.parametrize("page", ["trl", "axolotl"])

@@ -18,7 +18,7 @@ test: setup ## Run all tests
 	@scripts/test.sh $(ARGS)
 
 conformance: setup ## Run the frameworks' own client code, fetched now, against the service
-	@scripts/test.sh tests/conformance/frameworks $(ARGS)
+	@COUNTERMARK_CONFORMANCE=1 scripts/test.sh tests/conformance/frameworks $(ARGS)
 
 conformance-torch: setup ## Train with TRL, verl and others on the CPU against the service (installs torch)
 	@scripts/conformance_torch.sh $(ARGS)

@@ -52,14 +52,18 @@ def said_by(driver: str, package: Package, fetched: Fetched, service_url: str, *
 
 
 @pytest.fixture(scope="module")
-def inspect(fetched: Fetched, service_url: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def inspect(
+    fetched_whole: Fetched, service_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
     """What the logs of Inspect say."""
     logs = tmp_path_factory.mktemp("logs")
-    return said_by("adapter_inspect_ai", INSPECT, fetched, service_url, many=MANY, logs=str(logs))
+    return said_by("adapter_inspect_ai", INSPECT, fetched_whole, service_url, many=MANY, logs=str(logs))
 
 
 @pytest.fixture(scope="module")
-def lm_eval(fetched: Fetched, service_url: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def lm_eval(
+    fetched_whole: Fetched, service_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
     """What lm-eval found for each of the tasks."""
     tasks = tmp_path_factory.mktemp("tasks")
     (tasks / "utils.py").write_text(UTILS)
@@ -73,13 +77,13 @@ def lm_eval(fetched: Fetched, service_url: str, tmp_path_factory: pytest.TempPat
     (tasks / "failing_metric.yaml").write_text(
         TASK.format(name="failing_metric", data=tasks / "strict.jsonl", scoring=SCORINGS["metric"])
     )
-    return said_by("adapter_lm_eval", LM_EVAL, fetched, service_url, tasks=str(tasks))
+    return said_by("adapter_lm_eval", LM_EVAL, fetched_whole, service_url, tasks=str(tasks))
 
 
 @pytest.fixture(scope="module")
-def evaluate(fetched: Fetched, service_url: str) -> dict[str, Any]:
+def evaluate(fetched_whole: Fetched, service_url: str) -> dict[str, Any]:
     """What evaluate computed."""
-    return said_by("adapter_evaluate", EVALUATE, fetched, service_url)
+    return said_by("adapter_evaluate", EVALUATE, fetched_whole, service_url)
 
 
 @pytest.fixture(scope="module")

@@ -70,11 +70,11 @@ def test_a_hung_service_is_an_error_before_any_deadline(said: dict[str, Any], ki
 
 
 @pytest.fixture(scope="module")
-def legacy(fetched: Fetched, service_url: str) -> dict[str, Any]:
+def legacy(fetched_whole: Fetched, service_url: str) -> dict[str, Any]:
     """What the rubrics of verifiers before 0.3 made of everything."""
     with hung_service() as hung:
         answer: dict[str, Any] = drive(
-            fetched(LEGACY),
+            fetched_whole(LEGACY),
             "adapter_verifiers_legacy",
             url=service_url,
             hung=hung,

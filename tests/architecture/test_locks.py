@@ -53,7 +53,9 @@ def test_the_lock_of_the_checkout_holds_what_the_project_asks_for() -> None:
         *PROJECT["build-system"]["requires"],
     ]
     for extra in project["optional-dependencies"].values():
-        asked += [one for one in extra if Requirement(one).name != project["name"]]  # an extra may take another
+        asked += [
+            one for one in extra if Requirement(one).name != project["name"]
+        ]  # an extra may take another
     assert unmet(asked, ALL) == []
 
 

@@ -11,6 +11,7 @@ from tests.conformance.frameworks.adapters import (
     direct,
     drive,
     hung_service,
+    pasted,
     restarted_at,
 )
 from tests.conformance.frameworks.conftest import Fetched
@@ -36,6 +37,7 @@ def skyrl(
         said: dict[str, Any] = drive(
             fetched(SKYRL), "adapter_skyrl_gym", url=own_service.url, hung=hung, verifier=VERIFIER, rows=ROWS,
             many=MANY, half=str(half),
+            page=pasted("skyrl_gym", "python")[0],
         )  # fmt: skip
     return said
 
@@ -52,6 +54,7 @@ def areal(fetched: Fetched, service_url: str) -> dict[str, Any]:
             verifier=VERIFIER,
             rows=ROWS,
             many=MANY,
+            page=pasted("areal", "python"),
         )
     return said
 
@@ -61,7 +64,12 @@ def atropos(fetched: Fetched, service_url: str) -> dict[str, Any]:
     """What came to the server of Atropos."""
     with hung_service() as hung:
         said: dict[str, Any] = drive(
-            fetched(ATROPOS), "adapter_atropos", url=service_url, hung=hung, verifier=VERIFIER
+            fetched(ATROPOS),
+            "adapter_atropos",
+            url=service_url,
+            hung=hung,
+            verifier=VERIFIER,
+            page=pasted("atropos", "python")[0],
         )
     return said
 

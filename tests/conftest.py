@@ -1,6 +1,7 @@
 """What the tests share: real environments, a real pool, a real service."""
 
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -10,6 +11,10 @@ from countermark_service.engine.environment import EnvironmentCache
 from countermark_service.engine.pool import Pool, PoolLimits
 from countermark_service.sandbox import Containment, detect_containment
 from tests.support import REPOSITORY, ServiceProcess
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in the background so, and the programs that tests interrupt would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -20,13 +20,17 @@ from ._options import (
 )
 from ._retry import Backoff
 from ._stream import StreamRun, stream_parts
+from ._subject import given_items, subject_of
 from ._transport import HttpxTransport
 from ._types import (
     IndexedVerdict,
     Item,
+    JudgeMode,
     Message,
     OnFailure,
     Probe,
+    ReleaseDetail,
+    ReleaseSummary,
     ScoreResult,
     StreamSummary,
     Verdict,
@@ -85,11 +89,15 @@ class AsyncClient:
 
     async def score(
         self,
-        verifier: str,
-        items: Iterable[Item | Mapping[str, Any]],
+        verifier: str | None = None,
+        items: Iterable[Item | Mapping[str, Any]] | None = None,
         *,
-        on_failure: OnFailure = "null",
+        release: str | None = None,
+        task: str | None = None,
+        on_failure: OnFailure | None = None,
         deadline: float | None = None,
+        receipt: bool = False,
+        judge_mode: JudgeMode | None = None,
     ) -> ScoreResult:
         """Score `items` and return one verdict for each, in order.
 
@@ -98,9 +106,18 @@ class AsyncClient:
         Args:
             verifier: Ref of the verifier, ``[namespace/]name:version``, with ``@sha256:…`` as a pin.
             items: `Item` values or dicts with the same keys.
+            release: In place of `verifier`: a registered release, ``[namespace/]name:version``. Its card gives
+                verifier, parameters and, where it says so, `on_failure`.
+            task: With `release`: a task or data source of its card.
             on_failure: What the reward of an item without a verdict becomes: ``null`` for None, ``zero`` for
-                0.0, ``raise`` for a `VerdictFailedError`.
+                0.0, ``raise`` for a `VerdictFailedError`. Not said, it is what a release's card says, else
+                ``null``; the service refuses what contradicts the card.
             deadline: Seconds for this call in place of the client's `timeout`.
+            receipt: Whether the service is to sign what came out; the result's `receipts` has it. A service
+                without a signing key refuses that.
+            judge_mode: Where the replies of judges come from: ``replay`` for transcripts only (exact, or an
+                error), ``fresh`` for the model only, ``auto`` for what is there and else the model. None leaves
+                it to the service. No other verifier heeds it.
 
         Raises:
             InvalidItemError: An item cannot be sent; nothing was sent.
@@ -110,11 +127,15 @@ class AsyncClient:
 
         Where a large call fails in one of its requests, the error's `partial` has the verdicts of the others.
         """
+        subject = subject_of(verifier, release, task)
         parts = []
-        for part in self._core.batch_parts(items):
+        for part in self._core.batch_parts(given_items(items)):
             parts.append(part)
             await asyncio.sleep(0)  # encoding a large input must not hold up the loop
-        return await self._core.score(verifier, parts, on_failure, self._core.seconds(deadline))
+        seconds = self._core.seconds(deadline)
+        return await self._core.score(
+            subject, parts, on_failure, seconds, receipt=receipt, judge_mode=judge_mode
+        )
 
     async def score_one(
         self,
@@ -133,26 +154,30 @@ class AsyncClient:
 
     def stream(
         self,
-        verifier: str,
-        items: Iterable[Item | Mapping[str, Any]],
+        verifier: str | None = None,
+        items: Iterable[Item | Mapping[str, Any]] | None = None,
         *,
-        on_failure: OnFailure = "null",
+        release: str | None = None,
+        task: str | None = None,
+        on_failure: OnFailure | None = None,
         deadline: float | None = None,
+        judge_mode: JudgeMode | None = None,
     ) -> AsyncVerdictStream:
         """Score `items` and give each verdict, with its item's position, as soon as it is there.
 
         The items are pulled as requests go out, so the input may be larger than memory.
 
         Args:
-            verifier: See `score`.
+            verifier, release, task: See `score`.
             items: See `score`. One that cannot be sent is an error when it is reached; those before it are
                 scored.
             on_failure: See `score`. With ``raise``, failed items are left out and named in an error at the
                 end.
             deadline: Seconds for the whole stream; no limit if None. Each request has the client's `timeout`.
+            judge_mode: See `score`.
         """
-        run = StreamRun(self._core, verifier, on_failure, deadline)
-        return AsyncVerdictStream(run, stream_parts(self._core, items))
+        run = StreamRun(self._core, subject_of(verifier, release, task), on_failure, deadline, judge_mode)
+        return AsyncVerdictStream(run, stream_parts(self._core, given_items(items)))
 
     async def verifiers(self, *, deadline: float | None = None) -> list[VerifierSummary]:
         """Return every verifier that the service has."""
@@ -161,6 +186,25 @@ class AsyncClient:
     async def verifier(self, ref: str, *, deadline: float | None = None) -> VerifierDetail:
         """Return everything that the service tells about the verifier `ref`, its pin included."""
         return await self._core.verifier(ref, self._core.seconds(deadline))
+
+    async def releases(self, *, deadline: float | None = None) -> list[ReleaseSummary]:
+        """Return every release that is registered at the service."""
+        return await self._core.releases(self._core.seconds(deadline))
+
+    async def release(self, ref: str, *, deadline: float | None = None) -> ReleaseDetail:
+        """Return everything that the service tells about the release `ref`, its card included."""
+        return await self._core.release(ref, self._core.seconds(deadline))
+
+    async def register(self, card: Mapping[str, Any], *, deadline: float | None = None) -> ReleaseSummary:
+        """Register a release card, the content of a `countermark.json`; needs a key with the scope ``admin``.
+
+        The same card again changes nothing; its `new` is false then.
+
+        Raises:
+            ReleaseConflictError: Another card has this name and version.
+            InvalidRequestError: It is no card, or one that cannot be scored under.
+        """
+        return await self._core.register(card, self._core.seconds(deadline))
 
     async def livez(self, *, deadline: float = 5.0) -> Probe:
         """Ask once whether the service is running; true or false, an unreachable service being false."""

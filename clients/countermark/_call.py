@@ -3,7 +3,7 @@ all.
 
 The rule that this module keeps: all verdicts of one call are made by one verifier. A ref without a digest is
 sent as it is until the first answer says which digest it means; every request made after that names the
-digest, and an answer of another one is an error.
+digest, and an answer of another one is an error. The same holds for a release and its card.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ._decode import read_degraded, read_stats, read_verdicts, read_verifier
+from ._decode import read_advisories, read_degraded, read_receipt, read_stats, read_verdicts
 from ._errors import (
     ApiError,
     CountermarkClientError,
-    InvalidInputError,
     VerdictFailedError,
-    VerifierMismatchError,
 )
-from ._items import Part, encode_text
-from ._types import OnFailure, Partial, ScoreResult, Stats, Verdict, VerifierInfo
+from ._items import Part
+from ._subject import Answered, Subject, opening, policy_of, read_answered
+from ._types import Advisory, JudgeMode, OnFailure, Partial, Receipt, ScoreResult, Stats, Verdict
 
 PART_STATUSES = frozenset({413, 422, 500})
 """Error statuses that concern the items of one request; any other error ends the sending of the call."""
@@ -30,32 +29,45 @@ class ScoreCall:
     """The state of one call.
 
     Args:
-        verifier: The ref, with or without digest.
+        subject: The ref of a verifier, with or without digest, or a task of a release.
         parts: The items, in order.
-        on_failure: What a failed item's reward becomes.
+        on_failure: What a failed item's reward becomes; None leaves it to a release's card.
+        receipt: Whether the service is to sign what comes out.
+        judge_mode: Where judges' replies come from; None leaves it to the service.
 
     Raises:
-        InvalidInputError: `verifier` cannot be sent, or `on_failure` is none of the policies.
+        InvalidInputError: `subject` cannot be sent, or `on_failure` is none of the policies.
     """
 
-    def __init__(self, verifier: str, parts: Sequence[Part], on_failure: OnFailure) -> None:
-        self.verifier = verifier
+    def __init__(
+        self,
+        subject: Subject,
+        parts: Sequence[Part],
+        on_failure: OnFailure | None,
+        *,
+        receipt: bool = False,
+        judge_mode: JudgeMode | None = None,
+    ) -> None:
+        self.subject = subject
         self.on_failure = on_failure
-        self.answered: VerifierInfo | None = None
+        self.answered: Answered | None = None
         self.stopped = False
         """Whether an error was met that every further request of the call would meet too."""
-        self._policy = wire_policy(on_failure)
-        self._asked = encode_text("verifier", verifier)
+        self._receipt = receipt
+        self._judge_mode = judge_mode
+        self._opening = opening(subject, on_failure, judge_mode)
         self._total = parts[-1].indices.stop if parts else 0
         self._verdicts: dict[int, list[Verdict]] = {}
+        self._receipts: dict[int, Receipt] = {}
         self._stats: list[Stats] = []
         self._degraded: dict[str, None] = {}
+        self._advisories: dict[str, Advisory] = {}
         self._errors: list[CountermarkClientError] = []
 
     def body(self, part: Part) -> bytes:
         """Return the request for `part`, naming the verifier as exactly as it is known by now."""
-        verifier = encode_text("verifier", self.answered.ref) if self.answered else self._asked
-        head = b'{"verifier":%b,"on_failure":%b,"items":[' % (verifier, self._policy)
+        wish = b',"receipt":true' if self._receipt else b""
+        head = b'{%b%b,"items":[' % (self._opening, wish)
         return b"".join((head, b",".join(part.pieces), b"]}"))
 
     def accept(self, part: Part, document: Mapping[str, Any]) -> None:
@@ -64,11 +76,17 @@ class ScoreCall:
         Raises:
             ProtocolError: The answer is not one to this request; nothing of it is taken.
         """
-        info = read_verifier(document, "the answer")
-        check_answer(self.verifier, self.answered, info)
-        verdicts = read_verdicts(document, info.ref, part.ids, self.on_failure, start=part.start)
+        answered = read_answered(document, self.subject, self.answered, "the answer")
+        policy = policy_of(self.on_failure, answered)
+        verdicts = read_verdicts(document, answered.verifier.ref, part.ids, policy, start=part.start)
+        advisories = read_advisories(document, "the answer")
         stats = read_stats(document.get("stats"), "the answer")
-        self.answered = info
+        if self._receipt:
+            self._receipts[part.start] = read_receipt(document, part.start, len(part.ids))
+        if self.answered is None:
+            self._opening = opening(answered.subject, self.on_failure, self._judge_mode)
+        self.answered = answered
+        self._advisories.update({one.id: one for one in advisories})
         self._verdicts[part.start] = verdicts
         self._stats.append(stats)
         self._degraded.update(dict.fromkeys(read_degraded(document)))
@@ -95,7 +113,16 @@ class ScoreCall:
             error.partial = self._partial()
             raise error
         verdicts = tuple(verdict for start in sorted(self._verdicts) for verdict in self._verdicts[start])
-        result = ScoreResult(self.answered, verdicts, add_stats(self._stats), tuple(self._degraded))
+        receipts = tuple(self._receipts[start] for start in sorted(self._receipts))
+        result = ScoreResult(
+            self.answered.verifier,
+            verdicts,
+            add_stats(self._stats),
+            tuple(self._degraded),
+            receipts,
+            self.answered.release,
+            tuple(self._advisories.values()),
+        )
         if self.on_failure == "raise" and result.failed:
             raise VerdictFailedError(result.failed, total=len(verdicts), result=result)
         return result
@@ -105,33 +132,8 @@ class ScoreCall:
         verdicts: list[Verdict | None] = [None] * self._total
         for start, part in self._verdicts.items():
             verdicts[start : start + len(part)] = part
-        return Partial(self.answered, tuple(verdicts), tuple(self._errors))
-
-
-def wire_policy(on_failure: OnFailure) -> bytes:
-    """Return the policy to send for `on_failure`, as JSON.
-
-    ``raise`` is sent as ``null``: the error is raised here, where it can carry the verdicts that were
-    reached.
-
-    Raises:
-        InvalidInputError: It is none of the policies.
-    """
-    if on_failure not in ("null", "zero", "raise"):
-        raise InvalidInputError(f"on_failure is {on_failure!r}; it must be 'null', 'zero' or 'raise'.")
-    return b'"zero"' if on_failure == "zero" else b'"null"'
-
-
-def check_answer(asked: str, earlier: VerifierInfo | None, info: VerifierInfo) -> None:
-    """Hold the verifier that answered against the ref that was asked for and against earlier answers.
-
-    Raises:
-        VerifierMismatchError: It is another one.
-    """
-    if earlier is not None and info.ref != earlier.ref:
-        raise VerifierMismatchError(earlier.ref, info.ref)
-    if info.ref != asked and info.ref.partition("@")[0] != asked:
-        raise VerifierMismatchError(asked, info.ref)
+        verifier = None if self.answered is None else self.answered.verifier
+        return Partial(verifier, tuple(verdicts), tuple(self._errors))
 
 
 def add_stats(parts: Sequence[Stats]) -> Stats:

@@ -21,13 +21,17 @@ from ._options import (
 from ._portal import Portal
 from ._retry import Backoff
 from ._stream import StreamRun, stream_parts
+from ._subject import given_items, subject_of
 from ._transport import HttpxTransport
 from ._types import (
     IndexedVerdict,
     Item,
+    JudgeMode,
     Message,
     OnFailure,
     Probe,
+    ReleaseDetail,
+    ReleaseSummary,
     ScoreResult,
     StreamSummary,
     Verdict,
@@ -74,15 +78,23 @@ class Client:
 
     def score(
         self,
-        verifier: str,
-        items: Iterable[Item | Mapping[str, Any]],
+        verifier: str | None = None,
+        items: Iterable[Item | Mapping[str, Any]] | None = None,
         *,
-        on_failure: OnFailure = "null",
+        release: str | None = None,
+        task: str | None = None,
+        on_failure: OnFailure | None = None,
         deadline: float | None = None,
+        receipt: bool = False,
+        judge_mode: JudgeMode | None = None,
     ) -> ScoreResult:
         """Score `items` and return one verdict for each, in order; see `AsyncClient.score`."""
-        parts = list(self._core.batch_parts(items))
-        return self._portal.call(self._core.score(verifier, parts, on_failure, self._core.seconds(deadline)))
+        subject = subject_of(verifier, release, task)
+        parts = list(self._core.batch_parts(given_items(items)))
+        seconds = self._core.seconds(deadline)
+        return self._portal.call(
+            self._core.score(subject, parts, on_failure, seconds, receipt=receipt, judge_mode=judge_mode)
+        )
 
     def score_one(
         self,
@@ -101,18 +113,21 @@ class Client:
 
     def stream(
         self,
-        verifier: str,
-        items: Iterable[Item | Mapping[str, Any]],
+        verifier: str | None = None,
+        items: Iterable[Item | Mapping[str, Any]] | None = None,
         *,
-        on_failure: OnFailure = "null",
+        release: str | None = None,
+        task: str | None = None,
+        on_failure: OnFailure | None = None,
         deadline: float | None = None,
+        judge_mode: JudgeMode | None = None,
     ) -> VerdictStream:
         """Score `items` and give each verdict as soon as it is there; see `AsyncClient.stream`.
 
         The items are pulled in the thread that reads the stream.
         """
-        run = StreamRun(self._core, verifier, on_failure, deadline)
-        return VerdictStream(self._portal, run, stream_parts(self._core, items))
+        run = StreamRun(self._core, subject_of(verifier, release, task), on_failure, deadline, judge_mode)
+        return VerdictStream(self._portal, run, stream_parts(self._core, given_items(items)))
 
     def verifiers(self, *, deadline: float | None = None) -> list[VerifierSummary]:
         """Return every verifier that the service has."""
@@ -121,6 +136,18 @@ class Client:
     def verifier(self, ref: str, *, deadline: float | None = None) -> VerifierDetail:
         """Return everything that the service tells about the verifier `ref`, its pin included."""
         return self._portal.call(self._core.verifier(ref, self._core.seconds(deadline)))
+
+    def releases(self, *, deadline: float | None = None) -> list[ReleaseSummary]:
+        """Return every release that is registered at the service."""
+        return self._portal.call(self._core.releases(self._core.seconds(deadline)))
+
+    def release(self, ref: str, *, deadline: float | None = None) -> ReleaseDetail:
+        """Return everything that the service tells about the release `ref`, its card included."""
+        return self._portal.call(self._core.release(ref, self._core.seconds(deadline)))
+
+    def register(self, card: Mapping[str, Any], *, deadline: float | None = None) -> ReleaseSummary:
+        """Register a release card; see `AsyncClient.register`."""
+        return self._portal.call(self._core.register(card, self._core.seconds(deadline)))
 
     def livez(self, *, deadline: float = 5.0) -> Probe:
         """Ask once whether the service is running; true or false, an unreachable service being false."""

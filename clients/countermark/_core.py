@@ -8,6 +8,7 @@ answer means is decided in `_items`, `_call` and `_decode`.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,15 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from ._call import ScoreCall
-from ._decode import read_detail, read_error, read_json, read_summaries
+from ._decode import (
+    read_detail,
+    read_error,
+    read_json,
+    read_release_detail,
+    read_release_summaries,
+    read_release_summary,
+    read_summaries,
+)
 from ._errors import (
     ApiError,
     ConnectError,
@@ -26,10 +35,21 @@ from ._errors import (
     ProtocolError,
 )
 from ._http import Reply, Request, Transport
-from ._items import Part, encode_text, split_batch
+from ._items import Part, encode_document, encode_text, split_batch
 from ._options import Settings, check_seconds
 from ._retry import is_retryable, retry_after_seconds
-from ._types import Item, OnFailure, Probe, ScoreResult, VerifierDetail, VerifierInfo, VerifierSummary
+from ._subject import Subject
+from ._types import (
+    Item,
+    JudgeMode,
+    OnFailure,
+    Probe,
+    ReleaseDetail,
+    ReleaseSummary,
+    ScoreResult,
+    VerifierDetail,
+    VerifierSummary,
+)
 from ._version import __version__
 
 MAX_REPLY_BYTES = 512 * 2**20
@@ -90,12 +110,19 @@ class Core:
         return self.settings.timeout if deadline is None else check_seconds("deadline", deadline)
 
     async def score(
-        self, verifier: str, parts: Sequence[Part], on_failure: OnFailure, seconds: float | Deadline
+        self,
+        subject: Subject,
+        parts: Sequence[Part],
+        on_failure: OnFailure | None,
+        seconds: float | Deadline,
+        *,
+        receipt: bool = False,
+        judge_mode: JudgeMode | None = None,
     ) -> ScoreResult:
         """Score all parts and return their verdicts as one result; see `AsyncClient.score`."""
         deadline = seconds if isinstance(seconds, Deadline) else Deadline(seconds)
         parts = parts or [NO_ITEMS]  # an empty batch too is answered by a verifier, and has its pin
-        call = ScoreCall(verifier, parts, on_failure)
+        call = ScoreCall(subject, parts, on_failure, receipt=receipt, judge_mode=judge_mode)
         unsent = iter(parts)
 
         async def lane() -> None:
@@ -118,22 +145,42 @@ class Core:
 
     async def verifier(self, ref: str, seconds: float) -> VerifierDetail:
         """Return what the service tells about `ref`."""
-        encode_text("verifier", ref)
-        if not all(segment.strip(".") for segment in ref.split("/")):
-            raise InvalidInputError(
-                f"verifier is {ref!r}; it must have the form [namespace/]name:version[@digest]."
-            )
-        path = f"/v1/verifiers/{quote(ref, safe='/:@')}"
+        path = f"/v1/verifiers/{_path_of('verifier', ref)}"
         return await self._get(path, read_detail, f"looking up {ref}", Deadline(seconds))
 
-    async def resolve(self, ref: str, deadline: Deadline) -> VerifierInfo:
-        """Return the verifier, with its digest, that `ref` means at this service.
+    async def releases(self, seconds: float) -> list[ReleaseSummary]:
+        """Return the service's releases."""
+        return await self._get(
+            "/v1/releases", read_release_summaries, "listing the releases", Deadline(seconds)
+        )
+
+    async def release(self, ref: str, seconds: float) -> ReleaseDetail:
+        """Return what the service tells about the release `ref`."""
+        path = f"/v1/releases/{_path_of('release', ref)}"
+        return await self._get(path, read_release_detail, f"looking up {ref}", Deadline(seconds))
+
+    async def register(self, card: Mapping[str, Any], seconds: float) -> ReleaseSummary:
+        """Register a release card; see `AsyncClient.register`."""
+        body = encode_document("card", card)
+
+        async def send() -> ReleaseSummary:
+            async with self.exchange("POST", "/v1/releases", body) as reply:
+                await self.expect_ok(reply, 201)
+                summary = read_release_summary(read_json(await read_all(reply), "the answer"))
+                return dataclasses.replace(summary, new=reply.status == 201)
+
+        return await self.attempt(send, "registering the release", Deadline(seconds))
+
+    async def resolve(
+        self, subject: Subject, on_failure: OnFailure | None, deadline: Deadline
+    ) -> ScoreResult:
+        """Return the verifier, with its digest, that `subject` means at this service, and what goes with it.
 
         It asks by a batch without items: that needs no other right than scoring, and the answer is small.
         """
-        call = ScoreCall(ref, [NO_ITEMS], "null")
+        call = ScoreCall(subject, [NO_ITEMS], on_failure)
         await self._score_part(call, NO_ITEMS, deadline)
-        return call.result().verifier
+        return call.result()
 
     async def probe(self, path: str, seconds: float) -> Probe:
         """Ask a probe once, without further attempts."""
@@ -199,9 +246,9 @@ class Core:
         ) as reply:
             yield reply
 
-    async def expect_ok(self, reply: Reply) -> None:
-        """Raise the `ApiError` in `reply` unless its status is 200."""
-        if reply.status == 200:
+    async def expect_ok(self, reply: Reply, *also: int) -> None:
+        """Raise the `ApiError` in `reply` unless its status is 200 or one of `also`."""
+        if reply.status == 200 or reply.status in also:
             return
         data = await read_all(reply)
         if 300 <= reply.status < 400:
@@ -231,7 +278,7 @@ class Core:
                 call.accept(part, read_json(await read_all(reply), "the answer"))
 
         what = f"scoring {len(part.ids)} items with" if part.ids else "resolving"
-        await self.attempt(send, f"{what} {call.verifier}", deadline)
+        await self.attempt(send, f"{what} {call.subject}", deadline)
 
     async def _get(self, path: str, read: Callable[[dict[str, Any]], T], what: str, deadline: Deadline) -> T:
         """Return what `read` makes of the answer to a request without a body."""
@@ -242,6 +289,20 @@ class Core:
                 return read(read_json(await read_all(reply), "the answer"))
 
         return await self.attempt(send, what, deadline)
+
+
+def _path_of(name: str, ref: str) -> str:
+    """Return a ref as part of a path.
+
+    Raises:
+        InvalidInputError: It cannot be one.
+    """
+    encode_text(name, ref)
+    if not all(segment.strip(".") for segment in ref.split("/")):
+        raise InvalidInputError(
+            f"{name} is {ref!r}; it must have the form [namespace/]name:version[@digest]."
+        )
+    return quote(ref, safe="/:@")
 
 
 async def read_all(reply: Reply) -> bytes:

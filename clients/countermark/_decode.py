@@ -12,7 +12,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ._errors import ApiError, ProtocolError, api_error
-from ._types import OnFailure, Outcome, Stats, Verdict, VerifierDetail, VerifierInfo, VerifierSummary
+from ._types import (
+    Advisory,
+    OnFailure,
+    Outcome,
+    Receipt,
+    ReleaseDetail,
+    ReleaseInfo,
+    ReleaseSummary,
+    Stats,
+    Verdict,
+    VerifierDetail,
+    VerifierInfo,
+    VerifierSummary,
+)
 
 EXCERPT = 200
 """Characters of an unreadable answer that an error quotes."""
@@ -72,10 +85,78 @@ def read_stats(fields: Any, where: str) -> Stats:
     return stats
 
 
+def read_release(document: Mapping[str, Any], where: str) -> ReleaseInfo:
+    """Return the release that an answer or a summary line names."""
+    fields = document.get("release")
+    if not isinstance(fields, dict):
+        raise ProtocolError(f"{where} does not name the release that was asked for")
+    where = f"{where}: release"
+    on_failure = fields.get("on_failure")
+    if on_failure not in ("null", "zero", "raise"):
+        raise ProtocolError(f"{where} has the on_failure {on_failure!r:.40}")
+    return ReleaseInfo(**_identity(fields, where), **_texts(fields, ("task",), where), on_failure=on_failure)
+
+
+def read_advisories(document: Mapping[str, Any], where: str) -> tuple[Advisory, ...]:
+    """Return what stands against what answered; none where the field is absent."""
+    needed, optional = ("id", "kind", "pin", "reason", "date"), ("replacement", "url")
+    return tuple(
+        Advisory(
+            **_texts(one, needed, f"{where}: advisory {i}"),
+            **{name: one[name] for name in optional if isinstance(one.get(name), str)},
+        )
+        for i, one in enumerate(_of_type(document, "advisories", list, where))
+    )
+
+
+def read_release_summaries(document: Mapping[str, Any]) -> list[ReleaseSummary]:
+    """Return the list of releases."""
+    lines = document.get("releases")
+    if not isinstance(lines, list):
+        raise ProtocolError("the list of releases is missing from the answer")
+    return [read_release_summary(line, f"release {i} of the list") for i, line in enumerate(lines)]
+
+
+def read_release_summary(fields: Any, where: str = "the answer about the release") -> ReleaseSummary:
+    """Return one release of a list."""
+    return ReleaseSummary(**_release(fields, where))
+
+
+def read_release_detail(document: Mapping[str, Any]) -> ReleaseDetail:
+    """Return everything that the service tells about one release."""
+    where = "the answer about the release"
+    return ReleaseDetail(
+        **_release(document, where),
+        card=_of_type(document, "card", dict, where),
+        completeness=_of_type(document, "completeness", dict, where),
+        advisories=read_advisories(document, where),
+    )
+
+
 def read_degraded(document: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what the service had to do without."""
     notes = document.get("degraded")
     return tuple(str(note) for note in notes) if isinstance(notes, list) else ()
+
+
+def read_receipt(document: Mapping[str, Any], start: int, items: int) -> Receipt:
+    """Return the receipt of a batch answer that was asked for one.
+
+    Args:
+        document: The answer.
+        start: Position of the first item in the caller's input.
+        items: How many items were sent.
+
+    Raises:
+        ProtocolError: It is missing, or about another number of items.
+    """
+    receipt = document.get("receipt")
+    leaves = receipt.get("leaves") if isinstance(receipt, dict) else None
+    if not isinstance(receipt, dict) or not isinstance(receipt.get("envelope"), dict):
+        raise ProtocolError("a receipt was asked for, and the answer has none")
+    if not isinstance(leaves, list) or len(leaves) != items:
+        raise ProtocolError(f"the receipt in the answer is not about the {items} items that were sent")
+    return Receipt(receipt, start, items)
 
 
 def read_verdicts(
@@ -157,7 +238,7 @@ def read_detail(document: Mapping[str, Any]) -> VerifierDetail:
         description=description if isinstance(description, str) else "",
         parameters=_of_type(document, "parameters", dict, where),
         vectors=tuple(_of_type(document, "vectors", list, where)),
-        advisories=tuple(_of_type(document, "advisories", list, where)),
+        advisories=read_advisories(document, where),
         document=document,
     )
 
@@ -182,6 +263,17 @@ def _number(value: Any) -> float | None:
 
 def _summary(fields: Any, where: str) -> dict[str, str]:
     return {**_identity(fields, where), **_texts(fields, ("runtime", "summary"), where)}
+
+
+def _release(fields: Any, where: str) -> dict[str, Any]:
+    tasks = _of_type(fields, "tasks", list, where) if isinstance(fields, dict) else []
+    summary = fields.get("summary") if isinstance(fields, dict) else None
+    return {
+        **_identity(fields, where),
+        **_texts(fields, ("grade",), where),
+        "tasks": tuple(task for task in tasks if isinstance(task, str)),
+        "summary": summary if isinstance(summary, str) else None,
+    }
 
 
 def _identity(fields: Any, where: str) -> dict[str, str]:

@@ -12,10 +12,14 @@
     - UnauthorizedError           401 unauthorized
     - ForbiddenError              403 forbidden
     - UnknownVerifierError        404 unknown_verifier
-    - VersionRequiredError        400 version_required
-    - DigestMismatchError         409 digest_mismatch
+    - UnknownReleaseError         404 unknown_release, unknown_task
+    - VersionRequiredError        400 version_required, release_version_required
+    - DigestMismatchError         409 digest_mismatch, release_digest_mismatch
+    - ReleaseConflictError        409 release_conflict
+    - YankedError                 410 yanked
     - TooLargeError               413 body_too_large, too_many_items, response_too_large, reference_too_large
-    - InvalidRequestError         422 invalid_request, 400 invalid_ref
+    - InvalidRequestError         422 invalid_request, invalid_card, release_contradicted, 400 invalid_ref,
+                                  invalid_release_ref
     - SaturatedError              429 saturated
     - UnavailableError            502, 503, 504
   x VerdictFailedError            on_failure="raise", and a verifier did not reach a verdict
@@ -243,6 +247,27 @@ class UnknownVerifierError(ApiError):
     advice = "Client.verifiers() lists what this service has."
 
 
+class UnknownReleaseError(ApiError):
+    """The service has no such release, or its card has no such task."""
+
+    code = "unknown_release"
+    advice = "Client.releases() lists what this service has, with the tasks."
+
+
+class ReleaseConflictError(ApiError):
+    """Another card is registered under this name and version."""
+
+    code = "release_conflict"
+    advice = "A registered release never changes: give the new card a new version."
+
+
+class YankedError(ApiError):
+    """The verifier or release is yanked, and this service refuses what is."""
+
+    code = "yanked"
+    advice = "The problem document's `advisories` say why and what to use instead."
+
+
 class VersionRequiredError(ApiError):
     """The ref names no version, and there is no default one."""
 
@@ -338,8 +363,11 @@ BY_CODE: Mapping[str, type[ApiError]] = {
             UnauthorizedError,
             ForbiddenError,
             UnknownVerifierError,
+            UnknownReleaseError,
             VersionRequiredError,
             DigestMismatchError,
+            ReleaseConflictError,
+            YankedError,
             TooLargeError,
             InvalidRequestError,
             SaturatedError,
@@ -350,6 +378,12 @@ BY_CODE: Mapping[str, type[ApiError]] = {
     "response_too_large": TooLargeError,
     "reference_too_large": TooLargeError,
     "invalid_ref": InvalidRequestError,
+    "invalid_release_ref": InvalidRequestError,
+    "invalid_card": InvalidRequestError,
+    "release_contradicted": InvalidRequestError,
+    "unknown_task": UnknownReleaseError,
+    "release_version_required": VersionRequiredError,
+    "release_digest_mismatch": DigestMismatchError,
 }
 """Which class stands for which code of the service."""
 

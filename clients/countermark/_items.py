@@ -111,6 +111,20 @@ def encode_text(name: str, text: str) -> bytes:
     return _encode(text).encode()
 
 
+def encode_document(name: str, document: Mapping[str, Any]) -> bytes:
+    """Return a JSON object as bytes.
+
+    Raises:
+        InvalidInputError: It is none, or holds what JSON cannot carry.
+    """
+    if not isinstance(document, Mapping):
+        raise InvalidInputError(f"{name} is a {type(document).__name__}, not a mapping.")
+    try:
+        return _encode(dict(document)).encode()
+    except _UNENCODABLE as exc:
+        raise InvalidInputError(f"{name} cannot be written as JSON: {exc}.") from exc
+
+
 def _cut(documents: Iterable[tuple[int, _Document]], max_items: int, max_bytes: int) -> Iterator[Part]:
     """Encode documents one by one and yield parts within the bounds."""
     start, size = 0, 0

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import inspect
 import os
 import threading
 import weakref
@@ -119,13 +120,21 @@ def _run(loop: asyncio.AbstractEventLoop, at_end: Callable[[], Coroutine[Any, An
     try:
         loop.run_forever()
     finally:
-        while left := asyncio.all_tasks(loop):  # a task that is cancelled may start one that cleans up
-            for task in left:
+        while left := asyncio.all_tasks(loop):
+            # What was not begun waits for the next round: cancelled now, it would leave a coroutine that was
+            # never awaited, and the interpreter remarks on those. Cancelled tasks may start others, too.
+            begun = [task for task in left if not _is_new(task)]
+            for task in begun:
                 task.cancel()
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            loop.run_until_complete(asyncio.gather(asyncio.sleep(0), *begun, return_exceptions=True))
         loop.run_until_complete(at_end())
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
+
+
+def _is_new(task: asyncio.Task[Any]) -> bool:
+    coroutine = task.get_coro()
+    return inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
 
 
 def _forget_all() -> None:

@@ -16,9 +16,8 @@ import math
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any
 
-from ._call import check_answer, wire_policy
 from ._core import MAX_REPLY_BYTES, Core, Deadline
-from ._decode import read_degraded, read_json, read_verdict, read_verifier
+from ._decode import read_advisories, read_degraded, read_json, read_verdict
 from ._errors import (
     ApiError,
     ConnectError,
@@ -31,9 +30,10 @@ from ._errors import (
     api_error,
 )
 from ._http import Reply
-from ._items import Part, encode_text, split_stream
+from ._items import Part, split_stream
 from ._options import check_seconds
-from ._types import IndexedVerdict, Item, OnFailure, Stats, StreamSummary, VerifierInfo
+from ._subject import Answered, Subject, opening, policy_of, read_answered
+from ._types import Advisory, IndexedVerdict, Item, JudgeMode, OnFailure, Stats, StreamSummary
 
 STREAM_ITEMS = 256
 """Items in one streamed request at most. The request is sent whole before its answer is read; this few
@@ -56,24 +56,32 @@ class StreamRun:
 
     Args:
         core: Carries the requests.
-        verifier: The ref.
+        subject: The ref of a verifier, or a task of a release.
         on_failure: What a failed item's reward becomes; with ``raise``, failed items are held back and raised
-            at the end.
+            at the end. None leaves it to a release's card.
         deadline: Seconds for the whole stream, None for no limit. Each request has the client's timeout
             besides.
+        judge_mode: Where judges' replies come from; None leaves it to the service.
     """
 
-    def __init__(self, core: Core, verifier: str, on_failure: OnFailure, deadline: float | None) -> None:
+    def __init__(
+        self,
+        core: Core,
+        subject: Subject,
+        on_failure: OnFailure | None,
+        deadline: float | None,
+        judge_mode: JudgeMode | None = None,
+    ) -> None:
         self._summary: StreamSummary | None = None
         self._core = core
-        self._verifier = verifier
+        self._subject = subject
         self._on_failure = on_failure
-        self._policy = wire_policy(on_failure)
         self._seconds = math.inf if deadline is None else check_seconds("deadline", deadline)
-        encode_text("verifier", verifier)
+        self._judge_mode = judge_mode
+        opening(subject, on_failure, judge_mode)  # what cannot be sent is refused at once
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deadline: Deadline
-        self._info: VerifierInfo
+        self._answered: Answered
         self._open: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
         self._ready: list[IndexedVerdict] = []
@@ -82,6 +90,7 @@ class StreamRun:
         self._items = self._cached = self._failed = 0
         self._service_seconds = 0.0
         self._degraded: dict[str, None] = {}
+        self._advisories: dict[str, Advisory] = {}
 
     @property
     def free(self) -> int:
@@ -126,9 +135,11 @@ class StreamRun:
             VerdictFailedError: Items were held back.
         """
         self._summary = StreamSummary(
-            self._info,
+            self._answered.verifier,
             Stats(self._items, self._cached, self._failed, self._service_seconds),
             tuple(self._degraded),
+            self._answered.release,
+            tuple(self._advisories.values()),
         )
         if self._held_back:
             raise VerdictFailedError(tuple(sorted(self._held_back, key=_index)), total=self._items)
@@ -171,9 +182,11 @@ class StreamRun:
         if self._loop is None:
             self._loop = loop
             self._deadline = Deadline(self._seconds)
-            self._info = await self._core.resolve(
-                self._verifier, self._deadline.sooner(self._core.settings.timeout)
+            resolved = await self._core.resolve(
+                self._subject, self._on_failure, self._deadline.sooner(self._core.settings.timeout)
             )
+            self._answered = Answered(resolved.verifier, resolved.release)
+            self._advisories.update({one.id: one for one in resolved.advisories})
         elif self._loop is not loop:
             raise TransportError(
                 "this stream is over: its client was closed, or it was begun in another event loop or "
@@ -188,12 +201,14 @@ class StreamRun:
 
     async def _run(self, part: Part) -> None:
         """Send `part`, and what is left of it after a broken answer, until every item has its verdict."""
-        answers = PartAnswers(part, self._info, self._on_failure, self._core.settings.base_url)
+        answers = PartAnswers(
+            part, self._answered, self._on_failure, self._core.settings.base_url, self._judge_mode
+        )
         deadline = self._deadline.sooner(self._core.settings.timeout)
 
         async def send() -> None:
             async with self._core.exchange(
-                "POST", "/v1/score/stream", answers.request(self._policy), "application/x-ndjson"
+                "POST", "/v1/score/stream", answers.request(), "application/x-ndjson"
             ) as reply:
                 await self._core.expect_ok(reply)
                 async for line in read_lines(reply):
@@ -203,7 +218,9 @@ class StreamRun:
             answers.end()
 
         try:
-            await self._core.attempt(send, f"streaming {len(part.ids)} items to {self._info.ref}", deadline)
+            await self._core.attempt(
+                send, f"streaming {len(part.ids)} items to {self._answered.verifier.ref}", deadline
+            )
         except CountermarkClientError as error:
             error.items = part.indices
             if isinstance(error, ApiError):
@@ -211,6 +228,7 @@ class StreamRun:
             raise
         self._service_seconds += answers.seconds
         self._degraded.update(dict.fromkeys(answers.degraded))
+        self._advisories.update({one.id: one for one in answers.advisories})
 
     def _publish(self, entry: IndexedVerdict) -> None:
         """Count a verdict and hand it to the next step."""
@@ -229,15 +247,26 @@ class PartAnswers:
 
     Args:
         part: The items.
-        info: The verifier that must answer.
-        on_failure: What a failed item's reward becomes.
+        answered: Who must answer.
+        on_failure: What was asked for; None leaves it to a release's card.
         base_url: Where the answers come from, for messages.
+        judge_mode: What was asked for; None leaves it to the service.
     """
 
-    def __init__(self, part: Part, info: VerifierInfo, on_failure: OnFailure, base_url: str) -> None:
+    def __init__(
+        self,
+        part: Part,
+        answered: Answered,
+        on_failure: OnFailure | None,
+        base_url: str,
+        judge_mode: JudgeMode | None = None,
+    ) -> None:
         self.seconds = 0.0
         self.degraded: list[str] = []
-        self._part, self._info, self._on_failure, self._base_url = part, info, on_failure, base_url
+        self.advisories: list[Advisory] = []
+        self._part, self._answered, self._base_url = part, answered, base_url
+        self._opening = opening(answered.subject, on_failure, judge_mode)
+        self._policy = policy_of(on_failure, answered)
         self._missing = set(range(len(part.ids)))
         self._sent: list[int] = []
         self._ended = False
@@ -247,11 +276,12 @@ class PartAnswers:
         """Positions in the input of the items of the last request."""
         return [self._part.start + offset for offset in self._sent]
 
-    def request(self, policy: bytes) -> bytes:
+    def request(self) -> bytes:
         """Return the request for the items that have no verdict yet."""
         self._sent, self._ended = sorted(self._missing), False
-        head = b'{"verifier":%b,"on_failure":%b}' % (encode_text("verifier", self._info.ref), policy)
-        return b"\n".join([head, *(self._part.pieces[offset] for offset in self._sent), b""])
+        return b"\n".join(
+            [b"{%b}" % self._opening, *(self._part.pieces[offset] for offset in self._sent), b""]
+        )
 
     def take(self, line: bytes) -> IndexedVerdict | None:
         """Read one line of the answer; return its verdict, None for the summary.
@@ -271,7 +301,7 @@ class PartAnswers:
         offset = self._offset(document.get("index"))
         index = self._part.start + offset
         verdict = read_verdict(
-            document, self._info.ref, self._part.ids[offset], self._on_failure, index=index
+            document, self._answered.verifier.ref, self._part.ids[offset], self._policy, index=index
         )
         self._missing.remove(offset)
         return IndexedVerdict(index, verdict)
@@ -303,10 +333,11 @@ class PartAnswers:
     def _take_summary(self, summary: Any) -> None:
         if not isinstance(summary, Mapping):
             raise ProtocolError(f"the summary of the stream is {summary!r:.200}, not an object")
-        check_answer(self._info.ref, None, read_verifier(summary, "the summary of the stream"))
+        read_answered(summary, self._answered.subject, self._answered, "the summary of the stream")
         seconds = summary.get("seconds")
         self.seconds += seconds if isinstance(seconds, (int, float)) else 0.0
         self.degraded.extend(read_degraded(summary))
+        self.advisories.extend(read_advisories(summary, "the summary of the stream"))
         self._ended = True
 
 

@@ -7,11 +7,16 @@ service refuses fields that it does not know. That is why the two packages defin
 from __future__ import annotations
 
 import enum
+import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 OnFailure: TypeAlias = Literal["null", "zero", "raise"]
+
+JudgeMode: TypeAlias = Literal["auto", "replay", "fresh"]
 """What the reward of an item without a verdict becomes: None, 0.0, or a `VerdictFailedError`."""
 
 Message: TypeAlias = Mapping[str, Any]
@@ -102,6 +107,44 @@ class VerifierInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ReleaseInfo:
+    """The release that was asked for in place of a verifier, and what of its card held."""
+
+    ref: str
+    """Name, version and digest of the card, ``[namespace/]name:version@sha256:…``."""
+    name: str
+    """Name with its namespace, if it has one."""
+    version: str
+    """Version; opaque."""
+    digest: str
+    """Digest of the card."""
+    task: str
+    """Task or data source, as it was asked for."""
+    on_failure: OnFailure
+    """What the reward of an item without a verdict became."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advisory:
+    """What became known of a verifier or a release after it was published."""
+
+    id: str
+    """Stable name."""
+    kind: str
+    """``yanked``: no longer to be used. ``warning``: to be used knowing this."""
+    pin: str
+    """What it is about."""
+    reason: str
+    """Why."""
+    date: str
+    """When it became known."""
+    replacement: str = ""
+    """What to use instead; empty where there is nothing."""
+    url: str = ""
+    """Where more is to be read; may be empty."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """Counts over one call."""
 
@@ -116,6 +159,26 @@ class Stats:
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """The service's signed statement of what came out for the items of one request.
+
+    It is checked without the service: ``countermark receipt verify FILE --keys KEYS``.
+    """
+
+    document: Mapping[str, Any]
+    """The receipt as the service sent it."""
+    start: int
+    """Position of its first item in the input of the call."""
+    items: int
+    """How many items it is about."""
+
+    def save(self, file: str | os.PathLike[str]) -> None:
+        """Write it as JSON."""
+        text = json.dumps(self.document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        Path(file).write_text(text, encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreResult:
     """One verdict per item, in the order of the items, all made by one verifier."""
 
@@ -127,6 +190,12 @@ class ScoreResult:
     """Counts over the call."""
     degraded: tuple[str, ...] = ()
     """What the service had to do without, e.g. ``store_unavailable``; the verdicts are good all the same."""
+    receipts: tuple[Receipt, ...] = ()
+    """Where they were asked for: one for each request that the call took, in the order of the items."""
+    release: ReleaseInfo | None = None
+    """Where a release was asked for: which, and what of its card held."""
+    advisories: tuple[Advisory, ...] = ()
+    """What stands against the verifier or the release; a yanked one still scores, so look here."""
 
     @property
     def rewards(self) -> list[float | None]:
@@ -149,6 +218,10 @@ class StreamSummary:
     """Counts over the stream."""
     degraded: tuple[str, ...] = ()
     """What the service had to do without."""
+    release: ReleaseInfo | None = None
+    """Where a release was asked for: which, and what of its card held."""
+    advisories: tuple[Advisory, ...] = ()
+    """What stands against the verifier or the release."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,10 +274,44 @@ class VerifierDetail(VerifierSummary):
     """JSON Schema of `Item.params`."""
     vectors: tuple[Mapping[str, Any], ...] = ()
     """Items with the verdict that they must get."""
-    advisories: tuple[Any, ...] = ()
+    advisories: tuple[Advisory, ...] = ()
     """What became known about this version after it was published."""
     document: Mapping[str, Any] = field(default_factory=dict)
     """The whole answer, with the manifest's fields that have no place above."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseSummary:
+    """One registered release."""
+
+    ref: str
+    """Name, version and digest of the card."""
+    name: str
+    """Name with its namespace, if it has one."""
+    version: str
+    """Version; opaque."""
+    digest: str
+    """Digest of the card."""
+    grade: str
+    """How complete the card is, ``A`` to ``F``: that of its weakest factor."""
+    tasks: tuple[str, ...]
+    """Tasks that have a route; a route may have data sources as further names."""
+    summary: str | None = None
+    """What it is, in one line."""
+    new: bool = False
+    """After `Client.register`: whether it was not there before."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseDetail(ReleaseSummary):
+    """Everything the service tells about one release."""
+
+    card: Mapping[str, Any] = field(default_factory=dict)
+    """The card, as it was registered."""
+    completeness: Mapping[str, Any] = field(default_factory=dict)
+    """Grade by factor, and what is missing and why that matters."""
+    advisories: tuple[Advisory, ...] = ()
+    """What stands against the card or its verifiers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from countermark_service import __version__
 from countermark_service.bundles import Bundle
 from countermark_service.engine.environment import EnvironmentCache
 from countermark_service.engine.pool import Pool, PoolLimits
 from countermark_service.errors import SettingsError, UnavailableError
 from countermark_service.judge import Asker, JudgeMode, ProbeBook, Transcript, read_archive, read_endpoints
+from countermark_service.receipts import Issuer, Keyring, Ledger
 from countermark_service.registry import (
     ADVISORIES_NAME,
     AdvisoryBook,
@@ -61,6 +63,7 @@ class Service:
     judges: Asker
     releases: ReleaseBook
     access: AccessKeys
+    receipts: Issuer
     item_limits: ItemLimits
     body_limit: int
     """Bytes of one request, unpacked."""
@@ -76,6 +79,7 @@ class Service:
         """End every process and write what waits."""
         await self.runner.close()
         await self.scorer.close()
+        self.receipts.ledger.close()
 
 
 def assemble(settings: Settings) -> Service:
@@ -118,6 +122,7 @@ def assemble(settings: Settings) -> Service:
         judges=judges,
         releases=releases,
         access=AccessKeys(settings.data / "keys.json"),
+        receipts=build_issuer(settings),
         item_limits=ItemLimits(settings.max_items, settings.max_response_kib << 10),
         body_limit=settings.max_body_mib * _MIB,
     )
@@ -180,6 +185,16 @@ def build_environments(settings: Settings) -> EnvironmentCache:
 def build_runtimes(pool: Pool, sandboxes: Sandboxes) -> dict[str, Runtime]:
     """Return the runtimes by the name that manifests call them; closing all of them closes both parts."""
     return {"python": PythonRuntime(pool), "sandbox": SandboxRuntime(pool, sandboxes)}
+
+
+def build_keyring(settings: Settings) -> Keyring:
+    """Return the keys that sign receipts; there need be none."""
+    return Keyring(settings.data / "signing")
+
+
+def build_issuer(settings: Settings) -> Issuer:
+    """Return what issues receipts; nothing is opened before the first of them."""
+    return Issuer(build_keyring(settings), Ledger(settings.data / "receipts.sqlite"), version=__version__)
 
 
 def build_asker(settings: Settings) -> Asker:

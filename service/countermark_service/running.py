@@ -68,6 +68,8 @@ class Program:
     """Found in the working folder, by relative path."""
     limits: Mapping[str, float] = field(default_factory=dict)
     """What differs from the sandbox's own limits, under the names of `Limits`."""
+    fetch: tuple[str, ...] = ()
+    """Files of the working folder that are wanted afterwards."""
     compile_seconds: float | None = None
     """CPU time of the compiler, where there is one; None for the sandbox's own."""
 
@@ -79,6 +81,7 @@ class Runner:
         """Run in `sandboxes` and keep in `store`; both stay their owners'."""
         self._sandboxes = sandboxes
         self._store = store
+        self._lookups = _Lookups(store)
         self._flights: dict[bytes, asyncio.Task[RawRun]] = {}
         """Runs under way, and those done that nobody was there for."""
         self._waiting: Counter[bytes] = Counter()
@@ -105,7 +108,7 @@ class Runner:
                     return await self._run(program), False
                 async with self._sandboxes.open(program.kind) as lent:
                     key = _key(program, lent)
-                kept = _decoded((await self._store.get_many([key])).values[0])
+                kept = _decoded(await self._lookups.get(key))
                 if kept is None and key not in self._flights:
                     kept = _decoded(self._store.peek([key])[0])  # one may have landed meanwhile
                 return await self._join(key, program) if kept is None else (kept, True)
@@ -136,6 +139,7 @@ class Runner:
             files=program.files,
             limits=program.limits,
             compile_seconds=program.compile_seconds,
+            fetch=program.fetch,
         )
 
     def _landed(self, key: bytes, program: Program, flight: asyncio.Task[RawRun]) -> None:
@@ -149,7 +153,7 @@ class Runner:
         ran = flight.result()
         if _keepable(ran):
             self._store.put_many({key: msgspec.msgpack.encode(ran)})
-        small = len(ran.result.stdout) + len(ran.result.stderr) <= _LINGERING_BYTES
+        small = _size(ran) <= _LINGERING_BYTES
         if awaited or _keepable(ran) or not small or self._lingering >= _LINGERING:
             del self._flights[key]
             return
@@ -166,6 +170,51 @@ class Runner:
         for flight in flights:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
+
+
+class _Lookups:
+    """Looks keys up, those that come while a look-up is under way together in the next one.
+
+    A look-up in the store goes through a thread or a socket, which costs as much as half a run; a trainer's
+    programs come dozens at a time.
+    """
+
+    def __init__(self, store: TieredStore) -> None:
+        self._store = store
+        self._wanted: dict[bytes, asyncio.Future[bytes | None]] = {}
+        self._asking: asyncio.Task[None] | None = None
+
+    async def get(self, key: bytes) -> bytes | None:
+        """Return the value of `key`, or None."""
+        value = self._store.peek([key])[0]
+        if value is not None:
+            return value
+        if key not in self._wanted:
+            self._wanted[key] = asyncio.get_running_loop().create_future()
+        wanted = self._wanted[key]
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
+        return await asyncio.shield(wanted)
+
+    async def _ask(self) -> None:
+        """Ask until nobody wants anything."""
+        asked: dict[bytes, asyncio.Future[bytes | None]] = {}
+        try:
+            while self._wanted:
+                asked, self._wanted = self._wanted, {}
+                lookup = await self._store.get_many(list(asked))
+                for found, value in zip(asked.values(), lookup.values, strict=True):
+                    found.set_result(value)
+        finally:
+            self._asking = None
+            for found in (*asked.values(), *self._wanted.values()):
+                found.cancel()  # only a bug leaves any
+
+
+def _size(ran: RawRun) -> int:
+    """Return the bytes of what a run left."""
+    result = ran.result
+    return len(result.stdout) + len(result.stderr) + sum(map(len, result.files.values()))
 
 
 def _keepable(ran: RawRun) -> bool:
@@ -191,6 +240,7 @@ def _key(program: Program, lent: OpenPool) -> bytes:
             ),
             sorted((name, float(value)) for name, value in program.limits.items()),
             program.compile_seconds,
+            sorted(program.fetch),
             [kind.language, kind.python, kind.requirements, list(kind.preload)],
             [lent.version, lent.pool.level.value, platform.machine()],
         ]

@@ -64,6 +64,8 @@ class Run:
     seconds: float = 0.0
     degraded: set[str] = field(default_factory=set)
     """Codes of what did not work meanwhile, such as ``store_unavailable``."""
+    keys: Sequence[bytes] = ()
+    """Store key of each item, in order; only where a whole batch was scored."""
 
     def add(self, other: "Run") -> None:
         """Add the counts of another run, not its time."""
@@ -295,7 +297,7 @@ class Scorer:
         self.heed(bundle)
         run = Run(items=len(items))
         started = time.perf_counter()
-        keys = _keys(bundle, self.identity(bundle), items)
+        run.keys = keys = _keys(bundle, self.identity(bundle), items)
         verdicts = await self._find_kept(bundle, keys, run)
         if None in verdicts:
             await self._score(bundle, items, keys, verdicts, take, run)

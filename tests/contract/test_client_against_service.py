@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from countermark import (
+    ApiError,
     AsyncClient,
     Client,
     DigestMismatchError,
@@ -24,6 +26,9 @@ from countermark import (
     VerdictFailedError,
     VersionRequiredError,
 )
+from countermark_service.model import Item as ServiceItem
+from countermark_service.receipts import Keyring, check, read
+from tests.support import ServiceProcess
 
 EXACT, NUMERIC = "exact:1.0.0", "numeric:1.0.0"
 PAIRS = [
@@ -178,3 +183,34 @@ def test_an_item_that_is_out_of_form_is_refused_with_its_index(
     with pytest.raises(InvalidRequestError, match=r"\b1\b") as caught:
         client.score(EXACT, [ITEMS[0], item])
     assert caught.value.code == "invalid_request"
+
+
+@pytest.mark.parametrize("most", [1024, 3])
+def test_receipts_are_signed_for_every_request_of_a_call(
+    shared_root: Path, tmp_path: Path, most: int
+) -> None:
+    (shared_root / "environments").mkdir(exist_ok=True)
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "environments").symlink_to(shared_root / "environments")
+    Keyring(data / "signing").make()
+    service = ServiceProcess(data).start()
+    try:
+        with Client(service.url, timeout=120, max_items_per_request=most) as client:
+            result = client.score(EXACT, ITEMS, receipt=True)
+            assert client.score(EXACT, ITEMS).receipts == ()
+    finally:
+        service.stop()
+
+    assert [(one.start, one.items) for one in result.receipts] == ([(0, 4)] if most > 4 else [(0, 3), (3, 1)])
+    for one in result.receipts:
+        one.save(tmp_path / "receipt.json")
+        held = read((tmp_path / "receipt.json").read_bytes())
+        given = [ServiceItem(item["response"], item["reference"]) for item in ITEMS[one.start :][: one.items]]
+        assert check(held, Keyring(data / "signing").public(), items=given).items
+
+
+def test_a_service_without_a_signing_key_says_so(client: Client) -> None:
+    with pytest.raises(ApiError, match="no receipt can be signed here") as refused:
+        client.score(EXACT, ITEMS, receipt=True)
+    assert (refused.value.code, refused.value.attempts) == ("no_signing_key", 1)

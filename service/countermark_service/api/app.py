@@ -12,7 +12,7 @@ from countermark_service.api.dependencies import Parts
 from countermark_service.api.document import document
 from countermark_service.api.metrics import Metrics
 from countermark_service.api.observe import Observe
-from countermark_service.api.routes import health, releases, run, score, verifiers
+from countermark_service.api.routes import health, receipts, releases, run, score, verifiers
 from countermark_service.assembly import Service
 
 _DESCRIPTION = """Scores model outputs with verifiers that cannot change under you.
@@ -48,7 +48,8 @@ def create_app(service: Service) -> FastAPI:
     app.state.parts = Parts(service, Metrics(service))
     app.add_middleware(Observe, metrics=app.state.parts.metrics)
     errors.install(app)
-    for router in (score.router, verifiers.router, releases.router, run.router, health.router):
+    routers = (score, verifiers, releases, receipts, run, health)
+    for router in (each.router for each in routers):
         app.include_router(router)
     facades.install(app, service.settings.facades)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's own way to extend the document

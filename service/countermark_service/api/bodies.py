@@ -8,12 +8,14 @@ not be there twice is that of `repeats.py`.
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
 
 from countermark_service.api.repeats import nested_keys, refuse_double_ids, refuse_double_keys, too_deep
 from countermark_service.errors import RequestError
+from countermark_service.judge import JudgeMode
 from countermark_service.model import Item, OnFailure, last_assistant_text
 
 _T = TypeVar("_T")
@@ -39,6 +41,7 @@ class _Head(msgspec.Struct, forbid_unknown_fields=True, gc=False, kw_only=True):
     release: str | msgspec.UnsetType = msgspec.UNSET
     task: str | msgspec.UnsetType = msgspec.UNSET
     on_failure: OnFailure | msgspec.UnsetType = msgspec.UNSET
+    judge_mode: JudgeMode | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def subject(self) -> str:
@@ -47,32 +50,61 @@ class _Head(msgspec.Struct, forbid_unknown_fields=True, gc=False, kw_only=True):
 
     @property
     def given(self) -> int:
-        """How many of the four are given."""
-        return len(
-            [x for x in (self.verifier, self.release, self.task, self.on_failure) if x is not msgspec.UNSET]
-        )
+        """How many of the five are given."""
+        said = (self.verifier, self.release, self.task, self.on_failure, self.judge_mode)
+        return len([one for one in said if one is not msgspec.UNSET])
+
+    @property
+    def wished_mode(self) -> JudgeMode | None:
+        """Where judges' replies are to come from; None where it is left to the settings."""
+        return None if self.judge_mode is msgspec.UNSET else self.judge_mode
 
 
 class Batch(_Head):
     """A batch whose responses are texts: what is sent is what is scored."""
 
     items: list[Item]
+    receipt: bool | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def given(self) -> int:
+        """How many keys are given besides the items."""
+        return super().given + (self.receipt is not msgspec.UNSET)
 
 
 class _MixedBatch(_Head):
     """A batch, some of whose responses are chat messages."""
 
     items: list[ItemBody]
+    receipt: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class StreamHead(_Head):
     """The first line of a stream."""
 
 
+class _ReceiptBody(msgspec.Struct, forbid_unknown_fields=True):
+    receipt: msgspec.Raw
+    items: list[ItemBody] | None = None
+    verdicts: list[msgspec.Raw] | None = None
+
+
+@dataclass(frozen=True)
+class ReceiptBody:
+    """A receipt to check, and what is to be held against it."""
+
+    receipt: bytes
+    """JSON, unread."""
+    items: list[Item] | None
+    verdicts: list[bytes] | None
+    """JSON of each."""
+
+
 _batch_decoder = msgspec.json.Decoder(Batch)
 _mixed_decoder = msgspec.json.Decoder(_MixedBatch)
 _head_decoder = msgspec.json.Decoder(StreamHead)
 _item_decoder = msgspec.json.Decoder(ItemBody)
+_receipt_decoder = msgspec.json.Decoder(_ReceiptBody)
 
 
 def decode_batch(body: bytes) -> Batch:
@@ -92,7 +124,9 @@ def decode_batch(body: bytes) -> Batch:
             release=mixed.release,
             task=mixed.task,
             on_failure=mixed.on_failure,
+            judge_mode=mixed.judge_mode,
             items=_items_of(mixed.items),
+            receipt=mixed.receipt,
         )
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise _unreadable(exc, body, "the body") from exc
@@ -155,6 +189,17 @@ def decode_with(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
     """Read the body of a route with a shape of its own; raises `RequestError`."""
     decoded: _T = _decode(decoder, body, "the body")
     return decoded
+
+
+def decode_receipt_body(body: bytes) -> ReceiptBody:
+    """Read a receipt that is to be checked; raises `RequestError`."""
+    found = decode_with(_receipt_decoder, body)
+    refuse_double_keys(body, 1)
+    return ReceiptBody(
+        bytes(found.receipt),
+        None if found.items is None else _items_of(found.items),
+        None if found.verdicts is None else [bytes(each) for each in found.verdicts],
+    )
 
 
 def _items_of(bodies: Sequence[ItemBody]) -> list[Item]:

@@ -62,7 +62,20 @@ async def may_change(request: Request) -> Parts:
     return parts
 
 
+async def may_audit(request: Request) -> Parts:
+    """Return the parts of the app to a caller who may read receipts and reports.
+
+    Raises:
+        UnauthorizedError: Keys are set up, and the caller has none of them.
+        ForbiddenError: The caller's key lacks the scope `audit`.
+    """
+    parts: Parts = request.app.state.parts
+    parts.service.access.require(request.headers.get("authorization"), "audit")
+    return parts
+
+
 PartsDep = Annotated[Parts, Depends(get_parts)]
 ScoringDep = Annotated[Parts, Depends(may_score)]
 RunningDep = Annotated[Parts, Depends(may_run)]
 AdminDep = Annotated[Parts, Depends(may_change)]
+AuditingDep = Annotated[Parts, Depends(may_audit)]

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from countermark_service.api.schemas import Problem, ScoreRequest
+from countermark_service.api.schemas import Problem, ScoreRequest, VerifyReceiptRequest
 from countermark_service.releases import ReleaseCard
 
 JSON = "application/json"
@@ -36,7 +36,7 @@ def document(app: FastAPI) -> dict[str, Any]:
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
         schemas = made["components"]["schemas"]
-        for model in (ScoreRequest, ReleaseCard, Problem):
+        for model in (ScoreRequest, ReleaseCard, VerifyReceiptRequest, Problem):
             schema = model.model_json_schema(ref_template=_REF)
             schemas |= schema.pop("$defs", {})
             schemas[model.__name__] = schema

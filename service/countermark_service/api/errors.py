@@ -25,6 +25,7 @@ from countermark_service.errors import (
     UnknownVerifierError,
     VerdictFailedError,
 )
+from countermark_service.receipts.errors import NoSigningKeyError
 from countermark_service.registry import YankedError
 from countermark_service.releases import (
     CardError,
@@ -67,6 +68,7 @@ STATUSES: Mapping[type[CountermarkError], int] = {
     UnknownTaskError: 404,
     ReleaseConflictError: 409,
     ReleaseMismatchError: 409,
+    NoSigningKeyError: 409,  # asking again does not help, as 503 would have it
     YankedError: 410,
     DigestMismatchError: 409,
     BundleError: 409,

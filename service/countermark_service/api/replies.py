@@ -29,14 +29,18 @@ def verdict_json(
     )
 
 
-def batch_json(asked: Asked, items: Sequence[Item], scored: Sequence[Scored], run: Run) -> bytes:
-    """Return the reply to a batch: one verdict per item, in order."""
+def batch_json(
+    asked: Asked, items: Sequence[Item], scored: Sequence[Scored], run: Run, receipt: bytes | None = None
+) -> bytes:
+    """Return the reply to a batch: one verdict per item, in order; last the receipt, JSON, where there is one."""
     verdicts = b",".join(
         [verdict_json(one, item.id, asked.on_failure) for one, item in zip(scored, items, strict=True)]
     )
     head, stats = _encode(verifier_of(asked.bundle)), _encode(stats_of(run))
     more = _encode(_remarks(asked, run))[1:-1]
     tail = b"," + more if more else b""
+    if receipt is not None:
+        tail += b',"receipt":' + receipt
     return b'{"verifier":%b,"verdicts":[%b],"stats":%b%b}' % (head, verdicts, stats, tail)
 
 

@@ -63,6 +63,12 @@ class ScoreRequest(_Request):
         description="What `reward` is where there is no score: null, 0, or the whole request an error (424). "
         "The card of a release may fix it; saying otherwise is refused then.",
     )
+    judge_mode: Literal["auto", "replay", "fresh"] | None = Field(
+        None,
+        description="Where the replies of judges come from: transcripts, then the model (auto); transcripts only "
+        "(replay); the model only (fresh). Without it, what the service is set to. No other verifier heeds it.",
+    )
+    receipt: bool = Field(False, description="Whether the reply has a signed receipt of its verdicts.")
 
     @model_validator(mode="after")
     def _one_subject(self) -> Self:
@@ -70,6 +76,92 @@ class ScoreRequest(_Request):
         if told not in ({"verifier"}, {"release", "task"}):
             raise ValueError("give `verifier`, or `release` and `task`")
         return self
+
+
+class SignatureSchema(_Request):
+    """One signature of an envelope."""
+
+    keyid: str
+    sig: str = Field(description="Base64.")
+
+
+class EnvelopeSchema(_Request):
+    """A DSSE envelope around an in-toto Statement v1."""
+
+    payload: str = Field(description="The statement, base64 of RFC 8785 JSON.")
+    payloadType: str = Field(examples=["application/vnd.in-toto+json"])  # noqa: N815 - DSSE's own name
+    signatures: list[SignatureSchema]
+
+
+class LeafSchema(_Request):
+    """What a receipt says of one item."""
+
+    item: str = Field(description="SHA-256 of the verifier's 32 bytes and the canonical item.")
+    outcome: Literal["scored", "no_answer", "bad_reference", "timeout", "error", "abstain"]
+    score: Annotated[float, Field(ge=0, le=1)] | None
+    verdict: str = Field(description="SHA-256 of RFC 8785 JSON of detail, outcome, score and surroundings.")
+
+
+class ReceiptSchema(_Request):
+    """A signed receipt of a batch."""
+
+    envelope: EnvelopeSchema
+    leaves: list[LeafSchema] = Field(
+        description="One per item, in order; the statement has the root over them."
+    )
+
+
+class SingleReceiptSchema(_Request):
+    """A signed receipt of one verdict of a batch."""
+
+    envelope: EnvelopeSchema
+    leaf: LeafSchema
+    index: int = Field(description="Place of the item in its batch, from 0.")
+    proof: list[str] = Field(description="Hashes, as hex, that lead from the leaf to the root (RFC 6962).")
+
+
+class VerifyReceiptRequest(_Request):
+    """A receipt to check, and what is to be held against it."""
+
+    receipt: ReceiptSchema | SingleReceiptSchema
+    items: list[ItemSchema] | None = Field(None, description="What was scored, in order.")
+    verdicts: list[dict[str, Any]] | None = Field(
+        None, description="The verdicts as they were replied, in order."
+    )
+
+
+class ReceiptFinding(BaseModel):
+    """Whether a receipt holds."""
+
+    valid: bool
+    code: str | None = Field(None, description="What is wrong, as a stable name; only where something is.")
+    detail: str | None = Field(None, description="What is wrong, in a sentence.")
+    key: str | None = Field(None, description="Id of the key that signed it.")
+    verdicts: int | None = Field(None, description="Verdicts that it proves here: all of the batch, or one.")
+    items_checked: bool | None = None
+    verdicts_checked: bool | None = None
+    statement: dict[str, Any] | None = Field(None, description="What was signed.")
+
+
+class SigningKeySchema(BaseModel):
+    """A public key of this service."""
+
+    keyid: str
+    keytype: Literal["ed25519"]
+    scheme: Literal["ed25519"]
+    keyval: dict[str, str] = Field(description="`public`: 32 bytes as hex.")
+    valid_from: str
+    valid_until: str
+    retired: str | None
+    compromised: bool
+    label: str
+
+
+class SigningKeySet(BaseModel):
+    """Every key that signed, or signs, receipts of this service."""
+
+    type: Literal["urn:countermark:signing-keys:v1"]
+    keys: list[SigningKeySchema]
 
 
 class VerifierInfo(BaseModel):
@@ -141,6 +233,7 @@ class ScoreResponse(BaseModel):
     degraded: list[str] = Field(
         [], description="Codes of what did not work meanwhile; only where there are any."
     )
+    receipt: ReceiptSchema | None = Field(None, description="Only where the request asked for it.")
 
 
 class VerifierSummary(VerifierInfo):

@@ -197,6 +197,7 @@ Grader = Annotated[
     StringCheck | TextSimilarity | PythonGrader | ScoreModel | LabelModel | Multi, Field(discriminator="type")
 ]
 _graders: TypeAdapter[Any] = TypeAdapter(Grader)
+_TYPES = ("string_check", "text_similarity", "python", "score_model", "label_model", "multi")
 
 
 @dataclass(frozen=True)
@@ -378,8 +379,20 @@ def _refusal(exc: ValidationError, definition: Any) -> RequestError:
     """Return the error for what is no grader; of a union's many complaints, the one that leads furthest."""
     first = max(exc.errors(include_url=False), key=lambda each: len(each["loc"]))
     own = first.get("ctx", {}).get("key")
-    place = [str(step) for step in first["loc"] if not str(step).endswith("]")]
-    if isinstance(definition, dict) and place[:1] == [definition.get("type")]:
-        place = place[1:]
-    field_name = ".".join(["grader", *place, *([str(own)] if own else [])])
-    return RequestError(f"{field_name}: {first['msg'].removeprefix('Value error, ')}.", field=field_name)
+    place = ".".join(["grader", *_place(first["loc"], definition), *([str(own)] if own else [])])
+    return RequestError(f"{place}: {first['msg'].removeprefix('Value error, ')}.", field=place)
+
+
+def _place(steps: tuple[int | str, ...], value: Any) -> list[str]:
+    """Return the steps that lead through a definition, without those that only name a shape that was tried."""
+    found = []
+    for number, step in enumerate(steps):
+        last = number == len(steps) - 1
+        if isinstance(value, dict) and step in value:
+            value = value[str(step)]
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        elif not last or not str(step).isidentifier() or step in _TYPES:
+            continue
+        found.append(str(step))
+    return found

@@ -12,9 +12,16 @@ import typer
 
 from countermark_service import __version__
 from countermark_service.cli.access import app as access
+from countermark_service.cli.advisory import app as advisory
+from countermark_service.cli.attribute import attribute
+from countermark_service.cli.audit import audit
 from countermark_service.cli.demo import demo
 from countermark_service.cli.doctor import doctor
 from countermark_service.cli.judge import app as judge
+from countermark_service.cli.keys import app as keys
+from countermark_service.cli.receipt import app as receipt
+from countermark_service.cli.registry import app as registry
+from countermark_service.cli.release import app as release
 from countermark_service.cli.score import score
 from countermark_service.cli.serve import serve
 from countermark_service.cli.settings import settings
@@ -30,12 +37,19 @@ app = typer.Typer(
 )
 app.command()(serve)
 app.command()(score)
+app.command()(audit)
+app.command()(attribute)
 app.command()(demo)
 app.command()(doctor)
 app.command()(settings)
 app.add_typer(verifier, name="verifier")
+app.add_typer(release, name="release")
+app.add_typer(registry, name="registry")
+app.add_typer(advisory, name="advisory")
 app.add_typer(judge, name="judge")
 app.add_typer(access, name="access")
+app.add_typer(receipt, name="receipt")
+app.add_typer(keys, name="keys")
 
 
 @app.callback(invoke_without_command=True)

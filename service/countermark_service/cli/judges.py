@@ -1,16 +1,11 @@
-"""Who judges the rows of `countermark score`: this process, or a service somewhere else.
-
-Both are held by the same port, so that the command reads, counts and writes in one
-way. A row that a verifier does not take (an unknown parameter, a response over the
-limit) is refused by its place in the batch and not scored as anything.
-"""
+"""Who judges the rows of `countermark score` and `countermark audit`: this process, or a service somewhere else."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from countermark_service.audit.judging import Judged, Judgement, RowRefusedError
 from countermark_service.errors import CountermarkError, RequestError
 from countermark_service.model import BundleRef, Item
 
@@ -20,30 +15,10 @@ if TYPE_CHECKING:
     from countermark_service.settings import Settings
 
 
-class RowRefusedError(CountermarkError):
-    """A row of a batch that a verifier does not take; nothing of the batch was scored under it."""
-
-    code = "row_refused"
-
-    def __init__(self, index: int, problem: str) -> None:
-        super().__init__(f"row {index} of the batch: {problem}")
-        self.index, self.problem = index, problem
-
-
 class ServiceError(CountermarkError):
     """The service at the other end did not do what it was asked; carries the client's own code and text."""
 
     code = "service"
-
-
-class Judgement(msgspec.Struct, frozen=True, gc=False):
-    """A verdict, wherever it was made. `detail` and `surroundings` are JSON objects."""
-
-    outcome: str
-    score: float | None
-    cached: bool
-    detail: Any
-    surroundings: Any
 
 
 class _Rest(msgspec.Struct, frozen=True):
@@ -54,37 +29,6 @@ class _Rest(msgspec.Struct, frozen=True):
 
 
 _read_rest = msgspec.json.Decoder(_Rest).decode
-
-
-@dataclass
-class Judged:
-    """The verdicts on one batch, in its order."""
-
-    judgements: list[Judgement]
-    degraded: set[str] = field(default_factory=set)
-    """Codes of what did not work meanwhile."""
-
-
-class Judge(Protocol):
-    """Judges batches under some verifiers, which go by their place in `pins`."""
-
-    pins: list[BundleRef]
-    """Filled by `open`; each has name, version and digest."""
-
-    async def open(self, refs: Sequence[str]) -> None:
-        """Find the verifiers; raises `CountermarkError` where one is not there."""
-
-    def refusal(self, item: Item) -> str | None:
-        """Return why a verifier does not take `item`, as far as that is known without asking anybody."""
-
-    async def prepare(self) -> None:
-        """Have everything ready that takes long the first time."""
-
-    async def judge(self, verifier: int, items: Sequence[Item]) -> Judged:
-        """Judge a batch; raises `RowRefusedError` for an item that the verifier does not take."""
-
-    async def close(self) -> None:
-        """End what was started."""
 
 
 class LocalJudge:
@@ -105,12 +49,12 @@ class LocalJudge:
         self._bundles = [self._service.scorer.resolve(ref) for ref in refs]
         self.pins = [bundle.ref for bundle in self._bundles]
 
-    def refusal(self, item: Item) -> str | None:
-        """Hold `item` to the limits and to every bundle's parameters; see `Judge`."""
+    def refusal(self, verifier: int, item: Item) -> str | None:
+        """Hold `item` to the limits and to the bundle's parameters; see `Judge`."""
+        bundle = self._bundles[verifier]
         try:
-            for bundle in self._bundles:
-                self._service.scorer.check(bundle, [item], self._service.item_limits)
-                item.canonical(uses_prompt=bundle.manifest.uses_prompt)
+            self._service.scorer.check(bundle, [item], self._service.item_limits)
+            item.canonical(uses_prompt=bundle.manifest.uses_prompt)
         except RequestError as exc:
             return str(exc).removeprefix("item 0: ")
         except RecursionError:
@@ -143,8 +87,10 @@ class LocalJudge:
 class RemoteJudge:
     """Judges at a service, through the client."""
 
-    def __init__(self, url: str, batch: int) -> None:
-        """`batch` items go in one request."""
+    def __init__(
+        self, url: str, batch: int, judge_mode: Literal["auto", "replay", "fresh"] | None = None
+    ) -> None:
+        """`batch` items go in one request; `judge_mode` None leaves it to the service."""
         import math
 
         import countermark
@@ -153,6 +99,7 @@ class RemoteJudge:
             self._client = countermark.AsyncClient(url, timeout=math.inf, max_items_per_request=batch)
         except countermark.CountermarkClientError as exc:
             raise ServiceError(str(exc).replace("base_url", "--server", 1)) from exc
+        self._judge_mode = judge_mode
         self.pins: list[BundleRef] = []
 
     async def open(self, refs: Sequence[str]) -> None:
@@ -165,7 +112,7 @@ class RemoteJudge:
             raise ServiceError(str(exc)) from exc
         self.pins = [BundleRef(info.name, info.version, info.digest) for info in found]
 
-    def refusal(self, item: Item) -> str | None:
+    def refusal(self, verifier: int, item: Item) -> str | None:
         """Nothing is known here; the service says it. See `Judge`."""
         return None
 
@@ -177,7 +124,9 @@ class RemoteJudge:
         import countermark
 
         try:
-            result = await self._client.score(str(self.pins[verifier]), [_document(item) for item in items])
+            result = await self._client.score(
+                str(self.pins[verifier]), [_document(item) for item in items], judge_mode=self._judge_mode
+            )
         except (countermark.InvalidRequestError, countermark.TooLargeError) as exc:
             place = exc.problem.get("item")
             if not isinstance(place, int):

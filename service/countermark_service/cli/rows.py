@@ -6,38 +6,23 @@ what to do, and the reader goes on behind it; only a file that cannot be read on
 an error. One row is in memory at a time.
 """
 
-import csv
-import gzip
 import io
 import sys
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, Literal, cast
 
-import msgspec
-
-from countermark_service.errors import CountermarkError
+from countermark_service.audit.readers.lines import (
+    LARGEST_LINE,
+    CsvTable,
+    InputFileError,
+    Lines,
+    read_object,
+)
 from countermark_service.model import Item, last_assistant_text
 
-LARGEST_LINE = 64 << 20
-"""Bytes of one line; a longer one is a bad row."""
-
-_GZIP_MAGIC = b"\x1f\x8b"
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
-
 RowFormat = Literal["jsonl", "csv"]
-
-
-class InputFileError(CountermarkError):
-    """A file of rows that cannot be opened or read on."""
-
-    code = "invalid_input_file"
-
-    def __init__(self, file: str, problem: str) -> None:
-        super().__init__(f"{file}: {problem}.")
-        self.file, self.problem = file, problem
 
 
 @dataclass(frozen=True)
@@ -86,7 +71,7 @@ class Rows:
 
         Args:
             name: Of the file, for messages and, without `row_format`, for the format.
-            raw: Bytes, gzip or not.
+            raw: Bytes, packed with gzip or zstd or not.
             columns: Where an item's parts are.
             params: Parameters of every row; a row's own win.
             row_format: ``jsonl`` or ``csv``; by default as the name ends, else ``jsonl``.
@@ -95,9 +80,9 @@ class Rows:
         self._raw = raw
         self._columns = columns
         self._params = dict(params)
-        stem = name.lower().removesuffix(".gz")
+        stem = name.lower().removesuffix(".gz").removesuffix(".zst")
         self._format = row_format or ("csv" if stem.endswith(".csv") else "jsonl")
-        self._line = 0
+        self._lines = Lines(name, raw)
 
     def __enter__(self) -> "Rows":
         return self
@@ -107,7 +92,7 @@ class Rows:
 
     def position(self) -> int:
         """How many bytes of the file, as it is stored, are read."""
-        return self._raw.tell()
+        return self._lines.position()
 
     def __iter__(self) -> Iterator[Row | BadRow]:
         """Yield every row, in order.
@@ -115,103 +100,36 @@ class Rows:
         Raises:
             InputFileError: The file cannot be read on, or a CSV lacks a column.
         """
-        stream = self._unpacked()
-        try:
-            yield from self._csv(stream) if self._format == "csv" else self._jsonl(stream)
-        except (OSError, EOFError, zlib.error) as exc:
-            packed = isinstance(exc, (gzip.BadGzipFile, EOFError, zlib.error))
-            problem = f"cannot be read behind line {self._line}: {exc}"
-            raise InputFileError(
-                self.name, f"{problem} (a damaged gzip file)" if packed else problem
-            ) from exc
+        yield from self._csv() if self._format == "csv" else self._jsonl()
 
-    def _unpacked(self) -> BinaryIO:
-        packed = self._raw.peek(2)[:2] == _GZIP_MAGIC
-        return cast("BinaryIO", gzip.GzipFile(fileobj=self._raw)) if packed else self._raw
-
-    def _lines(self, stream: BinaryIO) -> Iterator[bytes | None]:
-        """Yield each line with its end, None for one that is too long; count them in `_line`."""
-        while line := stream.readline(LARGEST_LINE + 1):
-            self._line += 1
-            if len(line) <= LARGEST_LINE:
-                yield line.removeprefix(b"\xef\xbb\xbf") if self._line == 1 else line
-                continue
-            while line and not line.endswith(b"\n"):
-                line = stream.readline(LARGEST_LINE)
-            yield None
-
-    # --- JSON lines ----------------------------------------------------------------------------------
-
-    def _jsonl(self, stream: BinaryIO) -> Iterator[Row | BadRow]:
-        for line in self._lines(stream):
+    def _jsonl(self) -> Iterator[Row | BadRow]:
+        for line in self._lines:
+            number = self._lines.number
             if line is None:
-                yield BadRow(self._line, f"the line has over {LARGEST_LINE} bytes; no response is that long")
+                yield BadRow(number, f"the line has over {LARGEST_LINE} bytes; no response is that long")
             elif line.strip():
-                yield self._row_of_json(line)
+                found = read_object(line)
+                yield BadRow(number, found) if isinstance(found, str) else self._row(number, found)
 
-    def _row_of_json(self, line: bytes) -> Row | BadRow:
-        try:
-            found = _decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-            return BadRow(self._line, _json_problem(exc))
-        return self._row(self._line, found)
-
-    # --- CSV -----------------------------------------------------------------------------------------
-
-    def _csv(self, stream: BinaryIO) -> Iterator[Row | BadRow]:
-        csv.field_size_limit(LARGEST_LINE)
-        # surrogateescape: a byte that is not UTF-8 spoils its row and no other; encoding it again finds it
-        texts = (self._whole(line).decode("utf-8", "surrogateescape") for line in self._lines(stream))
-        reader = csv.reader(texts, strict=True)
-        header = self._csv_header(reader)
-        while True:
-            begins = self._line + 1
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as exc:
-                yield BadRow(begins, f"not CSV: {exc}; quote fields that hold quotes, commas or line ends")
-                continue
-            if cells:
-                yield self._row_of_csv(begins, header, cells)
-
-    def _whole(self, line: bytes | None) -> bytes:
-        if line is None:  # which row it belongs to, and where that ends, is not known any more
-            raise InputFileError(self.name, f"line {self._line} has over {LARGEST_LINE} bytes")
-        return line
-
-    def _csv_header(self, reader: "Iterator[list[str]]") -> list[str]:
-        try:
-            header = next(reader)
-        except (StopIteration, csv.Error):
-            raise InputFileError(self.name, "has no header line, which names the columns of a CSV") from None
+    def _csv(self) -> Iterator[Row | BadRow]:
+        table = CsvTable(self._lines)
         for name in (self._columns.response, self._columns.reference):
-            if name not in header:
-                shown = ", ".join(header)[:200]
+            if name not in table.header:
+                shown = ", ".join(table.header)[:200]
                 raise InputFileError(
                     self.name, f"has no column {name!r} but {shown}; name yours with --response-column "
                     "and --reference-column",
                 )  # fmt: skip
-        if len(set(header)) != len(header):
-            raise InputFileError(self.name, "names a column twice in its header; rename one")
-        return header
+        for line, found in table:
+            yield BadRow(line, found) if isinstance(found, str) else self._row_of_csv(line, dict(found))
 
-    def _row_of_csv(self, line: int, header: list[str], cells: list[str]) -> Row | BadRow:
-        if len(cells) != len(header):
-            return BadRow(line, f"has {len(cells)} fields, the header has {len(header)}")
-        found: dict[str, Any] = dict(zip(header, cells, strict=True))
-        for name, cell in found.items():
-            try:
-                cell.encode()
-            except UnicodeEncodeError:
-                return BadRow(line, f"column {name!r} is not UTF-8; convert the file")
+    def _row_of_csv(self, line: int, found: dict[str, Any]) -> Row | BadRow:
         params = found.pop(self._columns.params, "")
         if params.strip():
-            try:
-                found[self._columns.params] = _decode(params)
-            except (msgspec.MsgspecError, RecursionError) as exc:
-                return BadRow(line, f"column {self._columns.params!r} is no JSON object: {exc}")
+            read = read_object(params.encode())
+            if isinstance(read, str):
+                return BadRow(line, f"column {self._columns.params!r} {read}")
+            found[self._columns.params] = read
         for name in (self._columns.prompt, self._columns.id):
             if found.get(name) == "":
                 del found[name]
@@ -266,19 +184,6 @@ def open_rows(
     except OSError as exc:
         raise InputFileError(file, f"cannot be opened: {exc.strerror}") from exc
     return Rows(file, raw, columns, params, row_format)
-
-
-def _json_problem(exc: Exception) -> str:
-    text = str(exc)
-    if isinstance(exc, RecursionError):
-        return "is nested too deeply"
-    if isinstance(exc, UnicodeDecodeError):
-        return f"is not UTF-8: {exc.reason} at byte {exc.start}"
-    if "got `array`" in text:
-        return "holds a list: write one object a line (`jq -c '.[]'` turns a list into lines)"
-    if "surrogate" in text:
-        return f"holds half of a surrogate pair, which is no character: {text}"
-    return f"is no JSON object: {text}"
 
 
 def _kind(value: object) -> str:

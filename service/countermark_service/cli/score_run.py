@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from countermark_service.cli.judges import Judge, Judgement, RowRefusedError
+from countermark_service.audit.judging import Judge, Judgement, RowRefusedError
 from countermark_service.cli.rows import BadRow, Columns, Row, RowFormat, Rows, open_rows
 from countermark_service.cli.tally import Summary
 from countermark_service.errors import CountermarkError
@@ -110,7 +110,10 @@ def refuse_bad_rows(plan: Plan, judge: Judge) -> None:
 
 def checked(row: Row | BadRow, judge: Judge) -> Row | BadRow:
     """Return `row`, as a bad one where a verifier does not take it."""
-    problem = judge.refusal(row.item) if isinstance(row, Row) else None
+    if isinstance(row, BadRow):
+        return row
+    problems = (judge.refusal(verifier, row.item) for verifier in range(len(judge.pins)))
+    problem = next((problem for problem in problems if problem is not None), None)
     return row if problem is None else BadRow(row.line, problem)
 
 

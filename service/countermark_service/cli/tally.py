@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from countermark_service.cli.judges import Judgement
+from countermark_service.audit.judging import Judgement
 from countermark_service.model import BundleRef, Outcome
 
 

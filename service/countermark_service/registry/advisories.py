@@ -95,8 +95,8 @@ class Advisory:
         return self.pin.rpartition("@")[2]
 
     def document(self) -> dict[str, str]:
-        """Return what is not empty, as JSON values."""
-        return {key: value for key, value in asdict(self).items() if value}
+        """Return everything as JSON values; `withdrawn` only where it is."""
+        return {key: value for key, value in asdict(self).items() if value or key != "withdrawn"}
 
 
 def make_advisory(
@@ -198,7 +198,7 @@ def append_advisory(file: Path, advisory: Advisory) -> bool:
     """Add `advisory` at the end of a list; False where it is there already. Raises what `read_advisories` raises."""
     if any(one.id == advisory.id for one in read_advisories(file)):
         return False
-    _append(file, "advisory", {k: v for k, v in advisory.document().items() if k != "withdrawn"})
+    _append(file, "advisory", {k: v for k, v in asdict(advisory).items() if v and k != "withdrawn"})
     return True
 
 

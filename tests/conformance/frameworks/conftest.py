@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.frameworks.fetched import Package, fetched_or_skipped
+from tests.integration.api.parts import link_environments, write_subjects
 from tests.support import ServiceProcess
 
 Fetched = Callable[[Package], Path]
@@ -35,3 +36,18 @@ def own_service(shared_root: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     process = ServiceProcess(data).start()
     yield process
     process.stop()
+
+
+@pytest.fixture(scope="session")
+def narrow(shared_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    """A service with the obedient verifiers, one worker, and a queue of four items."""
+    data = link_environments(tmp_path_factory.mktemp("narrow"), shared_root)
+    bundles = write_subjects(tmp_path_factory.mktemp("subjects"))
+    environment = {
+        "COUNTERMARK_BUNDLES": str(bundles),
+        "COUNTERMARK_WORKERS": "1",
+        "COUNTERMARK_QUEUE_ITEMS": "4",
+    }
+    service = ServiceProcess(data, environment).start()
+    yield service
+    service.stop()

@@ -2,12 +2,15 @@
 
 import gzip
 import io
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import zstandard
 
-from countermark_service.cli import rows as rows_module
-from countermark_service.cli.rows import BadRow, Columns, InputFileError, Row, Rows
+from countermark_service.audit.readers import lines as lines_module
+from countermark_service.audit.readers.lines import InputFileError
+from countermark_service.cli.rows import BadRow, Columns, Row, Rows
 
 
 def read(content: bytes, name: str = "rows.jsonl", **options: Any) -> list[Row | BadRow]:
@@ -69,7 +72,7 @@ def test_a_bad_line_says_what_is_wrong(line: bytes, said: str) -> None:
 
 
 def test_a_line_that_is_too_long_is_bad_and_the_next_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows_module, "LARGEST_LINE", 100)
+    monkeypatch.setattr(lines_module, "LARGEST_LINE", 100)
     good = b'{"response": "a", "reference": "b"}\n'
 
     found = read(b'{"response": "' + b"x" * 500 + b'", "reference": "b"}\n' + good)
@@ -106,7 +109,7 @@ def test_a_bad_row_of_a_csv_says_what_is_wrong_and_the_next_one_is_read(row: byt
         (
             gzip.compress(b'{"response": "a", "reference": "b"}\n' * 9, mtime=0)[:-20],
             "rows.jsonl.gz",
-            "damaged gzip",
+            "damaged packed",
         ),
     ],
 )
@@ -118,3 +121,28 @@ def test_a_file_that_cannot_be_read_on_is_an_error_that_names_it(
 
     assert str(caught.value).startswith(name)
     assert said in str(caught.value)
+
+
+def test_frames_of_zstd_are_read_one_behind_the_other() -> None:
+    line = b'{"response": "a", "reference": "b"}\n'
+    packed = zstandard.compress(line * 3) + zstandard.compress(line * 2)
+
+    assert [row.line for row in read(packed, "rows.jsonl.zst")] == [1, 2, 3, 4, 5]
+
+
+def test_zstd_that_is_cut_off_is_an_error_and_no_end() -> None:
+    content = b"".join(b'{"response": "%d", "reference": "b"}\n' % number for number in range(9999))
+
+    with pytest.raises(InputFileError, match="damaged packed file"):
+        read(zstandard.compress(content)[:-500], "rows.jsonl.zst")
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress], ids=["gzip", "zstd"])
+def test_a_file_that_unpacks_beyond_all_measure_is_left(
+    pack: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines_module, "_FREE_BYTES", 1 << 20)
+    monkeypatch.setattr(lines_module, "_MOST_TIMES", 100)
+
+    with pytest.raises(InputFileError, match="unpacks to over 100 times its size"):
+        read(pack(b"\n" * (8 << 20)), "rows.jsonl")

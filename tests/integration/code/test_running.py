@@ -62,6 +62,7 @@ async def test_what_differs_in_anything_that_counts_is_another_program(runner: R
         Program(PYTHON, UNIQUE, files={"x": b""}),
         Program(PYTHON, UNIQUE, files={"x": b"y"}),
         Program(PYTHON, UNIQUE, limits={"cpu_seconds": 1}),
+        Program(PYTHON, UNIQUE, fetch=("x",)),
         Program(Kind("python", preload=("json",)), UNIQUE),
     ]
     seen = [await printed(runner, one) for one in (base, *others)]

@@ -62,6 +62,16 @@ def test_the_routes_without_a_pin_are_there_for_clients_without_a_path(
     assert answer.json()["reward"] == 1.0
 
 
+def test_every_route_is_below_a_pin_too_and_a_session_for_nobody_is_refused(http: httpx.Client) -> None:
+    assert http.post(f"/nemo-gym/{EXACT}/seed_session", json=row("")).json() == {}
+    assert (
+        http.post(f"/nemo-gym/{EXACT}/close_session", json={"resources_session_id": "s"}).status_code == 200
+    )
+    assert http.get("/nemo-gym/openai/string-check:1.0.0/reverify_mode").json() == "stateless"
+    assert http.post(f"/nemo-gym/{EXACT}/aggregate_metrics", json={"verify_responses": []}).status_code == 200
+    assert http.post("/nemo-gym/nobody:1.0.0/seed_session", json=row("")).status_code == 404
+
+
 def test_a_session_with_a_name_gets_it_back(http: httpx.Client) -> None:
     body = {"resources_session_id": "s1", "episode_id": "e", "task_id": "t", "task_data": {}}
     for route in ("seed_session", "close_session"):

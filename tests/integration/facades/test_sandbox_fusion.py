@@ -90,6 +90,16 @@ def test_files_are_found_in_the_working_folder(http: httpx.Client) -> None:
     assert body["run_result"]["stdout"] == "b'\\xff\\x00'\n"
 
 
+def test_files_that_are_asked_for_come_back(http: httpx.Client) -> None:
+    code = "open('out', 'wb').write(bytes([255, 0]))"
+    for _ in range(2):  # the second time from the store
+        body = run(http, code, fetch_files=["out", "nothing"])
+        assert body["files"] == {"out": base64.b64encode(b"\xff\x00").decode()}
+    cpp = '#include <cstdio>\nint main() { fputs("hi", fopen("out", "w")); }'
+    assert run(http, cpp, language="cpp", fetch_files=["out"])["files"] == {"out": "aGk="}
+    assert run(http, code)["files"] == {}
+
+
 def test_keys_that_nobody_knows_are_let_be_as_there(http: httpx.Client) -> None:
     body = run(http, ADD, stdin="1 2", expected_stdout="3", uuid="x", fetch_files=[])
     assert body["run_result"]["stdout"] == "3\n"
@@ -132,7 +142,7 @@ def test_a_verifier_in_the_path_says_what_programs_find(http: httpx.Client) -> N
         ({"code": "1", "language": "python", "run_timeout": 3600}, "3600"),
         ({"code": "1", "language": "python", "files": {"a": "?"}}, "base64"),
         ({"code": "1", "language": "python", "files": {"../a": ""}}, "../a"),
-        ({"code": "1", "language": "python", "fetch_files": ["a"]}, "fetch_files"),
+        ({"code": "1", "language": "python", "fetch_files": ["/etc/passwd"]}, "/etc/passwd"),
         ([], "the body"),
     ],
 )

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from countermark import InvalidInputError, InvalidItemError, Item, Outcome, VerdictFailedError
+from countermark import InvalidInputError, InvalidItemError, Item, Outcome, ProtocolError, VerdictFailedError
 from tests.unit.client.conftest import Connect
 from tests.unit.client.scripted_server import (
     DIGEST,
@@ -244,3 +244,30 @@ async def test_an_answer_for_many_items_is_read_whole(connect: Connect, server: 
     assert result.rewards == [0.0] * 1024
     assert len(server.scored) == 1
     assert json.loads(server.scored[0].body)["on_failure"] == "null"
+
+
+RECEIPT: Document = {"envelope": {"payload": "", "signatures": []}, "leaves": [{"n": 1}, {"n": 2}, {"n": 3}]}
+
+
+async def test_a_receipt_is_asked_for_and_comes_with_the_result(
+    connect: Connect, server: ScriptedServer
+) -> None:
+    server.react = lambda request: edited(lambda document: document.update(receipt=RECEIPT))
+    call = connect(server)
+    (receipt,) = (await call.score(NAME, ITEMS, receipt=True)).receipts
+    assert (receipt.document, receipt.start, receipt.items) == (RECEIPT, 0, 3)
+    assert server.scored[-1].document["receipt"] is True
+
+    await call.score(NAME, ITEMS)
+    assert "receipt" not in server.scored[-1].document
+
+
+@pytest.mark.parametrize(
+    "receipt", [None, [], {}, {"envelope": {}}, {**RECEIPT, "leaves": []}, {**RECEIPT, "envelope": 1}]
+)
+async def test_an_answer_without_the_receipt_that_was_asked_for_is_none(
+    connect: Connect, server: ScriptedServer, receipt: object
+) -> None:
+    server.react = lambda request: edited(lambda document: document.update(receipt=receipt))
+    with pytest.raises(ProtocolError, match="receipt"):
+        await connect(server, max_retries=0).score(NAME, ITEMS, receipt=True)

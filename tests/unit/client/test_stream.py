@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 
@@ -28,7 +29,9 @@ from tests.unit.client.scripted_server import (
     PIN,
     Document,
     Reaction,
+    Received,
     ScriptedServer,
+    Wire,
     cut_stream,
     drop,
     hang,
@@ -208,8 +211,19 @@ async def test_an_error_line_ends_the_stream_after_what_arrived(
 async def test_parts_under_way_are_delivered_before_another_ones_error(
     connect: Connect, server: ScriptedServer
 ) -> None:
-    by_id = {"i2": problem(422, "invalid_request", "no")}
-    server.react = lambda request: by_id.get(request.items[0]["id"], lines(list))
+    all_under_way = asyncio.Event()
+    refusal = problem(422, "invalid_request", "no")
+
+    async def refuse_last(request: Received, wire: Wire) -> None:
+        await all_under_way.wait()
+        await refusal(request, wire)
+
+    def react(request: Received) -> Reaction:
+        if len(server.streamed) == 3:
+            all_under_way.set()
+        return refuse_last if request.items[0]["id"] == "i2" else lines(list)
+
+    server.react = react
     came: list[IndexedVerdict] = []
     with pytest.raises(InvalidRequestError, match="items 2 to 3"):
         await connect(server, max_items_per_request=2, concurrency=3).stream(NAME, items(6), into=came)

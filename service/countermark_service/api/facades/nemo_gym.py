@@ -86,7 +86,12 @@ async def verify_by_row(request: Request, parts: ScoringDep) -> Response:
 
 
 async def seed_session(request: Request, parts: PartsDep) -> Response:
-    """Begin nothing: a verifier has no state. A session that came with a name gets it back."""
+    """Begin nothing: a verifier has no state. A session that came with a name gets it back.
+
+    A pin that leads nowhere is said here, before a rollout is made in vain.
+    """
+    if "ref" in request.path_params:
+        parts.service.scorer.resolve(request.path_params["ref"])
     asked = await read_json(request, parts, _rows)
     named = asked.get("resources_session_id")
     return json_answer({} if named is None else {"resources_session_id": named})
@@ -123,6 +128,7 @@ def _mount(target: APIRouter, prefix: str) -> None:
 for _router in (router, at_root):
     _router.post("/verify")(verify_by_row)
     _mount(_router, "")
+_mount(router, "/{ref:path}")
 at_root.post("/ng-rollout/{rollout}/verify")(verify_by_row)
 _mount(at_root, "/ng-rollout/{rollout}")
 

@@ -10,10 +10,9 @@ import msgspec
 from fastapi import Request, Response
 
 from countermark_service.api.dependencies import Parts, ScoringDep
-from countermark_service.api.errors import problem_of, status_of
-from countermark_service.api.facades.facade import Refusal, facade_router, read_json, worth_repeating
-from countermark_service.api.facades.rows import after_prompt, read_options, row_of, scored_rows
-from countermark_service.errors import CountermarkError, RequestError
+from countermark_service.api.facades.facade import facade_router, read_json
+from countermark_service.api.facades.rows import after_prompt, read_options, refused_row, row_of, scored_rows
+from countermark_service.errors import RequestError
 from countermark_service.scoring import reward_of
 
 
@@ -29,12 +28,7 @@ _batches = msgspec.json.Decoder(_Batch)
 _encode = msgspec.json.encode
 
 
-def refuse(error: CountermarkError) -> Refusal:
-    """Answer 503 to what another attempt may mend; the client tries the rest again as well, in vain."""
-    return Refusal(503 if worth_repeating(error) else status_of(error), problem_of(error))
-
-
-router = facade_router("/openrlhf", refuse)
+router = facade_router("/openrlhf", refused_row)
 
 
 @router.post("/get_reward")

@@ -5,6 +5,7 @@ its evaluators are deployed with makes ``is_score_valid: false`` of such an erro
 is an error, and what has one says that it is valid.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from countermark_service.api.facades.facade import (
     read_json,
     worth_repeating,
 )
-from countermark_service.api.facades.rows import Options, read_options, row_of, scored_rows, text_of_messages
+from countermark_service.api.facades.rows import read_options, row_of, scored_rows, text_of_messages
 from countermark_service.errors import CountermarkError, RequestError
 
 
@@ -70,7 +71,7 @@ async def evaluate(request: Request, ref: str) -> Response:
             "messages has no message of the assistant, which is what is scored.", field="messages"
         )
     params = asked.params or (asked.kwargs or {}).get("params") or options.params
-    options = Options(options.strip, options.prompt, options.label, params, options.on_failure)
+    options = replace(options, params=params)
     prompt = text_of_messages(asked.messages, "user")
     row = row_of(ref, response, asked.ground_truth, prompt, options)
     ((bundle, (verdict, cached)),) = await scored_rows(parts, [row], options.on_failure)

@@ -25,10 +25,11 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from countermark_service.api.dependencies import Parts
-from countermark_service.api.facades.facade import judged_by
+from countermark_service.api.errors import problem_of, status_of
+from countermark_service.api.facades.facade import Refusal, judged_by, worth_repeating
 from countermark_service.api.replies import refuse_failures
 from countermark_service.bundles import Bundle
-from countermark_service.errors import RequestError
+from countermark_service.errors import CountermarkError, RequestError
 from countermark_service.model import Item, OnFailure
 from countermark_service.scoring import Scored
 
@@ -58,6 +59,11 @@ class Options:
     label: str = "auto"
     params: Mapping[str, Any] = field(default_factory=dict)
     on_failure: OnFailure = OnFailure.RAISE
+
+
+def refused_row(error: CountermarkError) -> Refusal:
+    """Answer 503 to what another attempt may mend. These clients try the rest again as well, in vain."""
+    return Refusal(503 if worth_repeating(error) else status_of(error), problem_of(error))
 
 
 @lru_cache(maxsize=256)

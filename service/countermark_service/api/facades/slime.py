@@ -10,11 +10,15 @@ import msgspec
 from fastapi import Request, Response
 
 from countermark_service.api.dependencies import Parts, ScoringDep
-from countermark_service.api.errors import problem_of, status_of
-from countermark_service.api.facades.facade import Refusal, facade_router, read_json, worth_repeating
-from countermark_service.api.facades.rows import read_options, row_of, scored_rows, text_of_messages
+from countermark_service.api.facades.facade import facade_router, read_json
+from countermark_service.api.facades.rows import (
+    read_options,
+    refused_row,
+    row_of,
+    scored_rows,
+    text_of_messages,
+)
 from countermark_service.api.replies import verdict_json
-from countermark_service.errors import CountermarkError
 
 
 class _Sample(msgspec.Struct):
@@ -29,12 +33,7 @@ _samples = msgspec.json.Decoder(_Sample)
 _encode = msgspec.json.encode
 
 
-def refuse(error: CountermarkError) -> Refusal:
-    """Answer 503 to what another attempt may mend; the client tries the rest again as well, in vain."""
-    return Refusal(503 if worth_repeating(error) else status_of(error), problem_of(error))
-
-
-router = facade_router("/slime", refuse)
+router = facade_router("/slime", refused_row)
 
 
 @router.post("")

@@ -1,5 +1,9 @@
 """Scoring: a batch in one answer, or a stream of any length."""
 
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
 from fastapi import APIRouter, Request, Response
 
 from countermark_service.api import replies
@@ -10,7 +14,12 @@ from countermark_service.api.hot import HotRoute
 from countermark_service.api.intake import JSON_TYPES, LINE_TYPES, read_body, require_type
 from countermark_service.api.schemas import ScoreResponse
 from countermark_service.api.stream import ScoreStream, StreamedReply
+from countermark_service.assembly import Service
+from countermark_service.judge import judging
 from countermark_service.model import OnFailure
+from countermark_service.receipts import ReleaseMark
+from countermark_service.releases import ReleaseUse
+from countermark_service.scoring import Asked, Run, Scored
 
 router = APIRouter(prefix="/v1/score", tags=["score"], route_class=HotRoute)
 
@@ -19,7 +28,7 @@ _REFUSALS = problems(
         400: "Not a reference, or one without a version (the versions are in `versions`)",
         **KEYS,
         404: "No such verifier, release, or task of a release",
-        409: "The pin, or what was published, does not match the bundle or the release's card",
+        409: "The pin, or what was published, does not match the bundle or the release's card; or a receipt has no key",
         410: "It is yanked, and this service refuses what is yanked",
         413: "The body, the number of items or a response is too large",
         415: "Not JSON, or packed otherwise than with gzip",
@@ -64,12 +73,36 @@ async def score(request: Request, parts: ScoringDep) -> Response:
     asked = service.scorer.asked(**asked_of(batch))
     items = asked.items(batch.items)
     service.scorer.check(asked.bundle, items, service.item_limits)
-    scored, run = await service.scorer.score_batch(asked.bundle, items)
-    parts.metrics.count_batch(asked.bundle, scored)
-    if asked.on_failure is OnFailure.RAISE:
-        replies.refuse_failures(items, scored)
-    reply = replies.batch_json(asked, items, scored, run)
+    if batch.receipt is True:
+        service.receipts.require_key()
+    with judging(batch.wished_mode):
+        scored, run = await service.scorer.score_batch(asked.bundle, items)
+        parts.metrics.count_batch(asked.bundle, scored)
+        if asked.on_failure is OnFailure.RAISE:
+            replies.refuse_failures(items, scored)
+        receipt = await _receipt(service, asked, scored, run) if batch.receipt is True else None
+    reply = replies.batch_json(asked, items, scored, run, receipt)
     return Response(reply, media_type="application/json")
+
+
+async def _receipt(service: Service, asked: Asked, scored: Sequence[Scored], run: Run) -> bytes:
+    """Return the receipt of a batch, made in a thread: it hashes for milliseconds and writes to the ledger."""
+    issued = await asyncio.to_thread(
+        service.receipts.issue,
+        asked.bundle,
+        service.scorer.identity(asked.bundle),
+        run.keys,
+        [verdict for verdict, _ in scored],
+        release=None if asked.use is None else _release_mark(asked.use),
+    )
+    if not issued.recorded:
+        run.degraded.add("receipt_not_recorded")
+    return issued.json
+
+
+def _release_mark(use: ReleaseUse) -> ReleaseMark:
+    params = msgspec.json.encode(use.route.params).decode()
+    return ReleaseMark(str(use.release.ref), use.release.digest, use.task, params)
 
 
 @router.post(

@@ -112,6 +112,19 @@ async def prove(bundle: Bundle, settings: Settings) -> Report:
     return report
 
 
+async def hold_to_vectors(bundle: Bundle, settings: Settings) -> list[Problem]:
+    """Run a bundle's vectors once, in real workers, and return where a verdict is not the one that it must be.
+
+    Raises:
+        VectorsError: The vectors cannot be read.
+        CountermarkError: The bundle cannot run here.
+    """
+    report = Report(bundle)
+    cases = [_Case("vector", vector.id, vector.item, vector) for vector in bundle.vectors]
+    _hold_to_vectors(report, cases, await _run(bundle, settings, cases))
+    return report.problems
+
+
 def _cases(bundle: Bundle) -> Iterator[_Case]:
     for vector in bundle.vectors:
         yield _Case("vector", vector.id, vector.item, vector)

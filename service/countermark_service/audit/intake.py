@@ -1,0 +1,450 @@
+"""From files to rows of the work file: what is the same for all formats.
+
+Readers say what stands in a file. Here it is decided which of several published
+metrics counts, what a question is where nothing names it, what is a duplicate, and
+that a row without a response or a reference is none. Whatever is not used is noted
+with its place and its reason, and counted: nothing is dropped in silence.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from countermark_service.audit.readers import DOCUMENTS, RECORDS
+from countermark_service.audit.readers.containers import look, records
+from countermark_service.audit.readers.interface import (
+    MISSING,
+    Found,
+    InputFile,
+    Read,
+    Remark,
+    dig,
+    shaped,
+    shown,
+    text_of,
+)
+from countermark_service.audit.readers.lines import InputFileError
+from countermark_service.audit.readers.tables import OpenR1, Table
+from countermark_service.audit.rows import OutputRow, Unusable
+from countermark_service.audit.work_file import Input, WorkFile
+from countermark_service.model import last_assistant_text
+
+PARTS = (
+    "response",
+    "reference",
+    "prompt",
+    "published",
+    "sample",
+    "task",
+    "model",
+    "variant",
+    "generation",
+    "params",
+)
+"""Parts of a row that a caller can name a column for."""
+
+_TRANSACTION_ROWS = 512
+_HASHED_BYTES = 1 << 20
+_LARGEST_GENERATION = 1 << 53
+_WITH_OWN_COLUMNS = frozenset({Table.name, OpenR1.name})
+"""Formats whose reader looks at the caller's columns itself."""
+_YES, _NO = frozenset({"true", "yes"}), frozenset({"false", "no"})
+
+Progress = Callable[[int], None]
+"""Hears how many bytes are done."""
+
+
+class NoOutputsError(InputFileError):
+    """Nothing that was named can be read."""
+
+    code = "no_outputs"
+
+
+@dataclass(frozen=True)
+class ReadPlan:
+    """How files are read, beyond what they say themselves."""
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Parts of a row (`PARTS`) to dotted paths in the file's own records."""
+    metric: str | None = None
+    """Which published metric counts; None: the best known of each format."""
+    task: str | None = None
+    """The task of every row, whatever the files say."""
+    model: str | None = None
+    """The model of every row, whatever the files say."""
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """A file to read."""
+
+    path: Path
+    name: str
+    """As it is called in messages and rows."""
+    named: bool
+    """True where the caller named it; a file that a folder holds may be something else than outputs."""
+
+
+def find_files(outputs: Sequence[str], besides: Path | None = None) -> list[OutputFile]:
+    """Return the files that are meant, in order: files, and everything below folders; each once.
+
+    Args:
+        outputs: Paths of files and folders.
+        besides: A folder whose files are not meant: that of the audit itself, which may lie among its inputs.
+
+    Raises:
+        InputFileError: One does not exist or is neither file nor folder, or a folder is empty.
+    """
+    found: dict[Path, OutputFile] = {}
+    for output in outputs:
+        path = Path(output)
+        if path.is_dir():
+            below = [
+                each
+                for each in sorted(path.rglob("*"))
+                if each.is_file()
+                and not any(part.startswith(".") for part in each.relative_to(path).parts)
+                and (besides is None or not each.resolve().is_relative_to(besides.resolve()))
+            ]
+            if not below:
+                raise NoOutputsError(output, "holds no file")
+            for each in below:
+                name = f"{output.rstrip('/')}/{each.relative_to(path).as_posix()}"
+                found.setdefault(each.resolve(), OutputFile(each, name, False))
+        elif path.is_file():
+            found[path.resolve()] = OutputFile(path, output, True)
+        elif path.exists() or output == "-":
+            raise NoOutputsError(output, "is no regular file; an audit names its inputs by digest")
+        else:
+            raise NoOutputsError(output, "does not exist")
+    return list(found.values())
+
+
+def describe(file: OutputFile, progress: Progress) -> Input:
+    """Return size and digest of a file; raises `InputFileError`."""
+    digest = hashlib.sha256()
+    size = 0
+    try:
+        with file.path.open("rb") as stream:
+            while data := stream.read(_HASHED_BYTES):
+                digest.update(data)
+                size += len(data)
+                progress(len(data))
+    except OSError as exc:
+        raise InputFileError(file.name, f"cannot be read: {exc.strerror}") from exc
+    return Input(file.name, size, digest.hexdigest())
+
+
+class Intake:
+    """Fills a work file."""
+
+    def __init__(self, work: WorkFile, plan: ReadPlan) -> None:
+        """Nothing is read yet; the inputs are noted in `work`."""
+        self._work = work
+        self._plan = plan
+        self._next = work.row_count()
+        self._rows: list[OutputRow] = []
+        self._unusable: list[Unusable] = []
+        self._kept: list[tuple[str, int | None, str, str, int]] = []
+        self._beside: set[Path] = set()
+        self._metrics: dict[tuple[str, str], str] = {}
+
+    def read(self, files: Sequence[OutputFile], on_file: Progress) -> None:
+        """Read everything; `on_file` hears how many bytes each file had.
+
+        Raises:
+            WorkFileError: The work file cannot be written.
+        """
+        looked = [self._look(file) for file in files]
+        self._beside = {
+            path.resolve()
+            for one in looked
+            if one is not None
+            for document in DOCUMENTS
+            if document.claims(one)
+            for path in document.beside(one)
+        }
+        for file, one in zip(files, looked, strict=True):
+            if one is not None:
+                self._read_file(file, one)
+            on_file(file.path.stat().st_size)
+
+    def _look(self, file: OutputFile) -> InputFile | None:
+        try:
+            return look(file.path, file.name, self._plan.columns)
+        except InputFileError as exc:
+            with self._work.transaction():
+                self._work.add_unusable([Unusable(file.name, None, "unreadable", str(exc))])
+            return None
+
+    def _read_file(self, file: OutputFile, one: InputFile) -> None:
+        before = self._next
+        self._metrics = {}
+        name, reads = self._reads(file, one)
+        ended = False
+        while not ended:
+            with self._work.transaction():
+                ended = self._read_some(one, reads, before, own_columns=name in _WITH_OWN_COLUMNS)
+        with self._work.transaction():
+            self._work.finish_input(file.name, name, self._next - before)
+
+    def _read_some(self, file: InputFile, reads: Iterator[Read], before: int, *, own_columns: bool) -> bool:
+        """Read and write some hundred rows; say whether the file is at its end."""
+        ended = True
+        try:
+            for read in reads:
+                self._take(file, read, own_columns=own_columns)
+                if len(self._rows) + len(self._unusable) + len(self._kept) >= _TRANSACTION_ROWS:
+                    ended = False
+                    break
+        except InputFileError as exc:
+            kept = f" The {self._next - before} rows before it are used." if self._next > before else ""
+            self._unusable.append(Unusable(file.name, None, "unreadable", f"{exc}{kept}"))
+        self._work.add_rows(self._rows)
+        self._work.add_unusable(self._unusable)
+        for note in self._kept:
+            self._work.add_note(*note)
+        self._rows, self._unusable, self._kept = [], [], []
+        return ended
+
+    def _reads(self, file: OutputFile, one: InputFile) -> tuple[str | None, Iterator[Read]]:
+        """Return the name of the format and what its reader yields."""
+        if file.path.resolve() in self._beside:
+            return "beside", iter(())
+        for document in DOCUMENTS:
+            if document.claims(one):
+                return document.name, document.read(one)
+        if one.kind in ("jsonl", "parquet", "csv") or one.is_list:
+            for record in RECORDS:
+                if record.claims(one.first):
+                    if file.named or record is not Table or _is_outputs(one):
+                        return record.name, _record_reads(one, record(one))
+                    break
+        return None, iter([self._nothing(file, one)])
+
+    def _nothing(self, file: OutputFile, one: InputFile) -> Read:
+        if not file.named:
+            return Remark(None, "not_outputs", "no outputs of a known format; it is left alone")
+        try:
+            with file.path.open("rb") as stream:
+                begins = stream.read(16)
+        except OSError:
+            begins = b""
+        if not begins:
+            said = "the file is empty"
+        elif begins[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            said = "the file is UTF-16; convert it to UTF-8"
+        elif one.kind == "zip":
+            said = "the file is a ZIP archive that is cut off, or none of Inspect's; unpack it and name the files"
+        elif one.kind:
+            said = f"the file holds no outputs of a known format: it begins with {shown(one.first)}"
+        else:
+            said = f"the file is none of JSON, JSON lines, CSV, Parquet or an Inspect log: it begins with {begins!r}"
+        return one.unusable(None, "unknown_format", said)
+
+    # --- one row -------------------------------------------------------------------------------------
+
+    def _take(self, file: InputFile, read: Read, *, own_columns: bool) -> None:
+        if isinstance(read, Remark):
+            self._kept.append((file.name, read.line, read.code, read.message, 1))
+            return
+        row = self._row(file, read, own_columns=own_columns) if isinstance(read, Found) else read
+        if isinstance(row, Unusable):
+            self._unusable.append(row)
+            return
+        self._rows.append(row)
+        self._next += 1
+
+    def _row(self, file: InputFile, found: Found, *, own_columns: bool) -> OutputRow | Unusable:
+        if not own_columns:
+            problem = self._named(file, found)
+            if problem is not None:
+                return file.unusable(found.line, "no_column", problem)
+        response = _response(found.response)
+        if response is None:
+            said = "no response" if found.response in (MISSING, None) else "a response that is no text"
+            return file.unusable(found.line, "no_response", f"row {found.line} has {said}")
+        reference = found.reference
+        if (
+            reference is MISSING
+            or reference is None
+            or (isinstance(reference, float) and math.isnan(reference))
+        ):
+            problem = (
+                f"row {found.line} has no reference; name where it stands with --columns reference=COLUMN"
+            )
+            return file.unusable(found.line, "no_reference", problem)
+        params = _params(found.params)
+        if params is None:
+            return file.unusable(
+                found.line, "bad_params", f"row {found.line}: the parameters are no JSON object"
+            )
+        task = self._plan.task or found.task or file.path.name.partition(".")[0]
+        model = self._plan.model or found.model
+        prompt = _prompt(found.prompt)
+        sample = found.sample
+        if sample is None:
+            sample = str(found.line) if prompt is None else hashlib.sha256(_bytes(prompt)).hexdigest()[:16]
+        metric, published = self._published(file, found, task)
+        row = OutputRow(
+            index=self._next, file=file.name, line=found.line, task=task, variant=found.variant, model=model,
+            sample=sample, generation=0, prompt=prompt, response=response, reference=reference, params=params,
+            published=published, metric=metric,
+            extras={name: value for name, value in found.extras.items() if value is not None and value != {}},
+        )  # fmt: skip
+        try:
+            msgspec.json.encode((prompt, response, reference, params, row.extras, task, model, sample))
+        except (UnicodeEncodeError, ValueError):
+            problem = f"row {found.line} holds half of a surrogate pair, which is no character"
+            return file.unusable(found.line, "not_utf8", problem)
+        except (TypeError, RecursionError) as exc:
+            problem = f"row {found.line} holds what cannot be written as JSON: {exc}"
+            return file.unusable(found.line, "not_json", problem)
+        return self._numbered(file, found, row)
+
+    def _numbered(self, file: InputFile, found: Found, row: OutputRow) -> OutputRow | Unusable:
+        """Give a response its number among those to its question; one that is there twice is a duplicate."""
+        own = found.generation if found.generation is None or found.generation < _LARGEST_GENERATION else None
+        key = msgspec.json.encode((row.task, row.variant, row.model, row.sample, own))
+        before, first = self._work.count_sample(hashlib.sha256(key).digest()[:16], row.index)
+        if own is not None and before:
+            path, line = self._place(first)
+            problem = (
+                f"row {found.line} is the same question, model and response number (id {row.sample!r}) as "
+                f"row {line} of {path}; two runs of one model are audited one by one"
+            )
+            return file.unusable(found.line, "duplicate_id", problem)
+        if own is None and before and found.sample is not None:
+            message = (
+                f"the id {row.sample!r} is there again: taken as a further response to the same question"
+            )
+            self._kept.append((file.name, found.line, "ids_repeated", message, 1))
+        return msgspec.structs.replace(row, generation=before if own is None else own)
+
+    def _place(self, index: int) -> tuple[str, int]:
+        for row in self._rows:
+            if row.index == index:
+                return row.file, row.line
+        return self._work.place_of(index)
+
+    def _named(self, file: InputFile, found: Found) -> str | None:
+        """Put what the caller's columns say in place of what the reader found; return what is wrong."""
+        for part, column in file.columns.items():
+            value = dig(found.record, column)
+            if isinstance(value, list) and part in ("response", "published") and found.place is not None:
+                value = value[found.place] if found.place < len(value) else MISSING
+            if value is MISSING:
+                return f"row {found.line} has no {column!r}; it has {shown(found.record or ())}"
+            if part == "published":
+                found.metrics = {column: value, **found.metrics}
+            elif part in ("sample", "task", "model", "variant"):
+                setattr(found, part, str(value))
+            else:
+                setattr(found, part, value)
+        return None
+
+    def _published(self, file: InputFile, found: Found, task: str) -> tuple[str | None, float | None]:
+        """Return the metric that counts and its value.
+
+        It is the first that a task has a number for, and then the same for all its rows in a file: a mean
+        over two metrics is of neither.
+        """
+        group = (task, found.variant)
+        counts = self._plan.metric or self._metrics.get(group)
+        for name in list(found.metrics) if counts is None else [counts]:
+            if name not in found.metrics:
+                message = f"no metric {name!r}; published are {shown(found.metrics)}"
+                self._kept.append((file.name, found.line, "metric_missing", message, 1))
+                continue
+            value = _number(found.metrics[name])
+            if value is not None:
+                self._metrics[group] = name
+                return name, value
+            if not isinstance(found.metrics[name], (list, dict)):
+                message = (
+                    f"the published {name} is {found.metrics[name]!r:.60}, no finite number: taken as unknown"
+                )
+                self._kept.append((file.name, found.line, "published_not_a_number", message, 1))
+        return None, None
+
+
+def _record_reads(file: InputFile, reader: Any) -> Iterator[Read]:
+    claims = type(reader).claims
+    for line, record in records(file):
+        if isinstance(record, Unusable):
+            yield record
+        elif not claims(record):
+            problem = f"row {line} is no record of {reader.name}, as the file began: it has {shown(record)}"
+            yield file.unusable(line, "not_of_format", problem)
+        else:
+            yield from shaped(file, line, reader.name, partial(reader.rows, line, record))
+
+
+def _is_outputs(file: InputFile) -> bool:
+    """Whether a table in a folder looks like outputs: it has a column for the response."""
+    from countermark_service.audit.readers.tables import USUAL
+
+    named = file.columns.get("response")
+    names = USUAL["response"] if named is None else (named.partition(".")[0], named)
+    return any(name in file.first for name in names)
+
+
+def _response(value: Any) -> str | None:
+    if isinstance(value, list) and value and all(isinstance(message, dict) for message in value):
+        return last_assistant_text(value)
+    return value if isinstance(value, str) else None
+
+
+def _prompt(value: Any) -> str | None:
+    """Return a prompt as one text: a chat with its roles."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(message, dict) for message in value):
+        return "\n\n".join(
+            f"{message.get('role', '')}: {text_of(message.get('content')) or ''}" for message in value
+        )
+    try:
+        return msgspec.json.encode(value, enc_hook=str).decode()
+    except (ValueError, RecursionError):
+        return None
+
+
+def _params(value: Any) -> dict[str, Any] | None:
+    if value is None or value is MISSING or value == "":
+        return {}
+    if isinstance(value, str):
+        try:
+            value = msgspec.json.decode(value)
+        except (msgspec.MsgspecError, RecursionError):
+            return None
+    return value if isinstance(value, dict) else None
+
+
+def _number(value: Any) -> float | None:
+    """Return a published score as a number: truths are 1 and 0, and a text is read."""
+    if isinstance(value, str):
+        text = value.strip().lower()
+        if text in _YES or text in _NO:
+            return float(text in _YES)
+        try:
+            value = float(text)
+        except ValueError:
+            return None
+    if isinstance(value, (bool, int, float, Decimal)):
+        try:
+            number = float(value)
+        except OverflowError:
+            return None
+        return number if math.isfinite(number) else None
+    return None
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

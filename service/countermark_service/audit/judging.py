@@ -1,0 +1,66 @@
+"""The port to whoever judges: worker processes of this machine, or a service somewhere else.
+
+Whoever reads rows and counts verdicts does so in one way for both. A row that a
+verifier does not take (an unknown parameter, a response over the limit) is refused
+by its place in the batch and not scored as anything.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from countermark_service.errors import CountermarkError
+from countermark_service.model import BundleRef, Item
+
+
+class RowRefusedError(CountermarkError):
+    """A row of a batch that a verifier does not take; nothing of the batch was scored under it."""
+
+    code = "row_refused"
+
+    def __init__(self, index: int, problem: str) -> None:
+        super().__init__(f"row {index} of the batch: {problem}")
+        self.index, self.problem = index, problem
+
+
+class Judgement(msgspec.Struct, frozen=True, gc=False):
+    """A verdict, wherever it was made. `detail` and `surroundings` are JSON objects."""
+
+    outcome: str
+    score: float | None
+    cached: bool
+    detail: Any
+    surroundings: Any
+
+
+@dataclass
+class Judged:
+    """The verdicts on one batch, in its order."""
+
+    judgements: list[Judgement]
+    degraded: set[str] = field(default_factory=set)
+    """Codes of what did not work meanwhile."""
+
+
+class Judge(Protocol):
+    """Judges batches under some verifiers, which go by their place in `pins`."""
+
+    pins: list[BundleRef]
+    """Filled by `open`; each has name, version and digest."""
+
+    async def open(self, refs: Sequence[str]) -> None:
+        """Find the verifiers; raises `CountermarkError` where one is not there."""
+
+    def refusal(self, verifier: int, item: Item) -> str | None:
+        """Return why a verifier does not take `item`, as far as that is known without asking anybody."""
+
+    async def prepare(self) -> None:
+        """Have everything ready that takes long the first time."""
+
+    async def judge(self, verifier: int, items: Sequence[Item]) -> Judged:
+        """Judge a batch; raises `RowRefusedError` for an item that the verifier does not take."""
+
+    async def close(self) -> None:
+        """End what was started."""

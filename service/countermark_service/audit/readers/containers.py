@@ -1,0 +1,241 @@
+"""Files that hold records: JSON lines, a JSON list, Parquet, CSV.
+
+One record is in memory at a time, or one small batch of a Parquet file. What a
+record means is for the record formats.
+"""
+
+import csv
+import io
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from countermark_service.audit.readers.interface import HEAD_BYTES, InputFile
+from countermark_service.audit.readers.json_stream import JsonStream
+from countermark_service.audit.readers.lines import (
+    LARGEST_LINE,
+    CsvTable,
+    InputFileError,
+    Lines,
+    explained,
+    read_loose_object,
+    unpacked,
+)
+from countermark_service.audit.rows import Unusable
+
+_ZIP_MAGIC = b"PK\x03\x04"
+_PARQUET_MAGIC = b"PAR1"
+_HEAD_STEP = 1 << 14
+_LOOKED_AT_LINES = 20
+_ROW_GROUP_BYTES = 2 << 30
+"""A Parquet file is read by row groups; a larger one does not fit the memory."""
+_BATCH = 64
+_DELIMITERS = ",\t;|"
+
+
+def look(path: Path, name: str, columns: Mapping[str, str]) -> InputFile:
+    """Look at the head of a file.
+
+    Raises:
+        InputFileError: It cannot be opened or unpacked.
+    """
+    file = InputFile(path, name, columns=columns)
+    with opened(path, name) as raw, explained(name):
+        magic = raw.peek(4)[:4]
+        if magic == _ZIP_MAGIC:
+            file.kind = "zip"
+        elif magic == _PARQUET_MAGIC:
+            file.kind = "parquet"
+            file.first = dict.fromkeys(_parquet(path, name).schema_arrow.names)
+        else:
+            _look_at_text(file, _head(unpacked(name, raw)))
+    return file
+
+
+@contextmanager
+def opened(path: Path, name: str) -> Iterator[io.BufferedReader]:
+    """Open a file; raises `InputFileError` where that is not possible."""
+    try:
+        raw = path.open("rb")
+    except OSError as exc:
+        raise InputFileError(name, f"cannot be opened: {exc.strerror}") from exc
+    with raw:
+        yield raw
+
+
+def _head(stream: BinaryIO) -> bytes:
+    """Return the first bytes, or those before the damage where there is some; raises only where there are none."""
+    head = b""
+    try:
+        while len(head) < HEAD_BYTES and (more := stream.read(_HEAD_STEP)):
+            head += more
+    except (OSError, EOFError, zlib.error):
+        if not head:
+            raise
+    return head[:HEAD_BYTES]
+
+
+def _look_at_text(file: InputFile, head: bytes) -> None:
+    """Say what a text is. A broken line at its beginning does not hide what the others are."""
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text[:1] == b"[":
+        file.kind, file.is_list = "json", True
+        _look_at_document(file, text)
+        return
+    whole = len(head) < HEAD_BYTES
+    lines = text.split(b"\n")
+    for line in lines[: _LOOKED_AT_LINES if whole else min(_LOOKED_AT_LINES, len(lines) - 1)]:
+        if line.lstrip()[:1] == b"{":
+            found = read_loose_object(line)
+            if isinstance(found, dict):
+                # One object on one line is a file of one line; document formats look at it first.
+                file.kind, file.first = "jsonl", found
+                return
+    if text[:1] == b"{":
+        # The first object goes on behind its first line, or behind the head.
+        file.kind = "json" if b"\n" in text else "jsonl"
+        _look_at_document(file, text)
+    elif b"\x00" not in head and _delimiter(lines[0]):
+        file.kind = "csv"
+        file.first = dict.fromkeys(_header(lines[0]))
+
+
+def _look_at_document(file: InputFile, text: bytes) -> None:
+    first: dict[str, Any] = {}
+    stream = JsonStream(file.name, io.BytesIO(text))
+    try:
+        for member, _, value in stream:
+            if file.is_list:
+                file.first = value if isinstance(value, dict) else {}
+                return
+            first[str(member)] = value
+    except InputFileError:
+        # The head ends, or the file does not go on as it began: reading says which.
+        if stream.member is not None:
+            first.setdefault(stream.member, None)
+    if not first and file.is_list:
+        inner = InputFile(file.path, file.name)
+        _look_at_document(inner, text[1:].lstrip())
+        first = dict(inner.first)
+    file.first = first
+
+
+def records(file: InputFile) -> Iterator[tuple[int, dict[str, Any] | Unusable]]:
+    """Yield every record with its place in the file, or why it is none.
+
+    Raises:
+        InputFileError: The file cannot be read on.
+    """
+    if file.kind == "parquet":
+        return _parquet_records(file)
+    return {"jsonl": _json_lines, "json": _json_list, "csv": _csv_records}[file.kind](file)
+
+
+def _json_lines(file: InputFile) -> Iterator[tuple[int, dict[str, Any] | Unusable]]:
+    with opened(file.path, file.name) as raw:
+        lines = Lines(file.name, raw)
+        for line in lines:
+            number = lines.number
+            if line is None:
+                problem = f"line {number} has over {LARGEST_LINE} bytes; no response is that long"
+                yield number, file.unusable(number, "line_too_long", problem)
+            elif line.strip():
+                found = read_loose_object(line)
+                if isinstance(found, str):
+                    ends = not line.endswith(b"\n")
+                    hint = "; it is the last line and has no end: the file is cut off" if ends else ""
+                    found_here = file.unusable(number, "not_json", f"line {number} {found}{hint}")
+                    yield number, found_here
+                else:
+                    yield number, found
+
+
+def _json_list(file: InputFile) -> Iterator[tuple[int, dict[str, Any] | Unusable]]:
+    with opened(file.path, file.name) as raw, explained(file.name):
+        for _, place, value in JsonStream(file.name, unpacked(file.name, raw)):
+            if isinstance(value, dict):
+                yield place, value
+            else:
+                problem = f"element {place} of the list is no object"
+                yield place, file.unusable(place, "not_json", problem)
+
+
+def _csv_records(file: InputFile) -> Iterator[tuple[int, dict[str, Any] | Unusable]]:
+    with opened(file.path, file.name) as raw:
+        first = unpacked(file.name, raw).readline(HEAD_BYTES)
+    with opened(file.path, file.name) as raw:
+        for line, found in CsvTable(Lines(file.name, raw), _delimiter(first) or ","):
+            if isinstance(found, str):
+                yield line, file.unusable(line, "not_csv", f"line {line}: {found}")
+            else:
+                yield line, dict(found)
+
+
+def _delimiter(header: bytes) -> str | None:
+    text = header.decode("utf-8", "replace")
+    best = max(_DELIMITERS, key=text.count)
+    return best if best in text else None
+
+
+def _header(line: bytes) -> list[str]:
+    text = line.decode("utf-8", "replace").strip("\r\n\ufeff")
+    return next(csv.reader([text], delimiter=_delimiter(line) or ","), [])
+
+
+def _parquet(path: Path, name: str) -> Any:
+    try:
+        import pyarrow  # type: ignore[import-untyped]
+        import pyarrow.parquet  # type: ignore[import-untyped]
+    except ImportError as exc:
+        raise InputFileError(name, "is a Parquet file: pip install 'countermark[audit]'") from exc
+    try:
+        return pyarrow.parquet.ParquetFile(path, pre_buffer=False)
+    except (pyarrow.ArrowException, OSError) as exc:
+        raise InputFileError(name, f"is no whole Parquet file: {_one_line(exc)}") from exc
+
+
+def _parquet_records(file: InputFile) -> Iterator[tuple[int, dict[str, Any] | Unusable]]:
+    import pyarrow
+
+    table = _parquet(file.path, file.name)
+    row = 0
+    with table:
+        for group in range(table.num_row_groups):
+            meta = table.metadata.row_group(group)
+            if meta.total_byte_size > _ROW_GROUP_BYTES:
+                problem = (
+                    f"row group {group} (rows {row + 1} to {row + meta.num_rows}) has "
+                    f"{meta.total_byte_size} bytes, the limit is {_ROW_GROUP_BYTES}; write smaller row groups"
+                )
+                yield row + 1, file.unusable(row + 1, "row_group_too_large", problem)
+                row += meta.num_rows
+                continue
+            try:
+                for batch in table.iter_batches(batch_size=_BATCH, row_groups=[group], use_threads=False):
+                    for record in _batch_records(batch):
+                        row += 1
+                        if record is None:
+                            problem = f"row {row} holds text that is not UTF-8"
+                            yield row, file.unusable(row, "not_utf8", problem)
+                        else:
+                            yield row, record
+            except (pyarrow.ArrowException, OSError) as exc:
+                raise InputFileError(file.name, f"cannot be read behind row {row}: {_one_line(exc)}") from exc
+
+
+def _batch_records(batch: Any) -> Iterator[dict[str, Any] | None]:
+    """Yield the rows of a batch, None for one whose texts are no UTF-8."""
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError:
+        for place in range(batch.num_rows):
+            try:
+                yield batch.slice(place, 1).to_pylist()[0]
+            except UnicodeDecodeError:
+                yield None
+
+
+def _one_line(exc: Exception) -> str:
+    return " ".join(str(exc).split())[:300].rstrip(".")

@@ -1,0 +1,335 @@
+"""Inspect: ``.eval`` logs (a ZIP whose entries are packed with zstd) and logs in JSON.
+
+A sample is one entry, ``samples/<id>_epoch_<n>.json``, or in newer logs a folder of
+them with the long sequences apart. Long texts are moved to `attachments` and leave a
+reference behind, by hash or, in a folder, by place; they are put back here. The
+header may be missing: a run that died has none, and ``_journal/start.json`` says the
+same. Entries are read one at a time, and never beyond a limit, whatever they claim.
+
+Source: inspect-ai 0.3.285, `log/_recorders/eval.py` and `log/_recorders/chunked/format.py`.
+"""
+
+import bisect
+import json
+import re
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from countermark_service.audit.readers.containers import opened
+from countermark_service.audit.readers.interface import (
+    MISSING,
+    Found,
+    InputFile,
+    Read,
+    Remark,
+    object_of,
+    shaped,
+    text_of,
+)
+from countermark_service.audit.readers.json_stream import JsonStream
+from countermark_service.audit.readers.lines import InputFileError, explained, unpacked
+
+_LARGEST_ENTRY = 256 << 20
+"""Bytes of one entry, unpacked."""
+_MOST_TIMES = 10_000
+"""An entry that claims to unpack to more than this many times its size is no honest one."""
+_REFERENCE = re.compile(r"attachment://(\w+)")
+_GRADES = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
+"""How Inspect itself turns a grade into a number."""
+
+_Lookup = Callable[[str], str | None]
+"""From the name of an attachment to its text."""
+
+
+class InspectArchive:
+    """An ``.eval`` log."""
+
+    name: ClassVar[str] = "inspect"
+
+    @staticmethod
+    def claims(file: InputFile) -> bool:
+        """By the entries that every log has."""
+        if file.kind != "zip":
+            return False
+        try:
+            with _Entries(file) as entries:
+                return "header.json" in entries.names or "_journal/start.json" in entries.names
+        except InputFileError:
+            return False  # `read` of nobody: it is said that this is no whole archive
+
+    @staticmethod
+    def beside(file: InputFile) -> Sequence[Path]:
+        """Nothing."""
+        return []
+
+    @staticmethod
+    def read(file: InputFile) -> Iterator[Read]:
+        """Yield one row per sample."""
+        with _Entries(file) as entries:
+            head = "header.json" if "header.json" in entries.names else "_journal/start.json"
+            if head != "header.json":
+                yield Remark(None, "run_ended_early", "the log has no header: the run ended before its end")
+            spec = object_of(entries.json(head).get("eval"))
+            for place, (prefix, names) in enumerate(_samples(entries.names).items(), start=1):
+                try:
+                    sample, lookup = _sample(entries, prefix, names)
+                except InputFileError as exc:
+                    yield file.unusable(place, "unreadable_entry", exc.problem)
+                    continue
+                yield from shaped(
+                    file, place, InspectArchive.name, partial(_found, file, place, spec, sample, lookup)
+                )
+
+
+class InspectJson:
+    """A log in JSON."""
+
+    name: ClassVar[str] = "inspect"
+
+    @staticmethod
+    def claims(file: InputFile) -> bool:
+        """By the members that come first."""
+        return file.kind in ("json", "jsonl") and {"version", "status", "eval"} <= file.first.keys()
+
+    @staticmethod
+    def beside(file: InputFile) -> Sequence[Path]:
+        """Nothing."""
+        return []
+
+    @staticmethod
+    def read(file: InputFile) -> Iterator[Read]:
+        """Yield one row per sample."""
+        spec: Mapping[str, Any] = {}
+        with opened(file.path, file.name) as raw, explained(file.name):
+            stream = JsonStream(file.name, unpacked(file.name, raw), lists={"samples"})
+            for member, place, value in stream:
+                if member == "eval" and isinstance(value, dict):
+                    spec = value
+                elif member == "samples" and place and isinstance(value, dict):
+                    lookup = object_of(value.get("attachments")).get
+                    yield from shaped(
+                        file, place, InspectJson.name, partial(_found, file, place, spec, value, lookup)
+                    )
+                elif member == "samples" and place:
+                    yield file.unusable(place, "not_of_format", f"sample {place} is no object")
+
+
+def _found(
+    file: InputFile, place: int, spec: Mapping[str, Any], sample: dict[str, Any], lookup: _Lookup
+) -> list[Read]:
+    name = f"sample {sample.get('id')!r}, epoch {sample.get('epoch', 1)}"
+    if sample.get("error"):
+        message = (
+            (sample["error"] or {}).get("message") if isinstance(sample["error"], dict) else sample["error"]
+        )
+        problem = f"{name}: it failed when it was evaluated: {' '.join(str(message).split())[:200]}"
+        return [file.unusable(place, "sample_error", problem)]
+    response = _response(sample)
+    target = sample.get("target", MISSING)
+    reference = target[0] if isinstance(target, list) and len(target) == 1 else target
+    scores = sample.get("scores") or {}
+    metrics: dict[str, Any] = {}
+    extracted = None
+    for scorer, score in scores.items():
+        score = score if isinstance(score, dict) else {"value": score}
+        metrics.update(_values(str(scorer), score.get("value")))
+        extracted = extracted or score.get("answer")
+    extras = {
+        "metrics": metrics,
+        "extracted": extracted,
+        "choices": sample.get("choices"),
+        "invalidation": sample.get("invalidation"),
+        "limit": sample.get("limit"),
+        "uuid": sample.get("uuid"),
+    }
+    epoch = sample.get("epoch")
+    found = Found(
+        line=place,
+        task=str(spec.get("task") or ""),
+        model=str(spec.get("model") or ""),
+        sample=str(sample.get("id")),
+        generation=epoch - 1 if type(epoch) is int and epoch > 0 else None,
+        prompt=_attached(sample.get("input"), lookup),
+        response=_attached(response, lookup) if response is not None else MISSING,
+        reference=_attached(reference, lookup),
+        metrics=metrics,
+        extras={name: _attached(value, lookup) for name, value in extras.items() if value is not None},
+        record=sample,
+    )
+    return [found]
+
+
+def _response(sample: Mapping[str, Any]) -> Any:
+    """Return the text of the model's output; where that is empty, the last answer of the messages."""
+    output = object_of(sample.get("output"))
+    choices = output.get("choices") or []
+    if choices and isinstance(choices[0], dict):
+        found = text_of((choices[0].get("message") or {}).get("content"))
+        if found:
+            return found
+    return output.get("completion") or sample.get("messages") or None
+
+
+def _values(scorer: str, value: Any) -> dict[str, Any]:
+    """Return a scorer's values by name: one, or one for each key where it has several."""
+    if isinstance(value, dict):
+        return {f"{scorer}.{key}": _grade(one) for key, one in value.items()}
+    return {scorer: _grade(value)}
+
+
+def _grade(value: Any) -> Any:
+    return _GRADES.get(value, value) if isinstance(value, str) else value
+
+
+def _attached(value: Any, lookup: _Lookup) -> Any:
+    """Put attachments back, wherever in a value they were taken from."""
+    if isinstance(value, str):
+        if "attachment://" not in value:
+            return value
+        return _REFERENCE.sub(lambda match: _kept(lookup(match[1]), match[0]), value)
+    if isinstance(value, list):
+        return [_attached(one, lookup) for one in value]
+    if isinstance(value, dict):
+        return {key: _attached(one, lookup) for key, one in value.items()}
+    return value
+
+
+def _kept(text: str | None, reference: str) -> str:
+    return reference if text is None else text
+
+
+# --- the archive -----------------------------------------------------------------------------------------
+
+
+def _samples(names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the entries of each sample by its prefix, which is the name of the one-entry shape less ``.json``."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        if not name.startswith("samples/") or not name.endswith(".json"):
+            continue
+        match = re.match(r"(samples/.*_epoch_\d+)(?:\.json|/.*)\Z", name, re.DOTALL)
+        if match:
+            found.setdefault(match[1], []).append(name)
+    return found
+
+
+def _sample(entries: "_Entries", prefix: str, names: Sequence[str]) -> tuple[dict[str, Any], _Lookup]:
+    """Return a sample and what finds its attachments, of either shape.
+
+    Raises:
+        InputFileError: Its entries cannot be read.
+    """
+    whole = f"{prefix}.json"
+    if whole in names:
+        sample = entries.json(whole)
+        return sample, object_of(sample.get("attachments")).get
+    sample = entries.json(f"{prefix}/sample.json")
+    parts = _Parts(entries, prefix, names)
+    if not _response(sample):
+        sample["messages"] = parts.last_of("messages")
+    return sample, parts.attachment
+
+
+class _Parts:
+    """The sequences of a sample that is a folder; each part is named by the place of its first element."""
+
+    def __init__(self, entries: "_Entries", prefix: str, names: Sequence[str]) -> None:
+        self._entries, self._prefix, self._names = entries, prefix, names
+        self._read: tuple[int, list[Any]] = (-1, [])
+
+    def _starts(self, sequence: str) -> list[int]:
+        before = f"{self._prefix}/{sequence}/"
+        stems = [name[len(before) : -len(".json")] for name in self._names if name.startswith(before)]
+        return sorted(int(stem) for stem in stems if stem.isdecimal())
+
+    def last_of(self, sequence: str) -> Any:
+        """Return the last part of a sequence."""
+        starts = self._starts(sequence)
+        return self._entries.value(f"{self._prefix}/{sequence}/{starts[-1]}.json") if starts else None
+
+    def attachment(self, name: str) -> str | None:
+        """Return a text by its place; None where there is none."""
+        starts = self._starts("attachments")
+        if not name.isdecimal() or not starts or int(name) < starts[0]:
+            return None
+        start = starts[bisect.bisect_right(starts, int(name)) - 1]
+        if self._read[0] != start:
+            found = self._entries.value(f"{self._prefix}/attachments/{start}.json")
+            self._read = (start, found if isinstance(found, list) else [])
+        texts = self._read[1]
+        place = int(name) - start
+        return texts[place] if place < len(texts) and isinstance(texts[place], str) else None
+
+
+class _Entries:
+    """The entries of a ZIP archive, each read within bounds."""
+
+    def __init__(self, file: InputFile) -> None:
+        if sys.version_info < (3, 14):
+            try:
+                # Teaches zipfile to read zstd, which it knows itself from 3.14 on.
+                import zipfile_zstd  # type: ignore[import-untyped]  # noqa: F401
+            except ImportError as exc:
+                problem = "is a packed log: pip install 'countermark[audit]'"
+                raise InputFileError(file.name, problem) from exc
+        self._file = file
+        try:
+            self._archive = zipfile.ZipFile(file.path)
+        except (zipfile.BadZipFile, OSError, NotImplementedError) as exc:
+            raise InputFileError(file.name, f"is no whole ZIP archive: {exc}") from exc
+        self.names = self._archive.namelist()
+
+    def __enter__(self) -> "_Entries":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._archive.close()
+
+    def json(self, name: str) -> dict[str, Any]:
+        """Return an entry that is an object; raises `InputFileError`."""
+        found = self.value(name)
+        if not isinstance(found, dict):
+            raise InputFileError(self._file.name, f"the entry {name} holds no JSON object")
+        return found
+
+    def value(self, name: str) -> Any:
+        """Return an entry as JSON.
+
+        Raises:
+            InputFileError: It is not there, damaged, too large or no JSON.
+        """
+        import zstandard
+
+        problem = f"the entry {name} "
+        try:
+            info = self._archive.getinfo(name)
+            honest = info.file_size <= _MOST_TIMES * max(info.compress_size, 64)
+            if info.file_size > _LARGEST_ENTRY or not honest:
+                problem += f"unpacks to {info.file_size} bytes (from {info.compress_size})"
+                raise InputFileError(self._file.name, f"{problem}; the limit is {_LARGEST_ENTRY}")
+            with self._archive.open(info) as stream:
+                data = stream.read(_LARGEST_ENTRY + 1)
+        except KeyError as exc:
+            raise InputFileError(self._file.name, problem + "is missing") from exc
+        except (
+            zipfile.BadZipFile,
+            OSError,
+            EOFError,
+            NotImplementedError,
+            zlib.error,
+            zstandard.ZstdError,
+        ) as exc:
+            raise InputFileError(self._file.name, f"{problem}is damaged: {exc}") from exc
+        except RuntimeError as exc:  # zipfile's way to say that an entry is encrypted
+            raise InputFileError(self._file.name, f"{problem}cannot be read: {exc}") from exc
+        if len(data) > _LARGEST_ENTRY:
+            raise InputFileError(self._file.name, f"{problem}unpacks to over {_LARGEST_ENTRY} bytes")
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError) as exc:
+            raise InputFileError(self._file.name, f"{problem}is no JSON: {exc}") from exc

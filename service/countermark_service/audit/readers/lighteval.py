@@ -1,0 +1,90 @@
+"""LightEval: ``details/<model>/<date>/details_<task>_<date>.parquet``, one record per question.
+
+Source: lighteval 0.13.0 (columns `doc`, `metric`, `model_response`); before 0.11 the columns were flat
+(`full_prompt`, `predictions`, `gold`, `metrics`), and both are read. A metric over several responses is of none
+of them.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from countermark_service.audit.readers.interface import MISSING, Found, InputFile, Read, Remark
+
+
+class LightEval:
+    """See the module."""
+
+    name: ClassVar[str] = "lighteval"
+
+    def __init__(self, file: InputFile) -> None:
+        """The model stands in the name of a folder only: two above the file."""
+        self._file = file
+        folders = file.path.parent.parts
+        place = folders.index("details") + 1 if "details" in folders else -1
+        self._model = "/".join(folders[place:-1]) if 0 < place < len(folders) else ""
+
+    @staticmethod
+    def claims(first: Mapping[str, Any]) -> bool:
+        """By its columns."""
+        return {"doc", "model_response", "metric"} <= first.keys() or {
+            "full_prompt",
+            "predictions",
+            "gold",
+            "metrics",
+        } <= first.keys()
+
+    def rows(self, line: int, record: dict[str, Any]) -> Iterator[Read]:
+        """Yield the responses to one question."""
+        doc = record.get("doc") or {}
+        said = record.get("model_response") or {}
+        responses = said.get("text") if said else record.get("predictions")
+        metrics = record.get("metric") or record.get("metrics") or {}
+        metrics = {name: value for name, value in metrics.items() if value is not None}
+        if not isinstance(responses, list) or not responses or not all(isinstance(r, str) for r in responses):
+            problem = f"row {line} has no text of the model (its answers were ranked by likelihood)"
+            yield self._file.unusable(line, "no_response_text", problem)
+            return
+        if len(responses) > 1:
+            message = "the published score is of several responses together, so no single one has it"
+            yield Remark(line, "published_of_several", message)
+        processed = said.get("text_post_processed") or []
+        sample = doc.get("id")
+        for place, response in enumerate(responses):
+            yield Found(
+                line=line,
+                task=str(doc.get("task_name") or _task(self._file.path.name)),
+                model=self._model,
+                sample=str(sample) if sample not in (None, "") else str(line - 1),
+                generation=place,
+                prompt=doc.get("query") if doc else record.get("full_prompt"),
+                response=response,
+                reference=_gold(doc) if doc else _one(record.get("gold", MISSING)),
+                metrics=metrics if len(responses) == 1 else {},
+                extras={
+                    "metrics": metrics,
+                    "extracted": processed[place] if place < len(processed) else None,
+                },
+                record=record,
+                place=place,
+            )
+
+
+def _gold(doc: Mapping[str, Any]) -> Any:
+    choices, places = doc.get("choices"), doc.get("gold_index")
+    if not isinstance(choices, list) or places is None:
+        return MISSING
+    found = [
+        choices[place]
+        for place in (places if isinstance(places, list) else [places])
+        if isinstance(place, int) and 0 <= place < len(choices)
+    ]
+    return _one(found) if found else MISSING
+
+
+def _one(value: Any) -> Any:
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _task(name: str) -> str:
+    """Return what stands between ``details_`` and the date."""
+    return name.removeprefix("details_").rpartition("_")[0] or name.partition(".")[0]

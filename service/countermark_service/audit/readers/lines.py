@@ -1,0 +1,265 @@
+"""Lines of people's files: packed or not, with a bound on everything.
+
+People's files hold what they hold: byte-order marks, half a gzip, a line of 80 MB,
+a packed file that unpacks to a terabyte. A line that is too long is said and
+skipped; only a file that cannot be read on is an error. One line is in memory at a
+time. What a line means is not known here.
+"""
+
+import csv
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, cast
+
+import msgspec
+
+from countermark_service.errors import CountermarkError
+
+LARGEST_LINE = 64 << 20
+"""Bytes of one line; a longer one is a bad row."""
+
+GZIP_MAGIC = b"\x1f\x8b"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+
+_MOST_TIMES = 1000
+"""A packed file that unpacks to more than this many times its size is no honest one."""
+_FREE_BYTES = 256 << 20
+"""Up to here nobody counts."""
+_ZSTD_READ = 4096
+"""Bytes that are unpacked at once: at worst they become 128 MiB."""
+_ZSTD_WINDOW = 1 << 27
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class InputFileError(CountermarkError):
+    """A file of rows that cannot be opened or read on."""
+
+    code = "invalid_input_file"
+
+    def __init__(self, file: str, problem: str) -> None:
+        super().__init__(f"{file}: {problem}.")
+        self.file, self.problem = file, problem
+
+
+class Lines:
+    """The lines of one file; counts them, and unpacks what gzip or zstd has packed."""
+
+    def __init__(self, name: str, raw: io.BufferedReader) -> None:
+        """Read from `raw`, which the caller closes; `name` is for messages."""
+        self.name = name
+        self.number = 0
+        """Number of the line that was read last, from 1."""
+        self._raw = raw
+
+    def position(self) -> int:
+        """How many bytes of the file, as it is stored, are read."""
+        return self._raw.tell()
+
+    def __iter__(self) -> Iterator[bytes | None]:
+        """Yield each line with its end, None for one that is too long.
+
+        Raises:
+            InputFileError: The file cannot be read on.
+        """
+        with self.explained():
+            stream = unpacked(self.name, self._raw)
+            while line := stream.readline(LARGEST_LINE + 1):
+                self.number += 1
+                if len(line) <= LARGEST_LINE:
+                    yield line.removeprefix(b"\xef\xbb\xbf") if self.number == 1 else line
+                    continue
+                while line and not line.endswith(b"\n"):
+                    line = stream.readline(LARGEST_LINE)
+                yield None
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn what reading raises into an `InputFileError` with the line."""
+        with explained(self.name, lambda: f"cannot be read behind line {self.number}"):
+            yield
+
+
+@contextmanager
+def explained(name: str, where: Any = lambda: "cannot be read") -> Iterator[None]:
+    """Turn what reading a file raises into an `InputFileError`; `where` says how far it was read."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error) as exc:
+        packed = isinstance(exc, (gzip.BadGzipFile, EOFError, zlib.error))
+        problem = f"{where()}: {exc}"
+        raise InputFileError(name, f"{problem} (a damaged packed file)" if packed else problem) from exc
+
+
+def unpacked(name: str, raw: io.BufferedReader) -> BinaryIO:
+    """Return the content of `raw`: as it is, or unpacked where its first bytes say gzip or zstd.
+
+    Reading raises OSError, EOFError or zlib.error for a damaged file, and `InputFileError` for one that unpacks
+    to over 256 MiB and 1000 times its size.
+    """
+    head = raw.peek(4)[:4]
+    if head.startswith(GZIP_MAGIC):
+        packed: io.RawIOBase = cast("io.RawIOBase", gzip.GzipFile(fileobj=raw))
+    elif head == ZSTD_MAGIC:
+        packed = _Zstd(name, raw)
+    else:
+        return raw
+    return io.BufferedReader(_Bounded(name, raw, packed), 1 << 16)
+
+
+class _Bounded(io.RawIOBase):
+    """Unpacked bytes, up to what an honest file can hold."""
+
+    def __init__(self, name: str, raw: io.BufferedReader, packed: io.RawIOBase) -> None:
+        self._name, self._raw, self._packed = name, raw, packed
+        self._given = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._packed.readinto(buffer) or 0
+        self._given += count
+        if self._given > _FREE_BYTES and self._given > _MOST_TIMES * max(self._raw.tell(), 1):
+            raise InputFileError(
+                self._name, f"unpacks to over {_MOST_TIMES} times its size, as no file of outputs does"
+            )
+        return count
+
+
+class _Zstd(io.RawIOBase):
+    """Zstandard frames, one behind the other; a file that is cut off is an error, not an end."""
+
+    def __init__(self, name: str, raw: io.BufferedReader) -> None:
+        try:
+            import zstandard
+        except ImportError as exc:
+            raise InputFileError(name, "is packed with zstd: pip install 'countermark[audit]'") from exc
+        self._raw = raw
+        self._unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+        self._error = zstandard.ZstdError
+        self._frame = self._unpacker.decompressobj()
+        self._begun = False
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            data = self._frame.unused_data if self._frame.eof else b""
+            data = data or self._raw.read(_ZSTD_READ)
+            if not data:
+                if self._begun and not self._frame.eof:
+                    raise EOFError("it ends in the middle of a frame")
+                return 0
+            if self._frame.eof:
+                self._frame = self._unpacker.decompressobj()
+            self._begun = True
+            try:
+                self._ready = memoryview(self._frame.decompress(data))
+            except self._error as exc:
+                raise EOFError(str(exc)) from exc
+        count = min(len(buffer), len(self._ready))
+        buffer[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count
+
+
+def read_object(line: bytes) -> dict[str, Any] | str:
+    """Return the JSON object in a line, or what is wrong with it as a sentence without its end."""
+    try:
+        return _decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        return json_problem(exc)
+
+
+def read_loose_object(line: bytes) -> dict[str, Any] | str:
+    """Do the same, and take what Python's own writer puts into files: NaN, Infinity, numbers without measure.
+
+    Half of a surrogate pair stays refused: it is no character and has no UTF-8 form.
+    """
+    try:
+        return _decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        problem = json_problem(exc)
+    try:
+        found = json.loads(line)
+        json.dumps(found, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return problem
+    return found if isinstance(found, dict) else problem
+
+
+def json_problem(exc: Exception) -> str:
+    """Say what is wrong with a line of JSON."""
+    text = str(exc)
+    if isinstance(exc, RecursionError):
+        return "is nested too deeply"
+    if isinstance(exc, UnicodeDecodeError):
+        return f"is not UTF-8: {exc.reason} at byte {exc.start}"
+    if "got `array`" in text:
+        return "holds a list: write one object a line (`jq -c '.[]'` turns a list into lines)"
+    if "surrogate" in text:
+        return f"holds half of a surrogate pair, which is no character: {text}"
+    return f"is no JSON object: {text}"
+
+
+class CsvTable:
+    """The rows of a CSV file under its header."""
+
+    def __init__(self, lines: Lines, delimiter: str = ",") -> None:
+        """Read the header.
+
+        Raises:
+            InputFileError: There is none, or it names a column twice.
+        """
+        csv.field_size_limit(LARGEST_LINE)
+        self._lines = lines
+        # surrogateescape: a byte that is not UTF-8 spoils its row and no other; encoding it again finds it
+        texts = (self._whole(line).decode("utf-8", "surrogateescape") for line in lines)
+        self._reader = csv.reader(texts, strict=True, delimiter=delimiter)
+        try:
+            self.header = next(self._reader)
+        except (StopIteration, csv.Error):
+            raise InputFileError(lines.name, "has no header line, which names the columns of a CSV") from None
+        if len(set(self.header)) != len(self.header):
+            raise InputFileError(lines.name, "names a column twice in its header; rename one")
+
+    def _whole(self, line: bytes | None) -> bytes:
+        if line is None:  # which row it belongs to, and where that ends, is not known any more
+            raise InputFileError(self._lines.name, f"line {self._lines.number} has over {LARGEST_LINE} bytes")
+        return line
+
+    def __iter__(self) -> Iterator[tuple[int, dict[str, str] | str]]:
+        """Yield the line that a row begins on, and its cells by column or what is wrong with it.
+
+        Raises:
+            InputFileError: The file cannot be read on.
+        """
+        while True:
+            begins = self._lines.number + 1
+            try:
+                cells = next(self._reader)
+            except StopIteration:
+                return
+            except csv.Error as exc:
+                yield begins, f"not CSV: {exc}; quote fields that hold quotes, commas or line ends"
+                continue
+            if cells:
+                yield begins, self._row(cells)
+
+    def _row(self, cells: list[str]) -> dict[str, str] | str:
+        if len(cells) != len(self.header):
+            return f"has {len(cells)} fields, the header has {len(self.header)}"
+        found = dict(zip(self.header, cells, strict=True))
+        for name, cell in found.items():
+            try:
+                cell.encode()
+            except UnicodeEncodeError:
+                return f"column {name!r} is not UTF-8; convert the file"
+        return found

@@ -1,0 +1,314 @@
+"""`countermark audit`: published outputs, scored again.
+
+This module is the command: options, progress, the summary. Reading is in
+`audit.intake`, scoring in `audit.run`, who judges in `judges`.
+"""
+
+import asyncio
+import fcntl
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from countermark_service.cli.options import DataOption, JsonOption, command_settings
+from countermark_service.errors import CountermarkError
+
+if TYPE_CHECKING:
+    from countermark_service.audit.document import Document
+    from countermark_service.audit.intake import ReadPlan
+    from countermark_service.audit.judging import Judge
+    from countermark_service.audit.run import Progress
+    from countermark_service.audit.work_file import WorkFile
+    from countermark_service.cli.audit_summary import AuditSummary
+    from countermark_service.releases import Release
+
+INCOMPLETE = 4
+"""Exit code of an audit that ran to its end, but not over everything it was given."""
+
+
+class FolderInUseError(CountermarkError):
+    """Another audit writes into the same folder."""
+
+    code = "folder_in_use"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"another audit is running in {folder}: wait for it, or name another --out.")
+        self.folder = str(folder)
+
+
+def audit(
+    outputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files or folders with outputs: lm-eval samples, lighteval details, Inspect logs, verl dumps, "
+            "OpenR1-Math, HELM runs, OpenCompass predictions, Every Eval Ever, JSONL, Parquet or CSV."
+        ),
+    ],
+    verifier: Annotated[
+        list[str] | None,
+        typer.Option(help="`name:version`, or a pin with digest; scores every row. May be given many times."),
+    ] = None,
+    card: Annotated[
+        Path | None,
+        typer.Option(
+            help="Release card: its routes say which verifier scores which task.", show_default=False
+        ),
+    ] = None,
+    server: Annotated[
+        str | None, typer.Option(help="Address of a service that scores.", show_default=False)
+    ] = None,
+    in_process: Annotated[
+        bool,
+        typer.Option("--in-process", help="Score on this machine. This is what happens without --server."),
+    ] = False,
+    out: Annotated[
+        Path, typer.Option(help="Folder of the audit. The same command goes on with what is there.")
+    ] = Path("audit"),
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Which column is what, such as `response=output,reference=doc.answer,published=acc`. Parts: "
+            "response, reference, prompt, published, sample, task, model, variant, generation, params.",
+            show_default=False,
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Which published metric counts.", show_default=False)
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Task of every row, whatever the files say.", show_default=False)
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model of every row, whatever the files say.", show_default=False)
+    ] = None,
+    verdicts: Annotated[
+        Literal["jsonl", "jsonl.zst", "parquet"], typer.Option(help="Format of the file of verdicts.")
+    ] = "jsonl",
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="Score again what ended in timeout, error or abstain before."),
+    ] = False,
+    report: Annotated[
+        bool,
+        typer.Option("--report/--no-report", help="Write `audit.json`, `flips.jsonl` and `report.html`."),
+    ] = True,
+    batch: Annotated[int, typer.Option(min=1, max=4096, help="Rows that go together.")] = 256,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score published outputs again and compare.
+
+    Example: `countermark audit samples_gsm8k.jsonl --verifier math-verify:0.9.0 --verifier math-verify:0.7.0`
+
+    Formats are known by content; a folder is searched. Every row is scored under every --verifier, and with
+    --card under the verifier that its task's route names. The folder --out gets `audit.sqlite` (every
+    row and verdict; a run that was stopped goes on from it), `report.html` for people, `audit.json` with all of
+    its numbers, `flips.jsonl` (the rows that verifiers disagree on), `verdicts.jsonl`, `unusable.jsonl` (what
+    could not be used, and why) and `every_eval_ever/`. A service that wants a key finds it in COUNTERMARK_API_KEY.
+
+    A failure has no score and is never averaged. The exit code is 4 where the audit ran to its end but rows
+    could not be used or have no verdict, 1 where it could not go on.
+    """
+    from countermark_service.audit.plan import refs_of
+    from countermark_service.cli.console import note, print_json, show
+
+    if server is not None and in_process:
+        raise typer.BadParameter("--server and --in-process exclude each other", param_hint="--in-process")
+    release = _release(card)
+    refs = refs_of(release, verifier or [])
+    reading = _reading(columns or [], metric, task, model)
+    with _alone(out):
+        work, summary = asyncio.run(
+            _run(
+                outputs,
+                release,
+                refs,
+                verifier or [],
+                reading,
+                _judge(server, batch, data),
+                out,
+                batch,
+                retry_failed,
+            )
+        )
+        with work:
+            summary.files = _write(work, out, verdicts)
+            if report:
+                summary.headline = _report(work, out, release).headline
+                summary.files += [str(out / name) for name in ("audit.json", "flips.jsonl", "report.html")]
+            note(f"the audit is in {out}")
+    if as_json:
+        print_json(summary.document())
+    else:
+        show(*summary.parts())
+    if summary.incomplete:
+        raise typer.Exit(INCOMPLETE)
+
+
+def _release(card: Path | None) -> "Release | None":
+    from countermark_service.releases import read_release_file
+
+    return None if card is None else read_release_file(card)
+
+
+def _reading(columns: Sequence[str], metric: str | None, task: str | None, model: str | None) -> "ReadPlan":
+    from countermark_service.audit.intake import PARTS, ReadPlan
+
+    found: dict[str, str] = {}
+    for pair in (pair for text in columns for pair in text.split(",")):
+        part, equals, column = pair.strip().partition("=")
+        if not equals or not column or part not in PARTS:
+            problem = f"{pair!r} is not PART=COLUMN with a part of {', '.join(PARTS)}"
+            raise typer.BadParameter(problem, param_hint="--columns")
+        if part in found:
+            raise typer.BadParameter(f"names {part} twice", param_hint="--columns")
+        found[part] = column
+    return ReadPlan(found, metric, task, model)
+
+
+def _judge(server: str | None, batch: int, data: Path | None) -> "Judge":
+    from countermark_service.cli.judges import LocalJudge, RemoteJudge
+
+    return LocalJudge(command_settings(data)) if server is None else RemoteJudge(server, batch)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder for this audit; the system lets go when the process ends, however it ends.
+
+    Raises:
+        FolderInUseError: Another process holds it.
+        OutputError: It cannot be made.
+    """
+    from countermark_service.audit.verdict_files import OutputError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("wb")
+    except OSError as exc:
+        raise OutputError(folder, exc.strerror or str(exc)) from exc
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise FolderInUseError(folder) from exc
+        yield
+
+
+async def _run(
+    outputs: Sequence[str],
+    release: "Release | None",
+    refs: Sequence[str],
+    asked: Sequence[str],
+    reading: "ReadPlan",
+    judge: "Judge",
+    out: Path,
+    batch: int,
+    retry_failed: bool,
+) -> "tuple[WorkFile, AuditSummary]":
+    """Read and score; the caller closes the work file."""
+    from countermark_service.audit.intake import find_files
+    from countermark_service.audit.plan import AuditPlan, begin, verifiers_of
+    from countermark_service.audit.run import AuditRun
+    from countermark_service.cli.audit_summary import AuditSummary
+    from countermark_service.cli.console import console, note
+
+    try:
+        await judge.open(refs)
+        verifiers = verifiers_of(release, asked, refs, judge.pins)
+        if len(verifiers) != len(refs):  # two references to one pin
+            await judge.open([str(one.pin) for one in verifiers])
+        files = find_files(outputs, besides=out)
+        plan = AuditPlan(verifiers, reading, release)
+        with _byte_bar(2 * sum(file.path.stat().st_size for file in files)) as advance:
+            work = begin(out, plan, files, advance)
+        try:
+            with work.transaction():
+                work.set_meta("command", [Path(sys.argv[0]).name, *sys.argv[1:]])
+                if retry_failed and (again := work.forget_failures()):
+                    note(f"{again} verdicts without a score are made again")
+            if work.missing(0, 1):
+                screen = console(stderr=True)
+                with screen.status("preparing the verifiers") if screen.is_terminal else nullcontext():
+                    await judge.prepare()
+            with _verdict_bar() as show_progress:
+                progress = await AuditRun(work, judge, batch=batch, on_progress=show_progress).run()
+            with work.transaction():
+                work.set_meta("state", "scored")
+            if progress.before:
+                note(f"{progress.before} of {progress.due} verdicts were there already")
+            return work, AuditSummary.of(work, progress)
+        except BaseException:
+            if work.verdict_count():
+                note(f"what was scored is kept in {work.path}: the same command goes on from there")
+            work.close()
+            raise
+    finally:
+        await judge.close()
+
+
+def _write(work: "WorkFile", out: Path, kind: Literal["jsonl", "jsonl.zst", "parquet"]) -> list[str]:
+    """Write what programs read; return the names of the files."""
+    from countermark_service.audit.every_eval_ever import write_every_eval_ever
+    from countermark_service.audit.verdict_files import write_unusable, write_verdicts
+
+    written = [work.path, write_verdicts(work, out, kind), write_unusable(work, out)]
+    written.append(write_every_eval_ever(work, out))
+    return [str(path) for path in written]
+
+
+def _report(work: "WorkFile", out: Path, release: "Release | None") -> "Document":
+    """Write what people read, and its numbers."""
+    from countermark_service.audit.outputs import claims_of, write_outputs
+    from countermark_service.audit.summary import Facts
+
+    if release is None:
+        return write_outputs(work, out)
+    title = f"Audit of {release.card.name}:{release.card.version}"
+    return write_outputs(work, out, Facts(title=title, claims=claims_of(release)))
+
+
+@contextmanager
+def _byte_bar(total: int) -> Iterator[Callable[[int], None]]:
+    """Show how far the inputs are read; give what moves the bar by some bytes."""
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn
+
+    from countermark_service.cli.console import progress
+
+    with progress(TextColumn("reading"), BarColumn(), DownloadColumn(), TimeElapsedColumn()) as bar:
+        task = bar.add_task("reading", total=total)
+
+        def advance(count: int) -> None:
+            bar.advance(task, count)
+
+        yield advance
+
+
+@contextmanager
+def _verdict_bar() -> "Iterator[Callable[[Progress], None]]":
+    """Show how far the scoring is; give what moves the bar."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from countermark_service.cli.console import progress
+
+    shown = (
+        TextColumn("scoring"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[failed]} failed"), TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with progress(*shown) as bar:
+        task = bar.add_task("scoring", total=None, failed=0)
+
+        def advance(run: "Progress") -> None:
+            bar.update(task, total=run.due, completed=run.before + run.done, failed=run.failed)
+
+        yield advance

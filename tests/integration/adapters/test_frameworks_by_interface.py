@@ -154,6 +154,8 @@ def test_registering_twice_is_no_second_verifier_and_never_another_one(
         adapter.register(REF, on_failure=0.5)
     with pytest.raises(InvalidInputError, match="no way to carry 'null'"):
         adapter.register(REF, name="other", on_failure="null")
+    with pytest.raises(InvalidInputError, match="name is None"):
+        adapter.register(release="tests/adapters:1.0", task="words")
     assert len(table(verifier_function)) == 1
 
 

@@ -31,7 +31,7 @@ ROWS = [
     {"response": "Paris", "reference": ""},
     {"response": "x", "reference": "x"},
 ]
-MANY = [{"response": str(n % 3), "reference": str(n % 2)} for n in range(96)]
+MANY = [{"response": str(n % 3), "reference": str(n % 2)} for n in range(200)]
 _DRIVER_SECONDS = 240
 
 

@@ -163,6 +163,11 @@ def test_a_hung_service_is_an_error_of_the_sample(inspect: dict[str, Any]) -> No
     assert "deadline" in inspect["hung"]["errors"][0]
 
 
+def test_no_key_comes_into_a_log(inspect: dict[str, Any]) -> None:
+    assert inspect["key"]["raised"] == ["InvalidInputError"]
+    assert "cmk_secret" not in inspect["key"]["says"]
+
+
 # lm-eval ------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from asking import paste, say, told  # type: ignore[import-not-found]
+from asking import attempt, paste, say, told  # type: ignore[import-not-found]
 from inspect_ai import Task  # type: ignore[import-not-found]
 from inspect_ai import eval as evaluate
 from inspect_ai.dataset import Sample  # type: ignore[import-not-found]
@@ -88,6 +88,7 @@ def main() -> None:
         "in_metadata": evaluated(in_metadata, responses, countermark_scorer(gold="gold")),
         "many": evaluated(samples_of(many), [row["response"] for row in many], countermark_scorer(verifier)),
     }
+    said["key"] = attempt(lambda: countermark_scorer(verifier, api_key="cmk_secret"))
     os.environ["COUNTERMARK_URL"] = facts["hung"]
     said["hung"] = evaluated(samples_of(rows[:1]), responses, countermark_scorer(verifier, deadline=1.0))
     say(said)

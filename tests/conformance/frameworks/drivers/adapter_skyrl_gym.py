@@ -51,7 +51,7 @@ def main() -> None:
         ),
         "null": attempt(lambda: register(verifier, id="null", on_failure="null")),
     }
-    with ThreadPoolExecutor(32) as pool:
+    with ThreadPoolExecutor(64) as pool:
         first = list(pool.map(step, many[: len(many) // 2]))
         mark(facts["half"])
         second = list(pool.map(step, many[len(many) // 2 :]))

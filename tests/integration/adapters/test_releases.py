@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from countermark import Client, InvalidInputError, VerdictFailedError
-from countermark.adapters import slime, verl
+from countermark.adapters import areal, lm_eval, slime, verl
+from countermark.adapters.atropos import GroupScorer
 from countermark.adapters.openrlhf import reward as openrlhf_reward
 from countermark.adapters.trl import reward
 from tests.cards import bare_card
@@ -72,6 +73,18 @@ async def test_every_adapter_takes_a_release(release: str) -> None:
     assert await slime.rm_score(args, sample) == 1.0
     found = openrlhf_reward(release=NAME, task="words")(["?PARIS"], ["?"], ["Paris"])
     assert [float(each) for each in found["rewards"]] == [1.0]
+
+
+async def test_adapters_that_read_rows_take_a_release(release: str) -> None:
+    row = {"answer": "Paris", "data_source": "cities"}
+    assert await areal.reward(release=release).in_the_loop()("?", "PARIS", **row) == 1.0
+    scores = await GroupScorer(release=NAME).scores(row, ["PARIS", "Rome"])
+    assert scores == [1.0, 0.0]
+    assert lm_eval.processor(release=NAME)(row, ["PARIS"]) == {"countermark": 1.0, "countermark_failed": 0.0}
+    # The metric puts verdicts together itself, and keeps what the card says of a failure.
+    assert lm_eval.metric(release=NAME, task="hard")(references=[""], predictions=["a"]) == 0.0
+    with pytest.raises(VerdictFailedError):
+        lm_eval.metric(release=NAME, task="words")(references=[""], predictions=["a"])
 
 
 async def test_a_row_of_no_task_is_an_error_and_so_is_a_release_beside_a_verifier(release: str) -> None:

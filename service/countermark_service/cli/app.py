@@ -13,6 +13,7 @@ import typer
 from countermark_service import __version__
 from countermark_service.cli.access import app as access
 from countermark_service.cli.advisory import app as advisory
+from countermark_service.cli.attribute import attribute
 from countermark_service.cli.audit import audit
 from countermark_service.cli.demo import demo
 from countermark_service.cli.doctor import doctor
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(score)
 app.command()(audit)
+app.command()(attribute)
 app.command()(demo)
 app.command()(doctor)
 app.command()(settings)

@@ -1,0 +1,254 @@
+"""What an attribution says: a document for programs, and sentences for people.
+
+Scores are fractions in the document and points (hundredths) in sentences. A failure is
+in the counts and in nothing else.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from countermark_service.audit.attribution.cells import Crossed
+from countermark_service.audit.attribution.design import Analysis
+from countermark_service.audit.attribution.factors import Remainder
+from countermark_service.audit.attribution.pair import CELLS, Decomposition, Estimate
+from countermark_service.audit.attribution.sides import Side
+from countermark_service.releases.difference import FactorDifference
+
+
+def points(value: float) -> str:
+    """Return a difference of scores in points, with its sign: ``+3.8``."""
+    text = f"{100 * value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
+
+
+def interval(one: Estimate, confidence: float = 0.95) -> str:
+    """Return an interval in points, with the level before it where it is not the usual one."""
+    if one.low is None or one.high is None:
+        return "no interval"
+    level = "" if confidence == 0.95 else f"{confidence:.0%}: "
+    return f"{level}{points(one.low)} to {points(one.high)}"
+
+
+@dataclass(frozen=True)
+class PairFinding:
+    """Two releases on one task."""
+
+    first: Side
+    second: Side
+    pins: tuple[str, str]
+    """Of the verifier of each."""
+    judges: tuple[str, ...]
+    """Pins of the verifiers in the order of the counts: the two, or the one that both are."""
+    crossed: Crossed
+    decomposition: Decomposition
+    differences: Sequence[FactorDifference] = ()
+    """Of the cards; empty where a side has none."""
+    remainder: Remainder | None = None
+    """None where a side has no card."""
+    degraded: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def same_verifier(self) -> bool:
+        """Whether both were scored by one verifier with the same parameters."""
+        return self.pins[0] == self.pins[1] and dict(self.first.params) == dict(self.second.params)
+
+    def sentence(self) -> str:
+        """Return the finding in one sentence."""
+        effects, level = self.decomposition.effects, self.decomposition.confidence
+        gap, verifier, outputs = effects["gap"], effects["verifier"], effects["outputs"]
+        where = f"between {self.first.name} and {self.second.name} on {self.first.task}"
+        if self.same_verifier:
+            return (
+                f"Of {points(gap.value)} points {where}, none are the verifier, which is the same; all are the outputs "
+                f"({level:.0%} interval {interval(outputs)})."
+            )
+        said = (
+            f"Of {points(gap.value)} points {where}, {points(verifier.value)} are the verifier ({level:.0%} interval "
+            f"{interval(verifier)}) and {points(outputs.value)} the outputs ({interval(outputs)})."
+        )
+        if not verifier.clear:
+            said += " The verifier's part cannot be told from zero."
+        return said
+
+    def sentences(self) -> list[str]:
+        """Return what else is to be said, the most important first."""
+        effects = self.decomposition.effects
+        said = []
+        if not effects["gap"].clear:
+            said.append(
+                f"The gap itself, {points(effects['gap'].value)} points, cannot be told from zero "
+                f"({interval(effects['gap'])})."
+            )
+        if not self.same_verifier:
+            said.append(
+                f"In the one order the verifier is {points(effects['verifier_on_first_outputs'].value)} (on the first "
+                f"outputs), in the other {points(effects['verifier_on_second_outputs'].value)} (on the second); the "
+                f"figure above is their mean."
+            )
+            if effects["interaction"].clear:
+                said.append(
+                    "The two orders differ by more than chance: the second verifier does not change both outputs alike."
+                )
+        said += self._of_published()
+        said += self._of_counts()
+        if self.remainder is not None:
+            said += self.remainder.sentences()
+        else:
+            said.append(
+                "Which other factors differ is not known: a release card for each side would say it "
+                "(`countermark release init`)."
+            )
+        return said
+
+    def _of_published(self) -> list[str]:
+        said = []
+        for side, cell in ((self.first, "first_first"), (self.second, "second_second")):
+            if side.published is not None:
+                again = self.decomposition.cells[cell]
+                said.append(
+                    f"{side.name} published {100 * side.published.value:.1f} ({side.published.metric}); under its own "
+                    f"verifier the questions compared here give {100 * again.value:.1f}."
+                )
+        return said
+
+    def _of_counts(self) -> list[str]:
+        said = []
+        for side in self.crossed.sides:
+            for place, counts in enumerate(side.without_score):
+                if counts:
+                    shown = ", ".join(f"{number} {outcome}" for outcome, number in counts.items())
+                    said.append(
+                        f"{sum(counts.values())} of {side.rows} outputs of {side.name} have no score under "
+                        f"{self.judges[place].partition('@')[0]} ({shown}): they are left out under every verifier, "
+                        "and are no zeros."
+                    )
+            if side.unusable:
+                shown = ", ".join(f"{number} {code}" for code, number in side.unusable.items())
+                said.append(f"Rows of {side.name} that cannot be read: {shown}.")
+        if self.crossed.without_score:
+            said.append(f"{self.crossed.without_score} questions are left out for lack of a score.")
+        if self.crossed.other_reference:
+            said.append(
+                f"{self.crossed.other_reference} questions are left out because the sides hold them against different "
+                "references."
+            )
+        return said
+
+    def document(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        found = self.decomposition
+        return {
+            "task": self.first.task,
+            "first": _side(self.first, self.pins[0]),
+            "second": _side(self.second, self.pins[1]),
+            "same_verifier": self.same_verifier,
+            "counts": self.crossed.document(),
+            "confidence": found.confidence,
+            "cells": {name: _estimate(found.cells[name]) for name in CELLS},
+            "effects": {name: _estimate(one) for name, one in found.effects.items()},
+            "verifier_share": None if found.share is None else _estimate(found.share),
+            "questions_changed_by_second_verifier": {
+                name: {"lower": lower, "higher": higher} for name, (lower, higher) in found.changed.items()
+            },
+            "factors": [one.document() for one in self.differences],
+            "remainder": None if self.remainder is None else self.remainder.document(),
+            "degraded": list(self.degraded),
+            "sentence": self.sentence(),
+            "sentences": self.sentences(),
+        }
+
+
+@dataclass(frozen=True)
+class RunsFinding:
+    """A set of runs that varies several factors, under one verifier."""
+
+    task: str
+    verifier: str | None
+    """Pin; None where the scores are as they were given."""
+    response: str
+    analysis: Analysis
+    over_questions: Mapping[str, Estimate] = field(default_factory=dict)
+    """Effects with intervals over questions, where the runs answered the same ones: how they would be on other
+    questions. What another seed would do is not in them."""
+    crossed: Crossed | None = None
+
+    def sentences(self) -> list[str]:
+        """Return what is to be said besides the table of effects."""
+        found = self.analysis
+        said = []
+        basis = {
+            "replicates": "repeated runs",
+            "residual": "the interactions that were left out of the model, taken for noise",
+            "lenth": "Lenth's pseudo standard error: most effects are taken to be noise",
+        }
+        if found.error == "none":
+            said.append(
+                "Nothing in these runs says how large chance is: repeat a run with another seed to get intervals."
+            )
+        else:
+            said.append(f"Intervals between runs stand on {basis[found.error]}.")
+        for one in found.effects:
+            if one.aliased_with:
+                others = ", ".join(
+                    f"{'' if abs(weight - 1) < 1e-6 else f'{weight:+g} x '}{name}"
+                    for name, weight in one.aliased_with.items()
+                )
+                said.append(f"The effect of {one.term} is aliased: it holds {others} as well.")
+        said += [
+            f"The effect of {alias.term} cannot be estimated: it is the mean itself in these runs."
+            for alias in found.aliases
+            if set(alias.made_of) <= {""}
+        ]
+        if found.constant:
+            said.append(f"Nothing is said of what did not vary: {', '.join(found.constant)}.")
+        return said
+
+    def document(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        found = self.analysis
+        return {
+            "task": self.task,
+            "verifier": self.verifier,
+            "response": self.response,
+            "runs": found.runs,
+            "full_factorial": found.full,
+            "factors": {name: list(levels) for name, levels in found.factors.items()},
+            "constant": dict(found.constant),
+            "mean": found.mean,
+            "error": found.error,
+            "standard_error": found.standard_error,
+            "degrees_of_freedom": found.degrees_of_freedom,
+            "confidence": found.confidence,
+            "effects": [
+                {
+                    "term": one.term,
+                    "estimate": one.estimate,
+                    "interval": None if one.interval is None else list(one.interval),
+                    "over_questions": _estimate(self.over_questions[one.term])
+                    if one.term in self.over_questions
+                    else None,
+                    "aliased_with": dict(one.aliased_with),
+                }
+                for one in found.effects
+            ],
+            "aliases": [{"term": one.term, "made_of": dict(one.made_of)} for one in found.aliases],
+            "counts": None if self.crossed is None else self.crossed.document(),
+            "sentences": self.sentences(),
+        }
+
+
+def _side(side: Side, pin: str) -> dict[str, Any]:
+    published = side.published
+    return {
+        "name": side.name,
+        "release": None if side.release is None else str(side.release.ref),
+        "verifier": pin,
+        "params": dict(side.params),
+        "outputs": None if side.path is None else str(side.path),
+        "published": None if published is None else {"metric": published.metric, "value": published.value},
+    }
+
+
+def _estimate(one: Estimate) -> dict[str, Any]:
+    return {"value": one.value, "low": one.low, "high": one.high, "method": one.method}

@@ -395,6 +395,10 @@ def test_embed_writes_all_files_or_none(cli: Cli, write_card: Write, tmp_path: P
     assert good.read_text() == "# Sums\n"
     assert cli("release", "embed", "--into", good).code == 0
     assert cli("release", "extract", bad).code == 1
+    below = tmp_path / "docs" / "README.md"
+    below.parent.mkdir()
+    below.write_text("# Sums\n")
+    assert "must lie beside the card or above it" in cli("release", "embed", "--into", below).err
 
 
 # --- register ----------------------------------------------------------------------------------------------

@@ -100,11 +100,13 @@ def _read(work: WorkFile, file: Path, result: Result, outputs: Outputs) -> None:
             f"{file} is sha256:{told.sha256}, and the card names {outputs.digest}: it is another file"
         )
     work.add_input(told)
-    columns = {part: column for part, column in outputs.columns.items() if part not in ("id", "group")}
-    sample = outputs.columns.get("group", outputs.columns.get("id"))
-    Intake(work, ReadPlan({**columns, **({"sample": sample} if sample else {})})).read(
-        [found], lambda _: None
-    )
+    columns: dict[str, str] = {}
+    for part, column in outputs.columns.items():
+        columns["sample" if part == "group" else part] = column
+    if "id" in columns:  # it names the question, where nothing else does
+        own = columns.pop("id")
+        columns.setdefault("sample", own)
+    Intake(work, ReadPlan(columns)).read([found], lambda _: None)
     bad = sum(work.unusable_counts().values())
     if bad:
         first = next(work.unusable(1))

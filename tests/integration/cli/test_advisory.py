@@ -42,7 +42,7 @@ def test_an_advisory_is_shown_wherever_the_verifier_is(cli: Cli, own: dict[str, 
     listed = {
         one["ref"]: one["advisories"] for one in cli("verifier", "list", "--json", env=own).json["verifiers"]
     }
-    assert [ref for ref, about in listed.items() if about] == [pin]
+    assert [ref for ref, about in marked.items() if about] == [pin]
     assert "YANKED: " in cli("verifier", "list", env=own).out
 
     withdrawn = cli("advisory", "withdraw", added.json["id"], "--reason", "It does not.", env=own)

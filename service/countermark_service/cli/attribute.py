@@ -5,6 +5,7 @@ compared is in `attribute_run`; the rules are in `audit.attribution`.
 """
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -130,7 +131,7 @@ def _judge(server: str | None, batch: int, data: Path | None) -> "Judge":
 
 def _finish(
     document: dict[str, Any],
-    findings: "list[PairFinding] | list[RunsFinding]",
+    findings: "Sequence[PairFinding | RunsFinding]",
     out: Path | None,
     as_json: bool,
 ) -> None:

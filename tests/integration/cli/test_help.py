@@ -25,10 +25,14 @@ COMMANDS = dict(commands(app))
 
 def test_the_commands_are_those_that_the_documentation_names() -> None:
     assert set(COMMANDS) == {
-        "serve", "score", "demo", "doctor", "settings", "access add", "access list", "access remove",
+        "serve", "score", "audit", "attribute", "demo", "doctor", "settings",
+        "access add", "access list", "access remove",
         "verifier list", "verifier show", "verifier new", "verifier check", "verifier publish",
         "verifier build", "verifier export", "verifier import", "judge probe", "judge export", "judge import",
         "keys new", "keys rotate", "keys retire", "keys list", "keys export", "receipt verify", "receipt prove",
+        "release init", "release lock", "release check", "release show", "release diff", "release embed",
+        "release extract", "release register", "release list", "release schema", "registry who-uses",
+        "advisory add", "advisory list", "advisory withdraw",
     }  # fmt: skip
 
 

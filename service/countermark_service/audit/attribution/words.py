@@ -105,10 +105,14 @@ class PairFinding:
         said = []
         for side, cell in ((self.first, "first_first"), (self.second, "second_second")):
             if side.published is not None:
-                again = self.decomposition.cells[cell]
+                told, again = side.published.value, self.decomposition.cells[cell].value
+                text = (
+                    f"{side.name} published {100 * told:.1f} ({side.published.metric}); under its own verifier the "
+                    f"questions compared here give {100 * again:.1f}"
+                )
+                away = abs(again - told) >= 0.0005  # what a tenth of a point shows
                 said.append(
-                    f"{side.name} published {100 * side.published.value:.1f} ({side.published.metric}); under its own "
-                    f"verifier the questions compared here give {100 * again.value:.1f}."
+                    f"{text}, {points(again - told)}: it is not what was published." if away else f"{text}."
                 )
         return said
 

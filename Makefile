@@ -1,9 +1,9 @@
 # Every target sets itself up first; a second set-up takes no time. ARGS goes to the program that is run.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test conformance lint bench lock clean
+.PHONY: help setup demo serve test conformance conformance-torch lint bench lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Make .venv with the locked packages, and install bubblewrap and redis-server where allowed
 	@scripts/setup.sh
@@ -18,7 +18,10 @@ test: setup ## Run all tests
 	@scripts/test.sh $(ARGS)
 
 conformance: setup ## Run the frameworks' own client code, fetched now, against the service
-	@scripts/test.sh tests/conformance/frameworks $(ARGS)
+	@COUNTERMARK_CONFORMANCE=1 scripts/test.sh tests/conformance/frameworks $(ARGS)
+
+conformance-torch: setup ## Train with TRL, verl and others on the CPU against the service (installs torch)
+	@scripts/conformance_torch.sh $(ARGS)
 
 lint: setup ## Check style, types, scripts, Dockerfile and compose file
 	@scripts/lint.sh

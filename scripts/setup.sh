@@ -4,6 +4,7 @@
 # Every make target runs it first. It does nothing, quickly, when nothing has changed. It needs Python
 # 3.11 or newer; the rest it brings, or says what to install.
 #
+#   --browser            bring Chromium as well, for the tests of the pages, and nothing else
 #   PYTHON=...           the interpreter to use instead of the first that fits
 #   COUNTERMARK_APT=no   never call apt-get
 #
@@ -62,6 +63,16 @@ install_tools() {
     say "going on without ${missing[*]}: workers get weaker containment and candidate programs do not run" \
         "without bubblewrap, C++ and JavaScript programs need g++ and nodejs, and some tests and benchmarks" \
         "need redis-server. To install: sudo apt-get install ${missing[*]}"
+}
+
+# Some 300 MB, so it is brought for the tests alone. Ubuntu's package of that name is a stub that asks for snap.
+install_browser() {
+    local name
+    for name in chromium chromium-browser google-chrome-stable google-chrome; do
+        if command -v "$name" >/dev/null; then return 0; fi
+    done
+    if may_use_apt && apt_install chromium; then return 0; fi
+    say "going on without Chromium: the tests of the pages are skipped. To install: sudo apt-get install chromium"
 }
 
 # --- The virtual environment ---------------------------------------------------------------------
@@ -178,6 +189,10 @@ is_done() {
 main() {
     exec 9<"$root"
     flock 9 # one at a time, also under `make -j`
+    if [ "${1:-}" = --browser ]; then
+        install_browser
+        return 0
+    fi
     install_tools
     is_done && return 0
     rm -f "$stamp"
@@ -188,4 +203,4 @@ main() {
     say "done: .venv/bin/countermark"
 }
 
-main
+main "$@"

@@ -3,9 +3,11 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+scripts/setup.sh --browser # for tests/browser
+
 # Elsewhere tests that need a tool are skipped where it is missing; in CI that would hide them.
 if [ -n "${CI:-}" ]; then
-    for tool in redis-server bwrap; do
+    for tool in redis-server bwrap chromium; do
         if ! command -v "$tool" >/dev/null; then
             echo "test: $tool is missing, and in CI no test may be skipped for that. Install it with apt-get." >&2
             exit 1

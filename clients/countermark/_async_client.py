@@ -25,6 +25,7 @@ from ._transport import HttpxTransport
 from ._types import (
     IndexedVerdict,
     Item,
+    JudgeMode,
     Message,
     OnFailure,
     Probe,
@@ -96,6 +97,7 @@ class AsyncClient:
         on_failure: OnFailure | None = None,
         deadline: float | None = None,
         receipt: bool = False,
+        judge_mode: JudgeMode | None = None,
     ) -> ScoreResult:
         """Score `items` and return one verdict for each, in order.
 
@@ -113,6 +115,9 @@ class AsyncClient:
             deadline: Seconds for this call in place of the client's `timeout`.
             receipt: Whether the service is to sign what came out; the result's `receipts` has it. A service
                 without a signing key refuses that.
+            judge_mode: Where the replies of judges come from: ``replay`` for transcripts only (exact, or an
+                error), ``fresh`` for the model only, ``auto`` for what is there and else the model. None leaves
+                it to the service. No other verifier heeds it.
 
         Raises:
             InvalidItemError: An item cannot be sent; nothing was sent.
@@ -128,7 +133,9 @@ class AsyncClient:
             parts.append(part)
             await asyncio.sleep(0)  # encoding a large input must not hold up the loop
         seconds = self._core.seconds(deadline)
-        return await self._core.score(subject, parts, on_failure, seconds, receipt=receipt)
+        return await self._core.score(
+            subject, parts, on_failure, seconds, receipt=receipt, judge_mode=judge_mode
+        )
 
     async def score_one(
         self,
@@ -154,6 +161,7 @@ class AsyncClient:
         task: str | None = None,
         on_failure: OnFailure | None = None,
         deadline: float | None = None,
+        judge_mode: JudgeMode | None = None,
     ) -> AsyncVerdictStream:
         """Score `items` and give each verdict, with its item's position, as soon as it is there.
 
@@ -166,8 +174,9 @@ class AsyncClient:
             on_failure: See `score`. With ``raise``, failed items are left out and named in an error at the
                 end.
             deadline: Seconds for the whole stream; no limit if None. Each request has the client's `timeout`.
+            judge_mode: See `score`.
         """
-        run = StreamRun(self._core, subject_of(verifier, release, task), on_failure, deadline)
+        run = StreamRun(self._core, subject_of(verifier, release, task), on_failure, deadline, judge_mode)
         return AsyncVerdictStream(run, stream_parts(self._core, given_items(items)))
 
     async def verifiers(self, *, deadline: float | None = None) -> list[VerifierSummary]:

@@ -19,7 +19,7 @@ from ._errors import (
 )
 from ._items import Part
 from ._subject import Answered, Subject, opening, policy_of, read_answered
-from ._types import Advisory, OnFailure, Partial, Receipt, ScoreResult, Stats, Verdict
+from ._types import Advisory, JudgeMode, OnFailure, Partial, Receipt, ScoreResult, Stats, Verdict
 
 PART_STATUSES = frozenset({413, 422, 500})
 """Error statuses that concern the items of one request; any other error ends the sending of the call."""
@@ -33,13 +33,20 @@ class ScoreCall:
         parts: The items, in order.
         on_failure: What a failed item's reward becomes; None leaves it to a release's card.
         receipt: Whether the service is to sign what comes out.
+        judge_mode: Where judges' replies come from; None leaves it to the service.
 
     Raises:
         InvalidInputError: `subject` cannot be sent, or `on_failure` is none of the policies.
     """
 
     def __init__(
-        self, subject: Subject, parts: Sequence[Part], on_failure: OnFailure | None, *, receipt: bool = False
+        self,
+        subject: Subject,
+        parts: Sequence[Part],
+        on_failure: OnFailure | None,
+        *,
+        receipt: bool = False,
+        judge_mode: JudgeMode | None = None,
     ) -> None:
         self.subject = subject
         self.on_failure = on_failure
@@ -47,7 +54,8 @@ class ScoreCall:
         self.stopped = False
         """Whether an error was met that every further request of the call would meet too."""
         self._receipt = receipt
-        self._opening = opening(subject, on_failure)
+        self._judge_mode = judge_mode
+        self._opening = opening(subject, on_failure, judge_mode)
         self._total = parts[-1].indices.stop if parts else 0
         self._verdicts: dict[int, list[Verdict]] = {}
         self._receipts: dict[int, Receipt] = {}
@@ -76,7 +84,7 @@ class ScoreCall:
         if self._receipt:
             self._receipts[part.start] = read_receipt(document, part.start, len(part.ids))
         if self.answered is None:
-            self._opening = opening(answered.subject, self.on_failure)
+            self._opening = opening(answered.subject, self.on_failure, self._judge_mode)
         self.answered = answered
         self._advisories.update({one.id: one for one in advisories})
         self._verdicts[part.start] = verdicts

@@ -26,6 +26,7 @@ from ._transport import HttpxTransport
 from ._types import (
     IndexedVerdict,
     Item,
+    JudgeMode,
     Message,
     OnFailure,
     Probe,
@@ -85,12 +86,15 @@ class Client:
         on_failure: OnFailure | None = None,
         deadline: float | None = None,
         receipt: bool = False,
+        judge_mode: JudgeMode | None = None,
     ) -> ScoreResult:
         """Score `items` and return one verdict for each, in order; see `AsyncClient.score`."""
         subject = subject_of(verifier, release, task)
         parts = list(self._core.batch_parts(given_items(items)))
         seconds = self._core.seconds(deadline)
-        return self._portal.call(self._core.score(subject, parts, on_failure, seconds, receipt=receipt))
+        return self._portal.call(
+            self._core.score(subject, parts, on_failure, seconds, receipt=receipt, judge_mode=judge_mode)
+        )
 
     def score_one(
         self,
@@ -116,12 +120,13 @@ class Client:
         task: str | None = None,
         on_failure: OnFailure | None = None,
         deadline: float | None = None,
+        judge_mode: JudgeMode | None = None,
     ) -> VerdictStream:
         """Score `items` and give each verdict as soon as it is there; see `AsyncClient.stream`.
 
         The items are pulled in the thread that reads the stream.
         """
-        run = StreamRun(self._core, subject_of(verifier, release, task), on_failure, deadline)
+        run = StreamRun(self._core, subject_of(verifier, release, task), on_failure, deadline, judge_mode)
         return VerdictStream(self._portal, run, stream_parts(self._core, given_items(items)))
 
     def verifiers(self, *, deadline: float | None = None) -> list[VerifierSummary]:

@@ -41,6 +41,7 @@ from ._retry import is_retryable, retry_after_seconds
 from ._subject import Subject
 from ._types import (
     Item,
+    JudgeMode,
     OnFailure,
     Probe,
     ReleaseDetail,
@@ -53,6 +54,9 @@ from ._version import __version__
 
 MAX_REPLY_BYTES = 512 * 2**20
 """No answer to a request of this client is larger; one that is, is not read on."""
+
+PATIENCE = 4
+"""Attempts from which on a call says in the log what it is waiting for."""
 
 NO_ITEMS = Part(start=0, ids=(), pieces=())
 
@@ -110,14 +114,15 @@ class Core:
         subject: Subject,
         parts: Sequence[Part],
         on_failure: OnFailure | None,
-        seconds: float,
+        seconds: float | Deadline,
         *,
         receipt: bool = False,
+        judge_mode: JudgeMode | None = None,
     ) -> ScoreResult:
         """Score all parts and return their verdicts as one result; see `AsyncClient.score`."""
-        deadline = Deadline(seconds)
+        deadline = seconds if isinstance(seconds, Deadline) else Deadline(seconds)
         parts = parts or [NO_ITEMS]  # an empty batch too is answered by a verifier, and has its pin
-        call = ScoreCall(subject, parts, on_failure, receipt=receipt)
+        call = ScoreCall(subject, parts, on_failure, receipt=receipt, judge_mode=judge_mode)
         unsent = iter(parts)
 
         async def lane() -> None:
@@ -226,7 +231,8 @@ class Core:
                 wait = self._wait(error, deadline)
                 if wait is None:
                     raise
-            log.debug("%s: attempt %d failed (%s), next in %.3f s", what, attempts, last.code, wait)
+            level = logging.DEBUG if attempts < PATIENCE else logging.WARNING
+            log.log(level, "%s: attempt %d failed (%s), next in %.3f s", what, attempts, last, wait)
             await asyncio.sleep(wait)
 
     @asynccontextmanager

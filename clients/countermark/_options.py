@@ -59,15 +59,28 @@ def settings(
     Raises:
         InvalidInputError: An argument, or the environment variable in its place, cannot be used.
     """
+    url, key = address(base_url, api_key)
     return Settings(
-        base_url=_url(base_url if base_url is not None else os.environ.get("COUNTERMARK_URL") or DEFAULT_URL),
-        api_key=_key(api_key if api_key is not None else os.environ.get("COUNTERMARK_API_KEY")),
+        base_url=url,
+        api_key=key,
         timeout=check_seconds("timeout", timeout),
         max_retries=_count("max_retries", max_retries, least=0),
         max_items_per_request=_count("max_items_per_request", max_items_per_request, least=1),
         max_bytes_per_request=_count("max_bytes_per_request", max_bytes_per_request, least=1),
         concurrency=_count("concurrency", concurrency, least=1),
         backoff=backoff if backoff is not None else Backoff(),
+    )
+
+
+def address(base_url: str | None, api_key: str | None) -> tuple[str, str | None]:
+    """Return address and key: those given, else the environment's, else the default address and no key.
+
+    Raises:
+        InvalidInputError: One of them cannot be used.
+    """
+    return (
+        _url(base_url if base_url is not None else os.environ.get("COUNTERMARK_URL") or DEFAULT_URL),
+        _key(api_key if api_key is not None else os.environ.get("COUNTERMARK_API_KEY")),
     )
 
 

@@ -33,7 +33,7 @@ from ._http import Reply
 from ._items import Part, split_stream
 from ._options import check_seconds
 from ._subject import Answered, Subject, opening, policy_of, read_answered
-from ._types import Advisory, IndexedVerdict, Item, OnFailure, Stats, StreamSummary
+from ._types import Advisory, IndexedVerdict, Item, JudgeMode, OnFailure, Stats, StreamSummary
 
 STREAM_ITEMS = 256
 """Items in one streamed request at most. The request is sent whole before its answer is read; this few
@@ -61,17 +61,24 @@ class StreamRun:
             at the end. None leaves it to a release's card.
         deadline: Seconds for the whole stream, None for no limit. Each request has the client's timeout
             besides.
+        judge_mode: Where judges' replies come from; None leaves it to the service.
     """
 
     def __init__(
-        self, core: Core, subject: Subject, on_failure: OnFailure | None, deadline: float | None
+        self,
+        core: Core,
+        subject: Subject,
+        on_failure: OnFailure | None,
+        deadline: float | None,
+        judge_mode: JudgeMode | None = None,
     ) -> None:
         self._summary: StreamSummary | None = None
         self._core = core
         self._subject = subject
         self._on_failure = on_failure
         self._seconds = math.inf if deadline is None else check_seconds("deadline", deadline)
-        opening(subject, on_failure)  # what cannot be sent is refused at once
+        self._judge_mode = judge_mode
+        opening(subject, on_failure, judge_mode)  # what cannot be sent is refused at once
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deadline: Deadline
         self._answered: Answered
@@ -194,7 +201,9 @@ class StreamRun:
 
     async def _run(self, part: Part) -> None:
         """Send `part`, and what is left of it after a broken answer, until every item has its verdict."""
-        answers = PartAnswers(part, self._answered, self._on_failure, self._core.settings.base_url)
+        answers = PartAnswers(
+            part, self._answered, self._on_failure, self._core.settings.base_url, self._judge_mode
+        )
         deadline = self._deadline.sooner(self._core.settings.timeout)
 
         async def send() -> None:
@@ -241,14 +250,22 @@ class PartAnswers:
         answered: Who must answer.
         on_failure: What was asked for; None leaves it to a release's card.
         base_url: Where the answers come from, for messages.
+        judge_mode: What was asked for; None leaves it to the service.
     """
 
-    def __init__(self, part: Part, answered: Answered, on_failure: OnFailure | None, base_url: str) -> None:
+    def __init__(
+        self,
+        part: Part,
+        answered: Answered,
+        on_failure: OnFailure | None,
+        base_url: str,
+        judge_mode: JudgeMode | None = None,
+    ) -> None:
         self.seconds = 0.0
         self.degraded: list[str] = []
         self.advisories: list[Advisory] = []
         self._part, self._answered, self._base_url = part, answered, base_url
-        self._opening = opening(answered.subject, on_failure)
+        self._opening = opening(answered.subject, on_failure, judge_mode)
         self._policy = policy_of(on_failure, answered)
         self._missing = set(range(len(part.ids)))
         self._sent: list[int] = []

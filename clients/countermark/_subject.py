@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 from ._decode import read_release, read_verifier
 from ._errors import InvalidInputError, VerifierMismatchError
 from ._items import encode_text
-from ._types import OnFailure, ReleaseInfo, VerifierInfo
+from ._types import JudgeMode, OnFailure, ReleaseInfo, VerifierInfo
 
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ def given_items(items: Iterable[T] | None) -> Iterable[T]:
     return items
 
 
-def opening(subject: Subject, on_failure: OnFailure | None) -> bytes:
+def opening(subject: Subject, on_failure: OnFailure | None, judge_mode: JudgeMode | None = None) -> bytes:
     """Return the members of a request that say what is asked for, as JSON without braces.
 
     For a verifier, ``raise`` is sent as ``null``: the error is raised here, where it can carry the verdicts
@@ -86,14 +86,18 @@ def opening(subject: Subject, on_failure: OnFailure | None) -> bytes:
     """
     if on_failure not in (None, "null", "zero", "raise"):
         raise InvalidInputError(f"on_failure is {on_failure!r}; it must be 'null', 'zero' or 'raise'.")
+    if judge_mode not in (None, "auto", "replay", "fresh"):
+        raise InvalidInputError(f"judge_mode is {judge_mode!r}; it must be 'auto', 'replay' or 'fresh'.")
+    mode = b"" if judge_mode is None else b',"judge_mode":"%b"' % judge_mode.encode()
     if isinstance(subject, ReleaseTask):
         named = b'"release":%b,"task":%b' % (
             encode_text("release", subject.release),
             encode_text("task", subject.task),
         )
-        return named if on_failure is None else b'%b,"on_failure":"%b"' % (named, on_failure.encode())
+        policy = b"" if on_failure is None else b',"on_failure":"%b"' % on_failure.encode()
+        return named + policy + mode
     policy = b"zero" if on_failure == "zero" else b"null"
-    return b'"verifier":%b,"on_failure":"%b"' % (encode_text("verifier", subject), policy)
+    return b'"verifier":%b,"on_failure":"%b"%b' % (encode_text("verifier", subject), policy, mode)
 
 
 def read_answered(

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 OnFailure: TypeAlias = Literal["null", "zero", "raise"]
+
+JudgeMode: TypeAlias = Literal["auto", "replay", "fresh"]
 """What the reward of an item without a verdict becomes: None, 0.0, or a `VerdictFailedError`."""
 
 Message: TypeAlias = Mapping[str, Any]

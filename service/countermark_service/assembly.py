@@ -21,9 +21,11 @@ from countermark_service.registry import (
     check_children,
 )
 from countermark_service.releases import ReleaseBook
+from countermark_service.running import Runner
 from countermark_service.runtimes import (
     Children,
     CompositeRuntime,
+    GraderRuntime,
     JudgeRuntime,
     PythonRuntime,
     Runtime,
@@ -57,6 +59,7 @@ class Service:
     scorer: Scorer
     pool: Pool
     sandboxes: Sandboxes
+    runner: Runner
     judges: Asker
     releases: ReleaseBook
     access: AccessKeys
@@ -74,6 +77,7 @@ class Service:
 
     async def close(self) -> None:
         """End every process and write what waits."""
+        await self.runner.close()
         await self.scorer.close()
         self.receipts.ledger.close()
 
@@ -94,7 +98,11 @@ def assemble(settings: Settings) -> Service:
     judges = build_asker(settings)
     children = Children()
     runtimes = build_runtimes(pool, sandboxes)
-    runtimes |= {"judge": JudgeRuntime(judges), "composite": CompositeRuntime(children)}
+    runtimes |= {
+        "judge": JudgeRuntime(judges),
+        "composite": CompositeRuntime(children),
+        "grader": GraderRuntime(children),
+    }
     releases = build_releases(settings)
     scorer = Scorer(
         build_registry(settings),
@@ -110,6 +118,7 @@ def assemble(settings: Settings) -> Service:
         scorer=scorer,
         pool=pool,
         sandboxes=sandboxes,
+        runner=Runner(sandboxes, scorer.store),
         judges=judges,
         releases=releases,
         access=AccessKeys(settings.data / "keys.json"),

@@ -165,9 +165,11 @@ class VerdictFailedError(CountermarkError):
 
     def __init__(self, failed: list[dict[str, Any]], total: int, advice: str | None = None) -> None:
         first = failed[0]
+        detail = first.get("detail", {})
+        why = detail.get("message") or detail.get("reason")
         super().__init__(
             f"{len(failed)} of {total} items have no score, the first at index {first['index']} "
-            f"(outcome {first['outcome']}). "
+            f"(outcome {first['outcome']}{f': {str(why)[:300]}' if why else ''}). "
             + (
                 advice
                 or "The request asked for on_failure=raise; the other verdicts are kept in the store, so "
@@ -206,13 +208,14 @@ class ForbiddenError(AccessError):
 
 
 class SaturatedError(CountermarkError):
-    """The queue is full; nothing of the request was started."""
+    """The queue is full, so that nothing of the request was started; or no turn came in time."""
 
     code = "saturated"
 
-    def __init__(self, *, pending: int, limit: int, retry_after: float) -> None:
+    def __init__(self, *, pending: int, limit: int, retry_after: float, waited: float | None = None) -> None:
+        why = "the queue is full" if waited is None else f"nothing came out within {waited:g} s"
         super().__init__(
-            f"the queue is full ({pending} of {limit} items wait): ask again in {retry_after:.0f} s or later."
+            f"{why} ({pending} of {limit} items wait): ask again in {retry_after:.0f} s or later."
         )
         self.pending, self.limit, self.retry_after = pending, limit, retry_after
 

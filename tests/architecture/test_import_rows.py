@@ -29,7 +29,7 @@ ROWS = (
     "engine judge",
     "runtimes",
     "releases receipts",
-    "scoring",
+    "running scoring",
     "audit",
     "settings",
     "assembly",
@@ -41,7 +41,7 @@ ROW_OF = {room: number for number, row in enumerate(ROWS) for room in row.split(
 
 CLIENT_MAY_USE = {"httpx"}
 """What the base install brings. Adapters import the framework that they adapt to as well."""
-ALONE = ("engine/harness.py", "sandbox/code/inside/")
+ALONE = ("engine/harness.py", "sandbox/code/inside/", "api/facades/inside/")
 """Started by path in a worker or a sandbox, where nothing but the standard library can be imported."""
 
 

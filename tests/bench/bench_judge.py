@@ -12,7 +12,7 @@ from pathlib import Path
 
 import uvloop
 
-from countermark_service.judge import Asker, Endpoint, JudgeMode
+from countermark_service.judge import Asker, Endpoint, JudgeMode, judging
 from countermark_service.model import Item
 from countermark_service.registry import Registry
 from countermark_service.runtimes import JudgeRuntime
@@ -86,12 +86,12 @@ async def rounds(port: int, data: Path) -> None:
         wall = time.perf_counter()
         await scorer.score_batch(bundle, items(number * ITEMS))
         stored.append((time.perf_counter() - wall) / ITEMS * 1e6)
-    asker.mode = JudgeMode.REPLAY
     for name in ("first replay", "replayed again"):
         replayed = []
         for number in range(5):
             wall = time.perf_counter()
-            scored, _ = await scorer.score_batch(bundle, items(number * ITEMS))
+            with judging(JudgeMode.REPLAY):
+                scored, _ = await scorer.score_batch(bundle, items(number * ITEMS))
             replayed.append((time.perf_counter() - wall) / ITEMS * 1e6)
             assert all(verdict.score == 1.0 for verdict, _ in scored), [
                 v.json for v, _ in scored if v.score != 1.0

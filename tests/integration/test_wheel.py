@@ -116,6 +116,8 @@ def test_the_wheel_carries_both_packages_with_their_types_and_the_licence_and_no
         names = archive.namelist()
     assert {"countermark/py.typed", "countermark_service/py.typed"} <= set(names)
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    templates = "countermark_service/audit/report/templates"
+    assert {f"{templates}/report.css", f"{templates}/report.html.jinja"} <= set(names)
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"countermark", "countermark_service"}
     assert [name for name in names if "__pycache__" in name or name.endswith(".pyc")] == []

@@ -15,6 +15,7 @@ import msgspec
 
 from countermark_service.api.repeats import nested_keys, refuse_double_ids, refuse_double_keys, too_deep
 from countermark_service.errors import RequestError
+from countermark_service.judge import JudgeMode
 from countermark_service.model import Item, OnFailure, last_assistant_text
 
 _T = TypeVar("_T")
@@ -40,6 +41,7 @@ class _Head(msgspec.Struct, forbid_unknown_fields=True, gc=False, kw_only=True):
     release: str | msgspec.UnsetType = msgspec.UNSET
     task: str | msgspec.UnsetType = msgspec.UNSET
     on_failure: OnFailure | msgspec.UnsetType = msgspec.UNSET
+    judge_mode: JudgeMode | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def subject(self) -> str:
@@ -48,10 +50,14 @@ class _Head(msgspec.Struct, forbid_unknown_fields=True, gc=False, kw_only=True):
 
     @property
     def given(self) -> int:
-        """How many of the four are given."""
-        return len(
-            [x for x in (self.verifier, self.release, self.task, self.on_failure) if x is not msgspec.UNSET]
-        )
+        """How many of the five are given."""
+        said = (self.verifier, self.release, self.task, self.on_failure, self.judge_mode)
+        return len([one for one in said if one is not msgspec.UNSET])
+
+    @property
+    def wished_mode(self) -> JudgeMode | None:
+        """Where judges' replies are to come from; None where it is left to the settings."""
+        return None if self.judge_mode is msgspec.UNSET else self.judge_mode
 
 
 class Batch(_Head):
@@ -118,6 +124,7 @@ def decode_batch(body: bytes) -> Batch:
             release=mixed.release,
             task=mixed.task,
             on_failure=mixed.on_failure,
+            judge_mode=mixed.judge_mode,
             items=_items_of(mixed.items),
             receipt=mixed.receipt,
         )

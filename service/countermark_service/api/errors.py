@@ -104,8 +104,12 @@ def problem(status: int, code: str, detail: str, values: Mapping[str, Any] | Non
 
 def problem_of(error: CountermarkError) -> dict[str, Any]:
     """Return the body for a domain error."""
-    code = error.kind if isinstance(error, TooLargeError) else error.code
-    return problem(status_of(error), code, str(error), error.values())
+    return problem(status_of(error), code_of(error), str(error), error.values())
+
+
+def code_of(error: CountermarkError) -> str:
+    """Return the stable code of an error."""
+    return error.kind if isinstance(error, TooLargeError) else error.code
 
 
 def answer(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:

@@ -63,6 +63,11 @@ class ScoreRequest(_Request):
         description="What `reward` is where there is no score: null, 0, or the whole request an error (424). "
         "The card of a release may fix it; saying otherwise is refused then.",
     )
+    judge_mode: Literal["auto", "replay", "fresh"] | None = Field(
+        None,
+        description="Where the replies of judges come from: transcripts, then the model (auto); transcripts only "
+        "(replay); the model only (fresh). Without it, what the service is set to. No other verifier heeds it.",
+    )
     receipt: bool = Field(False, description="Whether the reply has a signed receipt of its verdicts.")
 
     @model_validator(mode="after")

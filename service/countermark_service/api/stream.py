@@ -30,6 +30,7 @@ from countermark_service.api.intake import read_lines
 from countermark_service.api.metrics import Metrics
 from countermark_service.assembly import Service
 from countermark_service.errors import CountermarkError, RequestError, VerdictFailedError
+from countermark_service.judge import JudgeMode, judging
 from countermark_service.model import Item, OnFailure, Verdict
 from countermark_service.scoring import Asked, Run
 
@@ -69,6 +70,7 @@ class ScoreStream:
         service: Service,
         metrics: Metrics,
         asked: Asked,
+        judge_mode: JudgeMode | None,
         lines: AsyncIterator[bytes],
         receive: Receive,
     ) -> None:
@@ -76,6 +78,7 @@ class ScoreStream:
         self._service = service
         self._metrics = metrics
         self._asked = asked
+        self._judge_mode = judge_mode
         self._bundle = asked.bundle
         self._on_failure = asked.on_failure
         self._incoming = lines
@@ -106,15 +109,17 @@ class ScoreStream:
             raise RequestError('the stream is empty: its first line is {"verifier": "name:version"}.')
         head = decode_head(head_line)
         asked = service.scorer.asked(**asked_of(head))
-        await service.scorer.runtime(asked.bundle).prepare(asked.bundle)
-        return cls(service, metrics, asked, lines, request.receive)
+        with judging(head.wished_mode):
+            await service.scorer.runtime(asked.bundle).prepare(asked.bundle)
+        return cls(service, metrics, asked, head.wished_mode, lines, request.receive)
 
     # --- what goes out -----------------------------------------------------------------------------
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
         """Yield the reply, some lines at a time."""
         started = time.perf_counter()
-        work = asyncio.create_task(self._work())
+        with judging(self._judge_mode):  # a task keeps what held at its start
+            work = asyncio.create_task(self._work())
         work.add_done_callback(lambda _: self._news.set())
         watch = asyncio.create_task(self._end_when_gone(work))
         try:

@@ -96,10 +96,12 @@ def _write_group(work: WorkFile, root: Path, pins: Sequence[str], task: str, mod
     digest, lines = hashlib.sha256(), 0
     with whole(samples) as file:
         for row, verdicts in work.group(task, model):
+            shared = _encode(_shared(row, evaluation))[:-1]  # all that the instances of a row have in common
             for verdict in verdicts:
                 results.setdefault((row.variant, verdict.pin), _Result()).add(verdict)
                 if verdict.score is not None:
-                    line = _encode(_instance(row, verdict, pins[verdict.pin], evaluation)) + b"\n"
+                    own = _encode(_own(row, verdict, pins[verdict.pin]))[1:]
+                    line = b"%b,%b\n" % (shared, own)
                     file.write(line)
                     digest.update(line)
                     lines += 1
@@ -174,18 +176,17 @@ def _result(work: WorkFile, task: str, variant: str, pin: str, result: _Result) 
 _WITH_SCORE = frozenset({Outcome.SCORED, Outcome.NO_ANSWER})
 
 
-def _instance(row: OutputRow, verdict: StoredVerdict, pin: str, evaluation: str) -> dict[str, Any]:
+def _shared(row: OutputRow, evaluation: str) -> dict[str, Any]:
+    """Return the part of an instance that no verdict changes."""
     references = row.reference if isinstance(row.reference, list) else [row.reference]
-    reference = [one if isinstance(one, str) else _encode(one).decode() for one in references]
+    reference = [_text(one) for one in references]
     raw = row.prompt or ""
     choices = row.extras.get("choices")
-    extracted = verdict.detail.get("answer")
     return {
         "schema_version": SCHEMA_VERSION,
         "evaluation_id": evaluation,
         "model_id": row.model or _UNKNOWN,
         "evaluation_name": _name(row.task, row.variant),
-        "evaluation_result_id": _result_id(row.variant, pin),
         "sample_id": row.sample if not row.generation else f"{row.sample}#{row.generation}",
         "sample_hash": hashlib.sha256((raw + "".join(reference)).encode()).hexdigest(),
         "interaction_type": "single_turn",
@@ -195,6 +196,14 @@ def _instance(row: OutputRow, verdict: StoredVerdict, pin: str, evaluation: str)
             **({"choices": [str(one) for one in choices]} if isinstance(choices, list) else {}),
         },
         "output": {"raw": [row.response]},
+    }
+
+
+def _own(row: OutputRow, verdict: StoredVerdict, pin: str) -> dict[str, Any]:
+    """Return the part of an instance that one verdict is."""
+    extracted = verdict.detail.get("answer")
+    return {
+        "evaluation_result_id": _result_id(row.variant, pin),
         "answer_attribution": [
             {
                 "turn_idx": 0,

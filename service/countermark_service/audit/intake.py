@@ -92,8 +92,12 @@ class OutputFile:
     """True where the caller named it; a file that a folder holds may be something else than outputs."""
 
 
-def find_files(outputs: Sequence[str]) -> list[OutputFile]:
+def find_files(outputs: Sequence[str], besides: Path | None = None) -> list[OutputFile]:
     """Return the files that are meant, in order: files, and everything below folders; each once.
+
+    Args:
+        outputs: Paths of files and folders.
+        besides: A folder whose files are not meant: that of the audit itself, which may lie among its inputs.
 
     Raises:
         InputFileError: One does not exist or is neither file nor folder, or a folder is empty.
@@ -105,7 +109,9 @@ def find_files(outputs: Sequence[str]) -> list[OutputFile]:
             below = [
                 each
                 for each in sorted(path.rglob("*"))
-                if each.is_file() and not any(p.startswith(".") for p in each.relative_to(path).parts)
+                if each.is_file()
+                and not any(part.startswith(".") for part in each.relative_to(path).parts)
+                and (besides is None or not each.resolve().is_relative_to(besides.resolve()))
             ]
             if not below:
                 raise NoOutputsError(output, "holds no file")

@@ -10,16 +10,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 
-from countermark_service.audit.work_file import Refusal, StoredVerdict, WorkFile
+from countermark_service.audit.work_file import NewVerdict, WorkFile
 from countermark_service.errors import CountermarkError
 
 VerdictFormat = Literal["jsonl", "jsonl.zst", "parquet"]
 
-_Said = TypeVar("_Said", StoredVerdict, Refusal)
 _ROW_GROUP = 10_000
 _encode = msgspec.json.Encoder().encode
 
@@ -100,8 +99,8 @@ def _packed(file: BinaryIO, kind: VerdictFormat) -> Iterator[BinaryIO | io.Buffe
 
 def _records(work: WorkFile) -> Iterator[dict[str, Any]]:
     pins = [str(one.pin) for one in work.verifiers]
-    verdicts = _by_row(work.verdicts())
-    refusals = _by_row(work.refusals())
+    verdicts = groupby(work.raw_verdicts(), key=lambda one: one.row)
+    refusals = groupby(work.refusals(), key=lambda one: one.row)
     next_verdicts, next_refusals = next(verdicts, None), next(refusals, None)
     for row in work.placed():
         said: dict[int, dict[str, Any]] = {}
@@ -114,20 +113,15 @@ def _records(work: WorkFile) -> Iterator[dict[str, Any]]:
         yield {**row, "verdicts": [said[pin] for pin in sorted(said)]}
 
 
-def _by_row(found: Iterator[_Said]) -> Iterator[tuple[int, list[_Said]]]:
-    for row, group in groupby(found, key=lambda one: one.row):
-        yield row, list(group)
-
-
-def _said(pins: list[str], one: StoredVerdict) -> dict[str, Any]:
+def _said(pins: list[str], one: NewVerdict) -> dict[str, Any]:
     return {
         "verifier": pins[one.pin],
-        "outcome": one.outcome.value,
+        "outcome": one.outcome,
         "score": one.score,
         "reward": one.reward,
         "cached": one.cached,
-        "detail": one.detail,
-        "surroundings": one.surroundings,
+        "detail": msgspec.Raw(one.detail),
+        "surroundings": msgspec.Raw(one.surroundings),
     }
 
 
@@ -158,7 +152,10 @@ def _write_parquet(work: WorkFile, path: Path) -> None:
 def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record whose details are texts: they differ from verifier to verifier, columns do not."""
     verdicts = [
-        {name: _encode(value).decode() if isinstance(value, dict) else value for name, value in one.items()}
+        {
+            name: bytes(value).decode() if isinstance(value, msgspec.Raw) else value
+            for name, value in one.items()
+        }
         for one in record["verdicts"]
     ]
     return {**record, "verdicts": verdicts}

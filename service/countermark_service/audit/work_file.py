@@ -57,6 +57,9 @@ APPLICATION_ID = 0x434D4131
 _CHUNK = 512
 """Rows that are fetched at a time."""
 
+_KNOWN_SURROUNDINGS = 1024
+"""How many are kept in memory; there is one for each kind of worker, but a judge's may differ by item."""
+
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.decode
 
@@ -169,7 +172,7 @@ class StoredVerdict(msgspec.Struct, frozen=True, gc=False):
 
 
 class NewVerdict(msgspec.Struct, frozen=True, gc=False):
-    """One verdict to store; `detail` and `surroundings` are JSON objects, and go unread."""
+    """One verdict on its way in or out, its `detail` and `surroundings` as JSON objects that nobody reads."""
 
     row: int
     pin: int
@@ -638,7 +641,7 @@ class WorkFile:
             known = self._connection.execute(
                 "SELECT id FROM surroundings WHERE value = ?", (value,)
             ).fetchone()[0]
-            if len(self._surroundings) < 1024:  # each worker has one; a judge's may differ from item to item
+            if len(self._surroundings) < _KNOWN_SURROUNDINGS:
                 self._surroundings[value] = known
         return known
 
@@ -699,6 +702,26 @@ class WorkFile:
         """Yield the verdicts of one verifier or of all, in the order of rows and then of verifiers."""
         yield from self._verdicts("?1 IS NULL OR v.pin = ?1", (pin,))
 
+    def raw_verdicts(self) -> Iterator[NewVerdict]:
+        """Yield all verdicts, in the order of rows and then of verifiers, their objects unread."""
+        known = {
+            place: value.encode()
+            for place, value in self._connection.execute(
+                "SELECT id, value FROM surroundings ORDER BY id LIMIT ?", (_KNOWN_SURROUNDINGS,)
+            )
+        }
+        found = self._connection.execute(
+            "SELECT row, pin, outcome, score, reward, cached, surroundings, detail FROM verdicts "
+            "ORDER BY row, pin"
+        )
+        for row, pin, outcome, score, reward, cached, place, detail in found:
+            surroundings = known.get(place) or self._surroundings_at(place)
+            yield NewVerdict(row, pin, outcome, score, reward, bool(cached), detail.encode(), surroundings)
+
+    def _surroundings_at(self, place: int) -> bytes:
+        found = self._connection.execute("SELECT value FROM surroundings WHERE id = ?", (place,)).fetchone()
+        return str(found[0]).encode()
+
     def _verdicts(self, where: str, values: tuple[Any, ...]) -> Iterator[StoredVerdict]:
         found = self._connection.execute(
             "SELECT v.row, v.pin, v.outcome, v.score, v.reward, v.cached, v.detail, s.value FROM verdicts v "  # noqa: S608
@@ -716,6 +739,15 @@ class WorkFile:
                 _decode(detail),
                 _decode(surroundings),
             )
+
+    def surroundings_of(self, pin: int, limit: int = 8) -> list[dict[str, Any]]:
+        """Return the surroundings that a verifier's verdicts were made in, the most frequent first."""
+        found = self._connection.execute(
+            "SELECT s.value FROM verdicts v JOIN surroundings s ON s.id = v.surroundings WHERE v.pin = ? "
+            "GROUP BY s.id ORDER BY count(*) DESC, s.id LIMIT ?",
+            (pin, limit),
+        )
+        return [_decode(value) for (value,) in found]
 
     def judged(self) -> Iterator[JudgedRow]:
         """Yield every row in order, without its texts, with the marks of all verifiers."""

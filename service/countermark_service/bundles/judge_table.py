@@ -14,9 +14,10 @@ import jsonschema
 from pydantic import Field, field_validator, model_validator
 
 from countermark_service.bundles.strict import Strict, as_tuple, fault
+from countermark_service.bundles.template import TemplateError, check_path
 
 RULES = 1
-MARK = re.compile(r"\{\{\s*([a-z_]+)\s*\}\}")
+MARK = re.compile(r"\{\{\s*([a-z_]+(?:[.\[][^\s{}]*)?)\s*\}\}")
 """A place in a message where data goes."""
 PLACES = {
     "text": {"prompt", "response", "reference"},
@@ -25,10 +26,10 @@ PLACES = {
     "criteria": {"prompt", "response", "criteria"},
     "pair": {"prompt", "first", "second"},
 }
-"""What messages may show, by the kind of reference."""
+"""What messages may show, by the kind of reference; with ``template``: values of item and sample."""
 
 Words = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=400)], ...], Field(max_length=2000)]
-Reference = Literal["text", "json", "choice", "criteria", "pair"]
+Reference = Literal["text", "json", "choice", "criteria", "pair", "template"]
 
 
 class Message(Strict):
@@ -211,14 +212,15 @@ class JudgeTable(Strict):
     @model_validator(mode="after")
     def _fits(self) -> "JudgeTable":
         shown = set().union(*(message.places for message in self.messages))
-        allowed = PLACES[self.reference]
-        if shown - allowed:
+        if self.reference == "template":
+            _refuse_paths(shown)
+        elif shown - (allowed := PLACES[self.reference]):
             raise fault(
                 "messages",
                 f"{{{{{min(shown - allowed)}}}}} is no place here; with reference = {self.reference!r} "
                 f"there are {', '.join(sorted(allowed))}",
             )
-        needed = {"first", "second"} if self.reference == "pair" else {"response"}
+        needed = {"pair": {"first", "second"}, "template": set()}.get(self.reference, {"response"})
         if needed - shown:
             raise fault("messages", f"no message shows {{{{{min(needed - shown)}}}}}")
         if any(message.places for message in self.messages if message.role != "user"):
@@ -241,3 +243,12 @@ class JudgeTable(Strict):
     def shows_prompt(self) -> bool:
         """Whether the question is shown."""
         return any("prompt" in message.places for message in self.messages)
+
+
+def _refuse_paths(shown: set[str]) -> None:
+    """Refuse places that name no value of item or sample."""
+    for path in sorted(shown):
+        try:
+            check_path(path)
+        except TemplateError as exc:
+            raise fault("messages", str(exc)) from exc

@@ -32,7 +32,8 @@ _FORMATS = jsonschema.Draft202012Validator.FORMAT_CHECKER
 """Refuses a `pattern` that is no regular expression, which would fail at the first item only."""
 _ENTRY = re.compile(r"[A-Za-z_]\w*:[A-Za-z_]\w*")
 
-Runtime = Literal["python", "sandbox", "judge", "composite"]
+Runtime = Literal["python", "sandbox", "judge", "composite", "grader"]
+"""How a verdict is made; ``grader`` is for definitions that come with a request, never for a folder."""
 
 
 class Limits(_Strict):
@@ -260,6 +261,8 @@ def read_manifest(content: bytes, *, file: str = MANIFEST_NAME) -> Manifest:
         table = tomllib.loads(content.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as exc:
         raise ManifestError(file, "(whole file)", content[:40], f"not TOML: {exc}") from exc
+    if table.get("runtime") == "grader":
+        raise ManifestError(file, "runtime", "grader", "it is for definitions that come with a request")
     try:
         return Manifest.model_validate(table)
     except ValidationError as exc:

@@ -12,6 +12,7 @@ import typer
 
 from countermark_service import __version__
 from countermark_service.cli.access import app as access
+from countermark_service.cli.advisory import app as advisory
 from countermark_service.cli.attribute import attribute
 from countermark_service.cli.audit import audit
 from countermark_service.cli.demo import demo
@@ -19,6 +20,7 @@ from countermark_service.cli.doctor import doctor
 from countermark_service.cli.judge import app as judge
 from countermark_service.cli.keys import app as keys
 from countermark_service.cli.receipt import app as receipt
+from countermark_service.cli.registry import app as registry
 from countermark_service.cli.release import app as release
 from countermark_service.cli.score import score
 from countermark_service.cli.serve import serve
@@ -42,6 +44,8 @@ app.command()(doctor)
 app.command()(settings)
 app.add_typer(verifier, name="verifier")
 app.add_typer(release, name="release")
+app.add_typer(registry, name="registry")
+app.add_typer(advisory, name="advisory")
 app.add_typer(judge, name="judge")
 app.add_typer(access, name="access")
 app.add_typer(receipt, name="receipt")

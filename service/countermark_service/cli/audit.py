@@ -18,6 +18,7 @@ from countermark_service.cli.options import DataOption, JsonOption, command_sett
 from countermark_service.errors import CountermarkError
 
 if TYPE_CHECKING:
+    from countermark_service.audit.document import Document
     from countermark_service.audit.intake import ReadPlan
     from countermark_service.audit.judging import Judge
     from countermark_service.audit.run import Progress
@@ -91,6 +92,10 @@ def audit(
         bool,
         typer.Option("--retry-failed", help="Score again what ended in timeout, error or abstain before."),
     ] = False,
+    report: Annotated[
+        bool,
+        typer.Option("--report/--no-report", help="Write `audit.json`, `flips.jsonl` and `report.html`."),
+    ] = True,
     batch: Annotated[int, typer.Option(min=1, max=4096, help="Rows that go together.")] = 256,
     data: DataOption = None,
     as_json: JsonOption = False,
@@ -101,8 +106,9 @@ def audit(
 
     Formats are known by content; a folder is searched. Every row is scored under every --verifier, and with
     --card under the verifier that its task's route names. The folder --out gets `audit.sqlite` (every
-    row and verdict; a run that was stopped goes on from it), `verdicts.jsonl`, `unusable.jsonl` (what could
-    not be used, and why) and `every_eval_ever/`. A service that wants a key finds it in COUNTERMARK_API_KEY.
+    row and verdict; a run that was stopped goes on from it), `report.html` for people, `audit.json` with all of
+    its numbers, `flips.jsonl` (the rows that verifiers disagree on), `verdicts.jsonl`, `unusable.jsonl` (what
+    could not be used, and why) and `every_eval_ever/`. A service that wants a key finds it in COUNTERMARK_API_KEY.
 
     A failure has no score and is never averaged. The exit code is 4 where the audit ran to its end but rows
     could not be used or have no verdict, 1 where it could not go on.
@@ -131,6 +137,9 @@ def audit(
         )
         with work:
             summary.files = _write(work, out, verdicts)
+            if report:
+                summary.headline = _report(work, out, release).headline
+                summary.files += [str(out / name) for name in ("audit.json", "flips.jsonl", "report.html")]
             note(f"the audit is in {out}")
     if as_json:
         print_json(summary.document())
@@ -213,7 +222,7 @@ async def _run(
         verifiers = verifiers_of(release, asked, refs, judge.pins)
         if len(verifiers) != len(refs):  # two references to one pin
             await judge.open([str(one.pin) for one in verifiers])
-        files = find_files(outputs)
+        files = find_files(outputs, besides=out)
         plan = AuditPlan(verifiers, reading, release)
         with _byte_bar(2 * sum(file.path.stat().st_size for file in files)) as advance:
             work = begin(out, plan, files, advance)
@@ -250,6 +259,17 @@ def _write(work: "WorkFile", out: Path, kind: Literal["jsonl", "jsonl.zst", "par
     written = [work.path, write_verdicts(work, out, kind), write_unusable(work, out)]
     written.append(write_every_eval_ever(work, out))
     return [str(path) for path in written]
+
+
+def _report(work: "WorkFile", out: Path, release: "Release | None") -> "Document":
+    """Write what people read, and its numbers."""
+    from countermark_service.audit.outputs import claims_of, write_outputs
+    from countermark_service.audit.summary import Facts
+
+    if release is None:
+        return write_outputs(work, out)
+    title = f"Audit of {release.card.name}:{release.card.version}"
+    return write_outputs(work, out, Facts(title=title, claims=claims_of(release)))
 
 
 @contextmanager

@@ -35,6 +35,8 @@ class AuditSummary:
     again: Sequence[str]
     """The command line that made the audit, which makes it again."""
     files: list[str] = field(default_factory=list)
+    headline: str = ""
+    """What the audit comes to, in a sentence."""
 
     @classmethod
     def of(cls, work: WorkFile, progress: Progress) -> "AuditSummary":
@@ -77,6 +79,7 @@ class AuditSummary:
         """Return everything as JSON values."""
         return {
             "ok": not self.incomplete,
+            "headline": self.headline,
             "rows": self.rows,
             "inputs": list(self.inputs),
             "unusable": self.unusable,
@@ -112,7 +115,7 @@ class AuditSummary:
                 f"{failed}",
                 f"{refused}",
             )
-        return [shown, *self._sentences()]
+        return [shown, *filter(None, [self.headline]), *self._sentences()]
 
     def _sentences(self) -> list[str]:
         formats = sorted({str(one["format"]) for one in self.inputs if one["rows"]})

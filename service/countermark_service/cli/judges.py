@@ -1,7 +1,7 @@
 """Who judges the rows of `countermark score` and `countermark audit`: this process, or a service somewhere else."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -87,8 +87,10 @@ class LocalJudge:
 class RemoteJudge:
     """Judges at a service, through the client."""
 
-    def __init__(self, url: str, batch: int) -> None:
-        """`batch` items go in one request."""
+    def __init__(
+        self, url: str, batch: int, judge_mode: Literal["auto", "replay", "fresh"] | None = None
+    ) -> None:
+        """`batch` items go in one request; `judge_mode` None leaves it to the service."""
         import math
 
         import countermark
@@ -97,6 +99,7 @@ class RemoteJudge:
             self._client = countermark.AsyncClient(url, timeout=math.inf, max_items_per_request=batch)
         except countermark.CountermarkClientError as exc:
             raise ServiceError(str(exc).replace("base_url", "--server", 1)) from exc
+        self._judge_mode = judge_mode
         self.pins: list[BundleRef] = []
 
     async def open(self, refs: Sequence[str]) -> None:
@@ -121,7 +124,9 @@ class RemoteJudge:
         import countermark
 
         try:
-            result = await self._client.score(str(self.pins[verifier]), [_document(item) for item in items])
+            result = await self._client.score(
+                str(self.pins[verifier]), [_document(item) for item in items], judge_mode=self._judge_mode
+            )
         except (countermark.InvalidRequestError, countermark.TooLargeError) as exc:
             place = exc.problem.get("item")
             if not isinstance(place, int):

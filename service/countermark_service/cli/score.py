@@ -66,6 +66,12 @@ def score(
         typer.Option("--format", help="Format of the rows [default: as the name ends, else jsonl]."),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, max=4096, help="Rows that go together.")] = 256,
+    judge_mode: Annotated[
+        Literal["auto", "replay", "fresh"] | None,
+        typer.Option(
+            help="Where judges' replies come from: transcripts only (replay), the model only (fresh), or both."
+        ),
+    ] = None,
     skip_bad_rows: Annotated[
         bool, typer.Option("--skip-bad-rows", help="Leave out rows that cannot be scored, and count them.")
     ] = False,
@@ -99,7 +105,7 @@ def score(
         batch=batch,
         skip_bad_rows=skip_bad_rows,
     )
-    summary = asyncio.run(_run(plan, _judge(server, batch, data), out))
+    summary = asyncio.run(_run(plan, _judge(server, batch, data, judge_mode), out))
     on_stderr = out == "-"
     if as_json:
         print_json(summary.document(), stderr=on_stderr)
@@ -118,10 +124,15 @@ def _params(text: str) -> dict[str, Any]:
     return found
 
 
-def _judge(server: str | None, batch: int, data: Path | None) -> "Judge":
+def _judge(
+    server: str | None, batch: int, data: Path | None, mode: Literal["auto", "replay", "fresh"] | None
+) -> "Judge":
     from countermark_service.cli.judges import LocalJudge, RemoteJudge
 
-    return LocalJudge(command_settings(data)) if server is None else RemoteJudge(server, batch)
+    if server is not None:
+        return RemoteJudge(server, batch, mode)
+    settings = command_settings(data)
+    return LocalJudge(settings if mode is None else settings.model_copy(update={"judge_mode": mode}))
 
 
 async def _run(plan: "Plan", judge: "Judge", out: str) -> "Summary":

@@ -5,10 +5,11 @@ What a bundle declares becomes messages (`render`, `shown`), is asked or looked 
 How votes become a verdict is the runtime's matter.
 """
 
-from countermark_service.judge.asker import Asker, JudgeMode, Question, Told
+from countermark_service.judge.asker import Asker, Question, Told
 from countermark_service.judge.client import Answer, CallError, ModelClient
 from countermark_service.judge.counters import JudgeCounters, ModelCounters
 from countermark_service.judge.endpoints import Endpoint, Endpoints, read_endpoints
+from countermark_service.judge.mode import JudgeMode, judging
 from countermark_service.judge.probe import Probe, ProbeBook, probe
 from countermark_service.judge.transcripts import ArchiveError, Transcript, archive_line, read_archive
 
@@ -29,6 +30,7 @@ __all__ = [
     "Told",
     "Transcript",
     "archive_line",
+    "judging",
     "probe",
     "read_archive",
     "read_endpoints",

@@ -1,7 +1,6 @@
 """Gets a question answered: from its transcript, or by asking, as the mode says.
 
-`replay` uses transcripts only, so what it gives is exact or an error; `fresh` always
-asks; `auto` asks what was never asked. Equal questions under way are asked once,
+Equal questions under way are asked once,
 whoever waits for them. What was asked is kept at once.
 """
 
@@ -9,12 +8,12 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
 from countermark_service.judge.client import Answer, CallError, ModelClient
 from countermark_service.judge.counters import JudgeCounters
 from countermark_service.judge.endpoints import Endpoint, Endpoints
+from countermark_service.judge.mode import JudgeMode, asked_mode
 from countermark_service.judge.probe import ProbeBook
 from countermark_service.judge.reply import Reply
 from countermark_service.judge.transcripts import (
@@ -28,14 +27,6 @@ from countermark_service.judge.transcripts import (
     request_bytes,
 )
 from countermark_service.store import TieredStore
-
-
-class JudgeMode(StrEnum):
-    """Where answers come from."""
-
-    AUTO = "auto"
-    REPLAY = "replay"
-    FRESH = "fresh"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +76,12 @@ class Asker:
         Args:
             endpoints: Where models answer.
             store: Where transcripts are kept; None keeps none. It becomes this object's to close.
-            mode: Where answers come from.
+            mode: Where answers come from, where a request does not say.
             counters: Where calls are counted.
             probes: What servers were found to do; None probes none.
             fixed: Transcripts that are there in any case, such as a bundle's own.
         """
-        self.endpoints, self.mode = endpoints, mode
+        self.endpoints, self._mode = endpoints, mode
         self.counters = counters or JudgeCounters()
         self.probes = probes
         self._store = store
@@ -98,6 +89,11 @@ class Asker:
         self._opening: asyncio.Task[None] | None = None
         self._clients: dict[str, ModelClient] = {}
         self._flights: dict[bytes, _Flight] = {}
+
+    @property
+    def mode(self) -> JudgeMode:
+        """Where answers come from, for whoever asks now."""
+        return asked_mode() or self._mode
 
     def client(self, model: str) -> ModelClient:
         """Return the client of a model.

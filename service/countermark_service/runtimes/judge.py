@@ -19,15 +19,18 @@ import msgspec
 
 from countermark_service.bundles import Bundle
 from countermark_service.bundles.judge_table import JudgeTable
+from countermark_service.bundles.template import MissingValueError, value_at
 from countermark_service.errors import SaturatedError, UnavailableError
-from countermark_service.judge.asker import Asker, JudgeMode, Question, Told
+from countermark_service.judge.asker import Asker, Question, Told
 from countermark_service.judge.client import CallError
+from countermark_service.judge.mode import JudgeMode
 from countermark_service.judge.parse import UnreadableError, Vote, read_vote, response_format
 from countermark_service.judge.render import as_line, messages
 from countermark_service.judge.shown import decide, shown_part
 from countermark_service.judge.transcripts import written
 from countermark_service.model import Outcome, Verdict
 from countermark_service.runtimes.interface import OnReduction, OnVerdict
+from countermark_service.runtimes.missing import missing_value
 from countermark_service.runtimes.together import together
 
 _MOST_CRITERIA = 64
@@ -206,6 +209,8 @@ def _revision_error(table: JudgeTable, found: str) -> CallError:
 def _case(table: JudgeTable, payload: bytes) -> "_Case | Verdict":
     """Return what to ask of an item, or the verdict that needs no asking."""
     response, reference, _, prompt = msgspec.json.decode(payload)
+    if table.reference == "template":
+        return _template_case(table, response, reference)
     if table.shows_prompt and prompt is None:
         return Verdict.failure(
             Outcome.BAD_REFERENCE, "prompt_missing", "this judge shows the prompt: send it."
@@ -228,6 +233,19 @@ def _case(table: JudgeTable, payload: bytes) -> "_Case | Verdict":
     if decided is not None:
         return _unasked(*decided)
     return _ready(table, [part.text for part in parts], reference, prompt)
+
+
+def _template_case(table: JudgeTable, sample: str, item: Any) -> "_Case | Verdict":
+    """Return what to ask where the messages name values of item and sample: those values, and no rule of ours."""
+    if len(sample) > table.show.most_chars:
+        return _unasked("abstain", "response_too_long")
+    if len(as_line(item)) > table.show.most_reference_chars:
+        return Verdict.failure(Outcome.BAD_REFERENCE, "bad_reference", "the item is too long to be shown.")
+    places = sorted(set().union(*(message.places for message in table.messages)))
+    try:
+        return _Case(({path: as_line(value_at(path, sample, item)) for path in places},), table.output.labels)
+    except MissingValueError as exc:
+        return missing_value(exc)
 
 
 def _ready(table: JudgeTable, parts: list[str], reference: Any, prompt: str | None) -> _Case:

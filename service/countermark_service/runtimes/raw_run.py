@@ -12,6 +12,7 @@ from countermark_service.errors import RequestError, UnavailableError
 from countermark_service.runtimes.runs import effective_limits
 from countermark_service.runtimes.sandboxes import Kind, Sandboxes
 from countermark_service.sandbox.code.model import (
+    Limits,
     RunResult,
     SandboxInputError,
     SandboxUnavailableError,
@@ -35,26 +36,30 @@ class RawRun:
     """Containment of the run."""
     version: str
     """Interpreter or compiler."""
+    limits: Limits
+    """What it was allowed."""
 
 
 async def run_raw(
     sandboxes: Sandboxes,
-    language: str,
+    kind: Kind,
     code: str,
     *,
     stdin: str = "",
     files: Mapping[str, bytes] | None = None,
     limits: Mapping[str, float] | None = None,
+    compile_seconds: float | None = None,
 ) -> RawRun:
     """Run `code` once.
 
     Args:
         sandboxes: Where.
-        language: ``python``, ``cpp`` or ``javascript``.
+        kind: What it is written in, and what it finds.
         code: The source.
         stdin: Its standard input.
         files: Put into the working folder before, by relative path.
         limits: What differs from the sandbox's own limits, under the names of `Limits`.
+        compile_seconds: CPU time of the compiler, where there is one; the sandbox has its own otherwise.
 
     Raises:
         RequestError: A file name or a limit that is not accepted.
@@ -69,11 +74,13 @@ async def run_raw(
     sandboxes.admit(1)
     sandboxes.waiting += 1
     try:
-        checked = effective_limits(_DEFAULTS.get(language, {}), wanted)
-        async with sandboxes.open(Kind(language)) as lent, sandboxes.turns:
+        checked = effective_limits(_DEFAULTS.get(kind.language, {}), wanted)
+        async with sandboxes.open(kind) as lent, sandboxes.turns:
             source = code.encode("utf-8", "surrogatepass")
             stdin_bytes = stdin.encode("utf-8", "surrogatepass")
-            (result,) = await lent.pool.run_tests(source, [stdin_bytes], checked, files=files or None)
+            (result,) = await lent.pool.run_tests(
+                source, [stdin_bytes], checked, files=files or None, compile_seconds=compile_seconds
+            )
     except SandboxInputError as exc:
         raise RequestError(f"{exc}.", field="limits" if str(exc).startswith("limit ") else None) from exc
     except SandboxUnavailableError as exc:
@@ -82,4 +89,4 @@ async def run_raw(
         sandboxes.waiting -= 1
     if result.status is Status.INFRASTRUCTURE:
         raise UnavailableError("the sandbox failed, and nothing is known of the program: ask again.")
-    return RawRun(result, lent.pool.level.value, lent.version)
+    return RawRun(result, lent.pool.level.value, lent.version, checked)

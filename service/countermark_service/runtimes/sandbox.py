@@ -79,14 +79,15 @@ class SandboxRuntime:
     async def verify(self, bundle: Bundle, payloads: Sequence[bytes], on_verdict: OnVerdict) -> None:
         """Plan, run and judge each item; see `Runtime`."""
         self.sandboxes.admit(len(payloads))
-        async with self.sandboxes.open(kind_of(bundle)) as lent:
-            surroundings = _surroundings(bytes(await self.pool.ready(bundle)), lent)
-            call = _Call(self, bundle, lent, payloads, on_verdict, surroundings)
-            self.sandboxes.waiting += len(payloads)
-            try:
+        self.sandboxes.waiting += len(payloads)
+        call: _Call | None = None
+        try:
+            async with self.sandboxes.open(kind_of(bundle)) as lent:
+                surroundings = _surroundings(bytes(await self.pool.ready(bundle)), lent)
+                call = _Call(self, bundle, lent, payloads, on_verdict, surroundings)
                 await call.complete()
-            finally:
-                self.sandboxes.waiting -= call.left
+        finally:
+            self.sandboxes.waiting -= len(payloads) if call is None else call.left
 
     async def close(self) -> None:
         """End every sandbox."""

@@ -231,7 +231,11 @@ class Sandboxes:
             SaturatedError: The queue is full.
         """
         if self.waiting and self.waiting + candidates > self._queue:
-            raise SaturatedError(pending=self.waiting, limit=self._queue, retry_after=5.0)
+            raise self.saturated()
+
+    def saturated(self, *, waited: float | None = None) -> SaturatedError:
+        """Return the error that says how many wait; `waited` is how long somebody did for nothing."""
+        return SaturatedError(pending=self.waiting, limit=self._queue, retry_after=5.0, waited=waited)
 
     # --- ends ------------------------------------------------------------------------------------------
 

@@ -18,6 +18,9 @@ from countermark_service.store.interface import Store, StoreUnavailableError
 log = logging.getLogger(__name__)
 
 BATCH_ENTRIES = 1024
+GATHER_SECONDS = 0.02
+"""How long a batch that is not full waits for more: a write costs as much for one entry as for some, and
+requests with one item each come by the hundred."""
 BATCH_BYTES = 4 * 1024 * 1024
 
 
@@ -124,6 +127,8 @@ class WriteBehind:
     async def _write_for_ever(self) -> None:
         while True:
             await self._work.wait()
+            if len(self._queue) < BATCH_ENTRIES:
+                await self._pause(GATHER_SECONDS)
             if await self._write_batch(self._next_batch()):
                 self._breaker.succeeded()
             else:

@@ -74,6 +74,7 @@ def _install(folder: Path, requirements: tuple[str, ...], more: list[str], pytho
         "pip",
         "install",
         "--quiet",
+        "--compile-bytecode",  # clients run with byte code switched off, and some import thousands of files
         "--target",
         str(folder),
         "--python",

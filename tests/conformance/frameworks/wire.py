@@ -1,7 +1,8 @@
 """What goes over the wire between a framework's client and the service, kept as golden files.
 
 A `Wire` stands between the two, passes everything on as it is, and remembers the
-requests. What a client sends, without what changes from run to run, is compared with
+requests. While the service is away it does what gateways do: it waits a while and then
+says 504. What a client sends, without what changes from run to run, is compared with
 a golden file beside the tests; the facades are also tested with these files alone, so
 they stay tested where a package cannot be had.
 
@@ -11,6 +12,7 @@ Write them anew with ``COUNTERMARK_GOLDEN=write make conformance``.
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +22,7 @@ import httpx
 
 GOLDEN = Path(__file__).with_name("golden")
 _KEPT_HEADERS = ("accept", "authorization", "content-type", "x-api-key", "xrl-authorization", "businesstype")
+_AWAY_SECONDS = 8.0
 _NOT_PASSED_ON = frozenset({"host", "connection", "content-length", "transfer-encoding", "keep-alive"})
 
 Interfere = Callable[[int], tuple[int, bytes] | None]
@@ -97,10 +100,22 @@ class Wire:
                 got = self._upstream.request(method, path, headers=passed, content=body)
                 answer = (got.status_code, got.headers, got.content)
             except httpx.TransportError:
-                answer = (502, {}, b"the service is away")
+                self._wait_for_service()
+                answer = (504, {}, b"the service was away")
         with self._lock:
             self.statuses.append(answer[0])
         return answer
+
+    def _wait_for_service(self) -> None:
+        """Hold a request while the service is away, as gateways do, for as long as it may take to start."""
+        deadline = time.monotonic() + _AWAY_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                self._upstream.get("/livez")
+            except httpx.TransportError:
+                time.sleep(0.05)
+            else:
+                return
 
 
 def _as_sent(method: str, path: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:

@@ -122,3 +122,19 @@ async def test_the_probe_of_no_level_names_none(pool: SandboxPool) -> None:
 
 def test_the_levels_are_tried_best_first() -> None:
     assert list(Level) == [Level.NAMESPACES, Level.LANDLOCK]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_slot_starts_whatever_descriptors_the_service_has_open(pool: SandboxPool) -> None:
+    """The zygote moves its control socket to a number of its own, which may be the one that it came with."""
+    held: list[int] = []
+    try:
+        for lowest in range(56, 61):
+            while not held or held[-1] < lowest - 1:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+            async with SandboxPool(pool.level, python_flavour(Path(sys.executable)), slots=1) as other:
+                (result,) = await other.run_tests(HONEST, [b"1 2\n"], PATIENT)
+            assert result.stdout == b"3\n", lowest
+    finally:
+        for number in held:
+            os.close(number)

@@ -15,7 +15,7 @@ import pytest
 import zstandard
 
 from tests.cards import bare_card
-from tests.integration.cli.conftest import SECONDS, Cli
+from tests.integration.cli.conftest import SECONDS, Cli, Ended
 from tests.support import write_bundle
 
 FIRST, SECOND = "last-number:1.0.0", "last-number:1.1.0"
@@ -28,6 +28,16 @@ def verify(item):
     time.sleep(0.02)
     return {"outcome": "scored", "score": float(item["reference"] in item["response"]), "detail": {}}
 '''
+
+
+@pytest.fixture
+def audit(cli: Cli) -> Cli:
+    """Run `countermark audit` without its report, which takes seconds to draw."""
+
+    def run(*arguments: str | Path, **named: Any) -> Ended:
+        return cli("audit", *arguments, "--no-report", **named)
+
+    return run
 
 
 def outputs(path: Path, count: int = 6, **more: Any) -> Path:
@@ -56,11 +66,11 @@ def card(path: Path, routes: list[dict[str, Any]]) -> Path:
 
 
 def test_an_audit_scores_every_row_under_every_verifier_and_says_what_came_out(
-    cli: Cli, tmp_path: Path
+    audit: Cli, tmp_path: Path
 ) -> None:
     file = outputs(tmp_path / "rows.jsonl")
 
-    ended = cli("audit", file, "--verifier", FIRST, "--verifier", SECOND, "--out", "a", "--json")
+    ended = audit(file, "--verifier", FIRST, "--verifier", SECOND, "--out", "a", "--json")
 
     assert ended.code == 0, ended.err
     said = ended.json
@@ -71,7 +81,7 @@ def test_an_audit_scores_every_row_under_every_verifier_and_says_what_came_out(
     ]  # fmt: skip
     assert said["inputs"][0]["format"] == "table"
     assert len(said["inputs"][0]["sha256"]) == 64
-    assert said["again"].endswith("--out a --json")
+    assert said["again"].endswith("--out a --json --no-report")
     verdicts = lines(tmp_path / "a" / "verdicts.jsonl")
     assert [(v["row"], v["line"], v["task"], v["sample"], v["published"]) for v in verdicts[:2]] == [
         (0, 1, "sums", "0", 1.0), (1, 2, "products", "1", 1.0),
@@ -82,8 +92,8 @@ def test_an_audit_scores_every_row_under_every_verifier_and_says_what_came_out(
     assert verdicts[0]["verdicts"][0]["surroundings"]["python"].startswith("3.11.")
 
 
-def test_the_table_for_people_shows_scores_side_by_side(cli: Cli, tmp_path: Path) -> None:
-    ended = cli("audit", outputs(tmp_path / "rows.jsonl"), "--verifier", FIRST)
+def test_the_table_for_people_shows_scores_side_by_side(audit: Cli, tmp_path: Path) -> None:
+    ended = audit(outputs(tmp_path / "rows.jsonl"), "--verifier", FIRST)
 
     assert ended.code == 0, ended.err
     assert "published" in ended.out
@@ -93,7 +103,24 @@ def test_the_table_for_people_shows_scores_side_by_side(cli: Cli, tmp_path: Path
     assert "the audit is in audit" in ended.err
 
 
-def test_a_card_sends_each_task_to_its_verifier_with_its_parameters(cli: Cli, tmp_path: Path) -> None:
+def test_the_report_and_its_numbers_are_written_from_the_same_verdicts(cli: Cli, tmp_path: Path) -> None:
+    file = outputs(tmp_path / "rows.jsonl")
+
+    ended = cli("audit", file, "--verifier", FIRST, "--verifier", SECOND, "--out", "a", "--json")
+
+    assert ended.code == 0, ended.err
+    document = json.loads((tmp_path / "a/audit.json").read_text())
+    columns = {one["id"]: one["score"]["value"] for one in document["overall"]["columns"]}
+    assert columns == {"published": 1.0} | {
+        one["verifier"]: one["mean_score"] for one in ended.json["verifiers"]
+    }
+    assert ended.json["headline"]
+    assert ended.json["headline"] in (tmp_path / "a/report.html").read_text()
+    for name in ("audit.json", "flips.jsonl", "report.html", "verdicts.jsonl", "unusable.jsonl"):
+        assert str(Path("a") / name) in ended.json["files"]
+
+
+def test_a_card_sends_each_task_to_its_verifier_with_its_parameters(audit: Cli, tmp_path: Path) -> None:
     release = card(
         tmp_path / "countermark.json",
         [
@@ -102,7 +129,7 @@ def test_a_card_sends_each_task_to_its_verifier_with_its_parameters(cli: Cli, tm
         ],
     )
 
-    ended = cli("audit", outputs(tmp_path / "rows.jsonl"), "--card", release, "--out", "a", "--json")
+    ended = audit(outputs(tmp_path / "rows.jsonl"), "--card", release, "--out", "a", "--json")
 
     assert ended.code == 0, ended.err
     assert [(v["version"], v["role"], v["items"]) for v in ended.json["verifiers"]] == [
@@ -115,13 +142,13 @@ def test_a_card_sends_each_task_to_its_verifier_with_its_parameters(cli: Cli, tm
 
 
 def test_a_verifier_that_is_asked_for_scores_what_the_card_does_not_route_too(
-    cli: Cli, tmp_path: Path
+    audit: Cli, tmp_path: Path
 ) -> None:
     release = card(tmp_path / "countermark.json", [{"task": "sums", "verifier": FIRST}])
     file = outputs(tmp_path / "rows.jsonl")
 
-    alone = cli("audit", file, "--card", release, "--out", "a", "--json")
-    both = cli("audit", file, "--card", release, "--verifier", SECOND, "--out", "b", "--json")
+    alone = audit(file, "--card", release, "--out", "a", "--json")
+    both = audit(file, "--card", release, "--verifier", SECOND, "--out", "b", "--json")
 
     assert alone.code == 4
     assert alone.json["notes"]["no_route"] == 3
@@ -129,11 +156,11 @@ def test_a_verifier_that_is_asked_for_scores_what_the_card_does_not_route_too(
     assert [(v["version"], v["items"]) for v in both.json["verifiers"]] == [("1.0.0", 3), ("1.1.0", 6)]
 
 
-def test_what_cannot_be_used_is_counted_listed_and_told_by_the_exit_code(cli: Cli, tmp_path: Path) -> None:
+def test_what_cannot_be_used_is_counted_listed_and_told_by_the_exit_code(audit: Cli, tmp_path: Path) -> None:
     file = outputs(tmp_path / "rows.jsonl")
     file.write_text(file.read_text() + '{"id": 9, "task": "sums", "response": "9"}\n{"id": 10, "resp')
 
-    ended = cli("audit", file, "--verifier", FIRST, "--out", "a", "--json")
+    ended = audit(file, "--verifier", FIRST, "--out", "a", "--json")
 
     assert ended.code == 4, ended.err
     assert ended.json["ok"] is False
@@ -145,7 +172,7 @@ def test_what_cannot_be_used_is_counted_listed_and_told_by_the_exit_code(cli: Cl
 
 
 def test_failures_have_no_score_and_are_made_again_when_asked(
-    cli: Cli, tmp_path: Path, variables: dict[str, str]
+    audit: Cli, tmp_path: Path, variables: dict[str, str]
 ) -> None:
     code = (
         "import os\n"
@@ -158,10 +185,8 @@ def test_failures_have_no_score_and_are_made_again_when_asked(
     env = {"COUNTERMARK_BUNDLES": f"{variables['COUNTERMARK_BUNDLES']}:{tmp_path / 'own'}"}
     file = outputs(tmp_path / "rows.jsonl")
 
-    ended = cli("audit", file, "--verifier", "crashes:1.0.0", "--out", "a", "--json", env=env)
-    again = cli(
-        "audit", file, "--verifier", "crashes:1.0.0", "--out", "a", "--retry-failed", "--json", env=env
-    )
+    ended = audit(file, "--verifier", "crashes:1.0.0", "--out", "a", "--json", env=env)
+    again = audit(file, "--verifier", "crashes:1.0.0", "--out", "a", "--retry-failed", "--json", env=env)
 
     assert ended.code == again.code == 4, ended.err
     (tally,) = ended.json["verifiers"]
@@ -171,11 +196,11 @@ def test_failures_have_no_score_and_are_made_again_when_asked(
     assert again.json["verdicts_before"] == 4
 
 
-def test_a_server_gives_the_same_verdicts(cli: Cli, tmp_path: Path, service: str) -> None:
+def test_a_server_gives_the_same_verdicts(audit: Cli, tmp_path: Path, service: str) -> None:
     file = outputs(tmp_path / "rows.jsonl")
 
-    here = cli("audit", file, "--verifier", FIRST, "--out", "a", "--in-process")
-    there = cli("audit", file, "--verifier", FIRST, "--out", "b", "--server", service)
+    here = audit(file, "--verifier", FIRST, "--out", "a", "--in-process")
+    there = audit(file, "--verifier", FIRST, "--out", "b", "--server", service)
 
     assert here.code == there.code == 0, there.err
 
@@ -190,14 +215,14 @@ def test_a_server_gives_the_same_verdicts(cli: Cli, tmp_path: Path, service: str
 
 @pytest.mark.parametrize("where", ["here", "there"])
 def test_a_row_that_a_verifier_does_not_take_has_no_verdict_and_the_others_have(
-    cli: Cli, tmp_path: Path, service: str, where: str
+    audit: Cli, tmp_path: Path, service: str, where: str
 ) -> None:
     file = outputs(tmp_path / "rows.jsonl", 4)
     odd = {"id": "odd", "response": "4", "reference": "4", "params": {"tolerance": 1}, "task": "sums"}
     file.write_text(json.dumps(odd) + "\n" + file.read_text())
     server = ["--server", service] if where == "there" else []
 
-    ended = cli("audit", file, "--verifier", FIRST, "--out", "a", "--json", *server)
+    ended = audit(file, "--verifier", FIRST, "--out", "a", "--json", *server)
 
     assert ended.code == 4, ended.err
     (tally,) = ended.json["verifiers"]
@@ -208,15 +233,15 @@ def test_a_row_that_a_verifier_does_not_take_has_no_verdict_and_the_others_have(
 
 
 def test_a_run_that_is_killed_goes_on_without_scoring_twice(
-    tmp_path: Path, variables: dict[str, str], cli: Cli
+    tmp_path: Path, variables: dict[str, str], audit: Cli
 ) -> None:
     write_bundle(tmp_path / "own", SLOW, name="slow")
     env = {**variables, "COUNTERMARK_BUNDLES": f"{variables['COUNTERMARK_BUNDLES']}:{tmp_path / 'own'}"}
     file = outputs(tmp_path / "rows.jsonl", 160)
-    command = ["audit", str(file), "--verifier", "slow:1.0.0", "--out", str(tmp_path / "a"), "--batch", "8"]
+    command = [str(file), "--verifier", "slow:1.0.0", "--out", str(tmp_path / "a"), "--batch", "8"]
     work = tmp_path / "a" / "audit.sqlite"
     process = subprocess.Popen(
-        [sys.executable, "-m", "countermark_service", *command],
+        [sys.executable, "-m", "countermark_service", "audit", *command],
         env=env, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     deadline = time.monotonic() + SECONDS
@@ -228,7 +253,7 @@ def test_a_run_that_is_killed_goes_on_without_scoring_twice(
     process.wait()
     kept = dict(stored_rows(work))
 
-    ended = cli(*command, "--json", env=env)
+    ended = audit(*command, "--json", env=env)
 
     assert 40 <= len(kept) < 160, "it was killed in the middle"
     assert ended.code == 0, ended.err
@@ -259,27 +284,40 @@ def stored_rows(work: Path) -> list[tuple[int, float]]:
         connection.close()
 
 
-def test_a_finished_audit_is_not_scored_again_and_its_files_are_made_again(cli: Cli, tmp_path: Path) -> None:
+def test_a_finished_audit_is_not_scored_again_and_its_files_are_made_again(
+    audit: Cli, tmp_path: Path
+) -> None:
     file = outputs(tmp_path / "rows.jsonl")
-    cli("audit", file, "--verifier", FIRST, "--out", "a")
+    audit(file, "--verifier", FIRST, "--out", "a")
     first = (tmp_path / "a/verdicts.jsonl").read_bytes()
     (tmp_path / "a/verdicts.jsonl").unlink()
 
-    again = cli("audit", file, "--verifier", FIRST, "--out", "a", "--json")
+    again = audit(file, "--verifier", FIRST, "--out", "a", "--json")
 
     assert again.json["verdicts_before"] == 6
     assert (tmp_path / "a/verdicts.jsonl").read_bytes() == first
 
 
-def test_another_audit_in_the_same_folder_is_refused_and_says_why(cli: Cli, tmp_path: Path) -> None:
+def test_the_folder_of_an_audit_may_lie_among_its_inputs(audit: Cli, tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    outputs(tmp_path / "results" / "rows.jsonl")
+
+    for _ in range(2):
+        ended = audit("results", "--verifier", FIRST, "--out", "results/audit", "--json")
+
+        assert ended.code == 0, ended.err
+        assert [one["path"] for one in ended.json["inputs"]] == ["results/rows.jsonl"]
+
+
+def test_another_audit_in_the_same_folder_is_refused_and_says_why(audit: Cli, tmp_path: Path) -> None:
     file = outputs(tmp_path / "rows.jsonl")
-    cli("audit", file, "--verifier", FIRST, "--out", "a")
+    audit(file, "--verifier", FIRST, "--out", "a")
     before = (tmp_path / "a/verdicts.jsonl").read_bytes()
 
-    pins = cli("audit", file, "--verifier", SECOND, "--out", "a")
-    columns = cli("audit", file, "--verifier", FIRST, "--out", "a", "--columns", "response=prompt")
+    pins = audit(file, "--verifier", SECOND, "--out", "a")
+    columns = audit(file, "--verifier", FIRST, "--out", "a", "--columns", "response=prompt")
     outputs(file, 7)
-    changed = cli("audit", file, "--verifier", FIRST, "--out", "a")
+    changed = audit(file, "--verifier", FIRST, "--out", "a")
 
     for ended, said in ((pins, "verifiers: there last-number:1.0.0@"), (columns, "columns: there nothing"),
                         (changed, f"input {file} has changed: sha256")):  # fmt: skip
@@ -305,17 +343,17 @@ def test_another_audit_in_the_same_folder_is_refused_and_says_why(cli: Cli, tmp_
     ],
 )  # fmt: skip
 def test_what_is_asked_for_wrongly_is_one_sentence(
-    cli: Cli, tmp_path: Path, arguments: list[str], code: int, said: str
+    audit: Cli, tmp_path: Path, arguments: list[str], code: int, said: str
 ) -> None:
     outputs(tmp_path / "rows.jsonl")
 
-    ended = cli("audit", *arguments)
+    ended = audit(*arguments)
 
     assert (ended.code, said in ended.err.replace("│ │", " ")) == (code, True), ended.err
     assert "Traceback" not in ended.err
 
 
-def test_two_audits_do_not_write_into_one_folder(cli: Cli, tmp_path: Path) -> None:
+def test_two_audits_do_not_write_into_one_folder(audit: Cli, tmp_path: Path) -> None:
     import fcntl
 
     file = outputs(tmp_path / "rows.jsonl")
@@ -323,16 +361,16 @@ def test_two_audits_do_not_write_into_one_folder(cli: Cli, tmp_path: Path) -> No
     with (tmp_path / "a/.lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
-        ended = cli("audit", file, "--verifier", FIRST, "--out", "a")
+        ended = audit(file, "--verifier", FIRST, "--out", "a")
 
     assert ended.code == 1
     assert "another audit is running in a" in ended.err
 
 
-def test_verdicts_in_zstd_and_parquet_say_the_same(cli: Cli, tmp_path: Path) -> None:
+def test_verdicts_in_zstd_and_parquet_say_the_same(audit: Cli, tmp_path: Path) -> None:
     file = outputs(tmp_path / "rows.jsonl")
     for kind in ("jsonl", "jsonl.zst", "parquet"):
-        assert cli("audit", file, "--verifier", FIRST, "--out", "a", "--verdicts", kind).code == 0
+        assert audit(file, "--verifier", FIRST, "--out", "a", "--verdicts", kind).code == 0
 
     plain = lines(tmp_path / "a/verdicts.jsonl")
     with zstandard.open(tmp_path / "a/verdicts.jsonl.zst", "rt") as packed:
@@ -345,7 +383,7 @@ def test_verdicts_in_zstd_and_parquet_say_the_same(cli: Cli, tmp_path: Path) -> 
     assert json.loads(table[0]["verdicts"][0]["detail"]) == plain[0]["verdicts"][0]["detail"]
 
 
-def test_lists_of_generations_and_equal_responses_each_get_their_verdict(cli: Cli, tmp_path: Path) -> None:
+def test_lists_of_generations_and_equal_responses_each_get_their_verdict(audit: Cli, tmp_path: Path) -> None:
     record = {
         "uuid": "u",
         "problem": "?",
@@ -356,17 +394,17 @@ def test_lists_of_generations_and_equal_responses_each_get_their_verdict(cli: Cl
     file = tmp_path / "generations.jsonl"
     file.write_text(json.dumps(record) + "\n")
 
-    ended = cli("audit", file, "--verifier", FIRST, "--out", "a", "--json")
+    ended = audit(file, "--verifier", FIRST, "--out", "a", "--json")
 
     (tally,) = ended.json["verifiers"]
     assert (tally["items"], tally["cached"], tally["mean_score"]) == (50, 49, 1.0)
 
 
-def test_the_shared_schema_accepts_what_is_written(cli: Cli, tmp_path: Path) -> None:
+def test_the_shared_schema_accepts_what_is_written(audit: Cli, tmp_path: Path) -> None:
     file = outputs(tmp_path / "rows.jsonl", reference="no number")
     good = outputs(tmp_path / "good.jsonl", model="org/n")
 
-    cli("audit", file, good, "--verifier", FIRST, "--verifier", SECOND, "--out", "a")
+    audit(file, good, "--verifier", FIRST, "--verifier", SECOND, "--out", "a")
 
     written = sorted(
         path.relative_to(tmp_path / "a/every_eval_ever") for path in (tmp_path / "a").rglob("*_samples.jsonl")

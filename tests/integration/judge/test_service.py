@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import httpx
 import pytest
 import uvloop
 
+from countermark import AsyncClient, InvalidInputError
 from countermark_service.api.app import create_app
 from countermark_service.assembly import assemble
 from countermark_service.errors import SettingsError
@@ -19,8 +21,9 @@ from countermark_service.judge import read_endpoints
 from countermark_service.settings import Settings
 from tests.integration.judge.parts import EQUIVALENCE, MODEL
 from tests.integration.judge.scripted import ScriptedJudge, status
+from tests.support import ServiceProcess
 
-BODY = {
+BODY: dict[str, Any] = {
     "verifier": EQUIVALENCE,
     "items": [
         {"response": "\\boxed{12}", "reference": "a dozen", "prompt": "How many?"},
@@ -74,6 +77,55 @@ def test_a_request_is_judged_under_the_serving_loop_and_counted(tmp_path: Path) 
     }.items():
         assert f'countermark_judge_events_total{{event="{event}",model="{MODEL}"}} {count:.1f}' in metrics
     assert f'countermark_judge_waiting{{model="{MODEL}"}} 0.0' in metrics
+
+
+@pytest.fixture
+async def running(server: ScriptedJudge, tmp_path: Path) -> AsyncIterator[str]:
+    """Address of a real service whose judge is the scripted server."""
+    process = ServiceProcess(
+        tmp_path / "data", {"COUNTERMARK_JUDGES": str(write_endpoints(tmp_path, server.url))}
+    )
+    await asyncio.to_thread(process.start)
+    yield process.url
+    await asyncio.to_thread(process.stop)
+
+
+async def test_a_request_says_where_its_judges_replies_come_from(server: ScriptedJudge, running: str) -> None:
+    items = BODY["items"][:1]
+    async with AsyncClient(running) as client:
+        nothing_there = await client.score(EQUIVALENCE, items, judge_mode="replay")
+        asked = await client.score(EQUIVALENCE, items)
+        server.reply = lambda body: "DIFFERENT"
+        again = await client.score(EQUIVALENCE, items, judge_mode="fresh")
+        replayed = await client.score(EQUIVALENCE, items, judge_mode="replay")
+        stored = await client.score(EQUIVALENCE, items, judge_mode="auto")
+        streamed = [entry async for entry in client.stream(EQUIVALENCE, items, judge_mode="fresh")]
+    (missing,) = nothing_there.verdicts
+    assert (missing.outcome, missing.score, missing.detail["code"]) == ("error", None, "transcript_missing")
+    assert [each.rewards for each in (asked, again, replayed, stored)] == [[1.0], [0.0], [1.0], [1.0]]
+    assert [entry.verdict.score for entry in streamed] == [0.0]
+    assert len(server.seen) == 3
+
+
+async def test_a_mode_that_does_not_exist_is_refused_by_name(running: str) -> None:
+    async with httpx.AsyncClient() as http:
+        reply = await http.post(f"{running}/v1/score", json=BODY | {"judge_mode": "guess"})
+    assert (reply.status_code, reply.json()["field"]) == (422, "judge_mode")
+    with pytest.raises(InvalidInputError, match="judge_mode is 'guess'"):
+        async with AsyncClient(running) as client:
+            await client.score(EQUIVALENCE, BODY["items"], judge_mode="guess")  # type: ignore[arg-type]
+
+
+async def test_a_file_is_scored_in_the_mode_that_the_command_names(
+    server: ScriptedJudge, running: str, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps(BODY["items"][0]) + "\n")
+    words = ["score", str(tmp_path / "rows.jsonl"), "--verifier", EQUIVALENCE, "--judge-mode", "replay"]
+    for where in (["--server", running], ["--data", str(tmp_path / "elsewhere")]):
+        line = [sys.executable, "-m", "countermark_service", *words, *where]
+        told = await asyncio.to_thread(subprocess.run, line, capture_output=True, text=True, check=False)
+        assert "transcript_missing" in told.stdout, told.stderr
+    assert server.seen == []
 
 
 async def test_transcripts_move_to_a_second_machine_by_the_command_line(

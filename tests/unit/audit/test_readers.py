@@ -12,6 +12,7 @@ import pytest
 import zipfile_zstd  # type: ignore[import-untyped]  # noqa: F401 - teaches zipfile to write zstd
 import zstandard
 
+from tests.support import SHARED_DATA
 from tests.unit.audit.reading import read, write_json, write_lines
 
 
@@ -430,6 +431,7 @@ def test_opencompass_shards_number_their_questions_anew_and_runs_in_progress_are
 def test_every_eval_ever_instances(tmp_path: Path) -> None:
     record = {
         "schema_version": "0.3.0", "evaluation_id": "e", "model_id": "org/m", "evaluation_name": "sums",
+        "evaluation_result_id": "sums/accuracy",
         "sample_id": "s1", "interaction_type": "single_turn",
         "input": {"raw": "1+1?", "reference": ["2"]},
         "output": {"raw": ["It is 2"]},
@@ -450,6 +452,7 @@ def test_every_eval_ever_instances(tmp_path: Path) -> None:
     found = read(tmp_path, write_lines(tmp_path / "samples.jsonl", [record, chat, broken]))
 
     assert found.formats == ["every-eval-ever"]
+    assert {row.variant for row in found.rows} == {"sums/accuracy"}
     told = [(r.task, r.model, r.sample, r.prompt, r.response, r.reference, r.published) for r in found.rows]
     assert told == [
         ("sums", "org/m", "s1", "1+1?", "It is 2", "2", 1.0),
@@ -548,3 +551,15 @@ def test_the_metric_task_and_model_that_are_asked_for_win(tmp_path: Path) -> Non
     )
 
     assert [(r.metric, r.published, r.task, r.model) for r in found.rows] == [("math_verify", 1.0, "t", "m")]
+
+
+@pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="needs the outputs in ../shared/data")
+def test_outputs_that_were_published_are_read_to_the_last(tmp_path: Path) -> None:
+    columns = {"response": "code.0", "reference": "gt", "prompt": "question"}
+    files = [SHARED_DATA / "tora_70b_gsm8k.jsonl", SHARED_DATA / "tora_code_34b_gsm8k.jsonl"]
+
+    found = read(tmp_path, *files, columns=columns)
+
+    assert (len(found.rows), found.unusable) == (2 * 1319, [])
+    assert sum("\\boxed" in row.response for row in found.rows) > 2600
+    assert len({(row.task, row.sample, row.generation) for row in found.rows}) == 2 * 1319

@@ -1,22 +1,23 @@
 """What all facades share: how a body is read, how items are scored, how errors are answered."""
 
+import json
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Request, Response
-from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from countermark_service.api.bodies import decode_with
 from countermark_service.api.dependencies import Parts
 from countermark_service.api.errors import bug, status_of
+from countermark_service.api.hot import HotRoute
 from countermark_service.api.intake import JSON_TYPES, read_body, require_type
 from countermark_service.api.replies import refuse_failures
 from countermark_service.bundles import Bundle
-from countermark_service.errors import CountermarkError
-from countermark_service.model import Item
+from countermark_service.errors import CountermarkError, RequestError, VerdictFailedError
+from countermark_service.model import Item, Outcome
 from countermark_service.scoring import Scored
 
 _T = TypeVar("_T")
@@ -41,8 +42,8 @@ def facade_router(prefix: str, refuse: Refuse) -> APIRouter:
     return APIRouter(prefix=prefix, route_class=_answering(refuse), include_in_schema=False)
 
 
-def _answering(refuse: Refuse) -> type[APIRoute]:
-    class FacadeRoute(APIRoute):
+def _answering(refuse: Refuse) -> type[HotRoute]:
+    class FacadeRoute(HotRoute):
         """A route that lets no error pass in another shape than its client reads."""
 
         def get_route_handler(self) -> _Handler:
@@ -66,8 +67,10 @@ def _answering(refuse: Refuse) -> type[APIRoute]:
 
 def worth_repeating(error: CountermarkError) -> bool:
     """Whether the same request may do better another time: no key gets better by that, a full queue does."""
+    if isinstance(error, VerdictFailedError):
+        return any(one["outcome"] != Outcome.BAD_REFERENCE.value for one in error.failed)
     status = status_of(error)
-    return status >= 500 or status in (424, 429)
+    return status >= 500 or status == 429
 
 
 def json_answer(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -88,7 +91,25 @@ async def read_json(request: Request, parts: Parts, decoder: msgspec.json.Decode
         RequestError: Not JSON, too large, or not of the shape; says where.
     """
     require_type(request, JSON_TYPES)
-    return decode_with(decoder, await read_body(request, parts.service.body_limit))
+    body = await read_body(request, parts.service.body_limit)
+    try:
+        return decode_with(decoder, body)
+    except RequestError:
+        if b"\\ud" not in body.lower():
+            raise
+        return _with_halves(decoder, body)
+
+
+def _with_halves(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
+    """Read a body that holds halves of surrogate pairs, as models write them.
+
+    The fast decoder takes none. A program that holds one is a program that cannot be compiled, which is
+    for the sandbox to say; to refuse it would be a fault of ours in its client's eyes.
+    """
+    try:
+        return msgspec.convert(json.loads(body), decoder.type)
+    except (ValueError, RecursionError) as exc:
+        raise RequestError(f"the body cannot be read: {str(exc)[:300]}.") from exc
 
 
 async def judged(parts: Parts, ref: str, items: Sequence[Item]) -> tuple[Bundle, list[Scored]]:
@@ -97,12 +118,17 @@ async def judged(parts: Parts, ref: str, items: Sequence[Item]) -> tuple[Bundle,
     Raises:
         CountermarkError: What `POST /v1/score` refuses.
     """
+    bundle = parts.service.scorer.resolve(ref)
+    return bundle, await judged_by(parts, bundle, items)
+
+
+async def judged_by(parts: Parts, bundle: Bundle, items: Sequence[Item]) -> list[Scored]:
+    """Score `items` under a bundle that is at hand; as `judged` does."""
     service = parts.service
-    bundle = service.scorer.resolve(ref)
     service.scorer.check(bundle, items, service.item_limits)
     scored, _ = await service.scorer.score_batch(bundle, items)
     parts.metrics.count_batch(bundle, scored)
-    return bundle, scored
+    return scored
 
 
 def scores_of(items: Sequence[Item], scored: Sequence[Scored]) -> list[float]:

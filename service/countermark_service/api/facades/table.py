@@ -4,14 +4,36 @@ from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter, FastAPI
 
-from countermark_service.api.facades import sandbox_fusion
+from countermark_service.api.facades import (
+    nemo_gym,
+    open_instruct,
+    open_r1,
+    openai,
+    openrlhf,
+    piston,
+    reward_kit,
+    roll,
+    sandbox_fusion,
+    slime,
+)
 from countermark_service.api.facades.path_token import PathToken
 from countermark_service.errors import SettingsError
 
 FACADES: Mapping[str, APIRouter] = {
     "sandbox-fusion": sandbox_fusion.router,
+    "open-instruct": open_instruct.router,
+    "piston": piston.router,
+    "open-r1": open_r1.router,
+    "roll": roll.router,
+    "openrlhf": openrlhf.router,
+    "slime": slime.router,
+    "nemo-gym": nemo_gym.router,
+    "openai": openai.router,
+    "reward-kit": reward_kit.router,
 }
 """Every facade by the name that settings and docs call it."""
+AT_ROOT: Mapping[str, APIRouter] = {"nemo-gym": nemo_gym.at_root}
+"""Routes of a facade outside of its own prefix, for clients that know no path."""
 
 
 def chosen(names: Sequence[str]) -> list[APIRouter]:
@@ -47,4 +69,7 @@ def install(app: FastAPI, names: Sequence[str]) -> None:
     routers = chosen(names)
     for router in routers:
         app.include_router(router)
+    for name, router in AT_ROOT.items():
+        if FACADES[name] in routers:
+            app.include_router(router)
     app.add_middleware(PathToken, prefixes=[router.prefix for router in routers])

@@ -14,6 +14,7 @@ from countermark_service.bundles.manifest import SANDBOX_LIMITS
 from countermark_service.errors import RequestError
 from countermark_service.runtimes.raw_run import RawRun, run_raw
 from countermark_service.runtimes.runs import readable
+from countermark_service.runtimes.sandboxes import Kind
 
 router = APIRouter(prefix="/v1/run", tags=["run"])
 
@@ -88,7 +89,7 @@ async def run(request: Request, parts: RunningDep) -> RunResponse:
     asked = _read(await read_body(request, service.body_limit))
     ran = await run_raw(
         service.sandboxes,
-        asked.language,
+        Kind(asked.language),
         asked.code,
         stdin=asked.stdin,
         files=asked.files,

@@ -15,6 +15,7 @@ from countermark_service.api.intake import JSON_TYPES, LINE_TYPES, read_body, re
 from countermark_service.api.schemas import ScoreResponse
 from countermark_service.api.stream import ScoreStream, StreamedReply
 from countermark_service.assembly import Service
+from countermark_service.judge import judging
 from countermark_service.model import OnFailure
 from countermark_service.receipts import ReleaseMark
 from countermark_service.releases import ReleaseUse
@@ -74,11 +75,12 @@ async def score(request: Request, parts: ScoringDep) -> Response:
     service.scorer.check(asked.bundle, items, service.item_limits)
     if batch.receipt is True:
         service.receipts.require_key()
-    scored, run = await service.scorer.score_batch(asked.bundle, items)
-    parts.metrics.count_batch(asked.bundle, scored)
-    if asked.on_failure is OnFailure.RAISE:
-        replies.refuse_failures(items, scored)
-    receipt = await _receipt(service, asked, scored, run) if batch.receipt is True else None
+    with judging(batch.wished_mode):
+        scored, run = await service.scorer.score_batch(asked.bundle, items)
+        parts.metrics.count_batch(asked.bundle, scored)
+        if asked.on_failure is OnFailure.RAISE:
+            replies.refuse_failures(items, scored)
+        receipt = await _receipt(service, asked, scored, run) if batch.receipt is True else None
     reply = replies.batch_json(asked, items, scored, run, receipt)
     return Response(reply, media_type="application/json")
 

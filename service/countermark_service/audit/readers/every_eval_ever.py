@@ -2,6 +2,7 @@
 
 Source: the JSON Schemas of every-eval-ever 0.3.0. `output.raw` holds one text per
 response of a single turn; of several turns, the last answer of `messages` counts.
+One sample may stand there once for each result that it is part of: these are variants.
 """
 
 from collections.abc import Iterator, Mapping
@@ -44,6 +45,7 @@ class EveryEvalEver:
             yield Found(
                 line=line,
                 task=str(record.get("evaluation_name") or ""),
+                variant=str(record.get("evaluation_result_id") or ""),
                 model=str(record.get("model_id") or ""),
                 sample=str(record.get("sample_id")),
                 # Records of one sample may be its repeats, so they are counted and not numbered.

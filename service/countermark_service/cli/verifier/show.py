@@ -8,6 +8,8 @@ from countermark_service.cli.options import DataOption, JsonOption, command_sett
 
 if TYPE_CHECKING:
     from countermark_service.bundles import Bundle
+    from countermark_service.registry import Advisory
+    from countermark_service.settings import Settings
 
 
 def show(
@@ -23,14 +25,25 @@ def show(
     from countermark_service.cli.console import print_json
     from countermark_service.cli.verifier.subject import find_bundle
 
-    bundle = find_bundle(ref, command_settings(data))
+    settings = command_settings(data)
+    bundle = find_bundle(ref, settings)
+    advisories = _advisories(bundle, settings)
     if as_json:
-        print_json(_document(bundle))
+        print_json(_document(bundle, advisories))
     else:
-        _print(bundle, vectors=vectors)
+        _print(bundle, advisories, vectors=vectors)
 
 
-def _document(bundle: "Bundle") -> dict[str, Any]:
+def _advisories(bundle: "Bundle", settings: "Settings") -> "tuple[Advisory, ...]":
+    """Return what stands against a bundle and the bundles that it asks."""
+    from countermark_service.assembly import build_advisories, build_registry
+    from countermark_service.registry import bundles_below
+
+    below = bundles_below(bundle, build_registry(settings)) if bundle.manifest.composite else []
+    return build_advisories(settings).about([bundle.digest, *(one.digest for one in below)])
+
+
+def _document(bundle: "Bundle", advisories: "tuple[Advisory, ...]") -> dict[str, Any]:
     import msgspec
 
     return {
@@ -41,10 +54,11 @@ def _document(bundle: "Bundle") -> dict[str, Any]:
         "parameters": bundle.manifest.parameters_schema(),
         "requirements": bundle.lock.decode("utf-8", "replace"),
         "vectors": msgspec.to_builtins(bundle.vectors),
+        "advisories": [one.document() for one in advisories],
     }
 
 
-def _print(bundle: "Bundle", *, vectors: bool) -> None:
+def _print(bundle: "Bundle", advisories: "tuple[Advisory, ...]", *, vectors: bool) -> None:
     import json
 
     import msgspec
@@ -55,6 +69,9 @@ def _print(bundle: "Bundle", *, vectors: bool) -> None:
 
     manifest, limits = bundle.manifest, bundle.manifest.limits
     parts: list[Any] = [str(bundle.ref), manifest.summary, ""]
+    for one in advisories:
+        instead = f" Instead: {one.replacement}." if one.replacement else ""
+        parts += [f"{one.kind.upper()} since {one.date} ({one.id}): {one.reason}{instead}", ""]
     if manifest.description:
         parts += [manifest.description.strip(), ""]
     facts = table("", "")

@@ -110,6 +110,7 @@ class SandboxPool:
         *,
         files: Mapping[str, bytes] | None = None,
         stop_after_failure: bool = False,
+        compile_seconds: float | None = None,
     ) -> list[RunResult]:
         """Run a program once per test, each time from a clean start.
 
@@ -119,6 +120,7 @@ class SandboxPool:
             limits: For each test.
             files: Written to the working folder before each test.
             stop_after_failure: End with the first test that is not ok; later ones have no result.
+            compile_seconds: CPU time of the compiler, where the flavour has one.
 
         Returns:
             One result per test, in order.
@@ -126,8 +128,9 @@ class SandboxPool:
         limits = limits or Limits()
         _check(code, files)
         if self.flavour.program is not None:
+            compiling = COMPILE_LIMITS if compile_seconds is None else _compile_limits(compile_seconds)
             return await self._run_program(
-                self.flavour.program, code, tests, limits, files, stop_after_failure
+                self.flavour.program, code, tests, limits, files, stop_after_failure, compiling
             )
         packed = None if files is None else plain.encode(dict(files))
         jobs = [Job("program", stdin=stdin, files=packed) for stdin in tests]
@@ -220,12 +223,13 @@ class SandboxPool:
         limits: Limits,
         files: Mapping[str, bytes] | None,
         stop_after_failure: bool,
+        compiling: Limits,
     ) -> list[RunResult]:
         """Compile where the flavour does, then execute once per test."""
         sources = {**(files or {}), program.source: code}
         binary: int | None = None
         if program.compile is not None:
-            built, binary = await self._compile(program, sources)
+            built, binary = await self._compile(program, sources, compiling)
             if binary is None:
                 return [built] * (1 if stop_after_failure else len(tests))
         try:
@@ -248,7 +252,9 @@ class SandboxPool:
             if binary is not None:
                 os.close(binary)
 
-    async def _compile(self, program: Program, sources: Mapping[str, bytes]) -> tuple[RunResult, int | None]:
+    async def _compile(
+        self, program: Program, sources: Mapping[str, bytes], compiling: Limits
+    ) -> tuple[RunResult, int | None]:
         """Return how the compiler fared, and the descriptor of its product where it made one."""
         details = {
             "argv": list(program.compile or ()),
@@ -257,7 +263,7 @@ class SandboxPool:
         }
         job = Job("exec", files=plain.encode(dict(sources)), details=details, product=True)
         holder: list[int] = []
-        finished = await self._complete(b"", [job], COMPILE_LIMITS, False, holder)
+        finished = await self._complete(b"", [job], compiling, False, holder)
         result = finished[0].result
         if result.status is Status.INFRASTRUCTURE:
             return result, None
@@ -363,6 +369,10 @@ def _check(code: bytes, files: Mapping[str, bytes] | None) -> None:
         parts = name.split("/")
         if name.startswith("/") or "\0" in name or not all(parts) or ".." in parts or "." in parts:
             raise SandboxInputError(f"file name {name[:100]!r} is not a plain relative path")
+
+
+def _compile_limits(seconds: float) -> Limits:
+    return replace(COMPILE_LIMITS, cpu_seconds=seconds, wall_seconds=None)
 
 
 def _encode(value: Any) -> bytes:

@@ -49,8 +49,11 @@ _NAMESPACES = (
 
 def main(control: int) -> None:
     """Prepare this process as the first message says, report, and serve until the socket closes."""
-    os.dup2(control, _CONTROL, inheritable=False)
-    os.close(control)
+    if control == _CONTROL:  # as the service's own numbers would have it
+        os.set_inheritable(control, False)
+    else:
+        os.dup2(control, _CONTROL, inheritable=False)
+        os.close(control)
     for number in (program.FIRST_EXTRA, program.FIRST_EXTRA + 1):  # nothing else may come to lie there
         os.dup2(0, number, inheritable=False)
     with socket.socket(fileno=_CONTROL) as channel:

@@ -1,0 +1,56 @@
+"""Rewards for Axolotl, which imports a reward function by its path and calls it as TRL does.
+
+Without a file of one's own, by the environment:
+
+    trl:
+      reward_funcs: ["countermark.adapters.axolotl.score"]
+
+with ``COUNTERMARK_VERIFIER`` and, where the reference is not in a column ``reference``, ``COUNTERMARK_GOLD``.
+Everything else takes `reward`, whose function is named by a path into the user's own module.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ._scoring import environment_options
+from .trl import RewardFunction, reward
+
+__all__ = ["reward", "score", "score_blocking"]
+
+GOLD_VARIABLE = "COUNTERMARK_GOLD"
+GOLD = "reference"
+"""The column that holds the reference, if nothing else was said."""
+
+
+async def score(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
+    """Return one reward for each completion, in order; None where there is no verdict.
+
+    A column ``verifier`` names the verifier of each row, else ``COUNTERMARK_VERIFIER`` does; see
+    `environment_options` for the others.
+
+    Raises:
+        InvalidInputError: The column of the reference is missing, or nothing names a verifier.
+        CountermarkClientError: See `trl.reward`.
+    """
+    rewards: list[float | None] = await _function(columns)(prompts, completions, **columns)
+    return rewards
+
+
+def score_blocking(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
+    """Do the same and block; for sequence parallelism and ``reward_num_workers``, which cannot await."""
+    rewards: list[float | None] = _function(columns, blocking=True)(prompts, completions, **columns)
+    return rewards
+
+
+def _function(columns: Mapping[str, Any], *, blocking: bool = False) -> RewardFunction:
+    """Return the function that the environment describes."""
+    return reward(
+        gold=os.environ.get(GOLD_VARIABLE) or GOLD,
+        verifier_column="verifier" if "verifier" in columns else None,
+        name="countermark",
+        blocking=blocking,
+        **environment_options(on_failure="null"),
+    )

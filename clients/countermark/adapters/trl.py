@@ -1,0 +1,116 @@
+"""Rewards for TRL's `GRPOTrainer` and `RLOOTrainer`.
+
+>>> from countermark.adapters.trl import reward
+>>> trainer = GRPOTrainer(reward_funcs=[reward("math-verify:0.9.0", gold="solution")], ...)
+
+The function scores the whole batch of a process in one request. Where there is no verdict it returns None: TRL
+then leaves the completion out of this reward, and where no function had a verdict, out of the group's baseline
+and the loss (since TRL 1.10; earlier ones counted it as 0, so keep TRL recent). It needs nothing of TRL, so
+that everything with TRL's signature can use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from .._types import Verdict
+from ._columns import Columns, display_name, log_verdicts
+from ._scoring import DEADLINE_SECONDS, FailurePolicy, ReferenceFormat, RewardSource
+
+RewardFunction: TypeAlias = Callable[..., Any]
+"""What TRL takes as a reward function; the asynchronous kind returns an awaitable of the rewards."""
+
+
+def reward(
+    verifier: str | None = None,
+    gold: str = "solution",
+    *,
+    verifier_column: str | None = None,
+    verifiers: Mapping[str, str] | None = None,
+    source_column: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    params_column: str | None = None,
+    use_prompt: bool = False,
+    on_failure: FailurePolicy = "null",
+    reference_format: ReferenceFormat = "value",
+    name: str | None = None,
+    blocking: bool = False,
+    deadline: float = DEADLINE_SECONDS,
+    base_url: str | None = None,
+    api_key: str | None = None,
+) -> RewardFunction:
+    """Return a reward function; a plain coroutine function, which TRL runs at the same time as others.
+
+    Args:
+        verifier: Ref or pin of the verifier; else ``COUNTERMARK_VERIFIER``.
+        gold: Column that holds the reference.
+        verifier_column: Column that names the verifier of each row; it counts more than `verifier`.
+        verifiers: Refs by data source, for mixed data sets.
+        source_column: Column that holds the data source.
+        params: The verifier's parameters.
+        params_column: Column that holds parameters of each row, laid over `params`.
+        use_prompt: Send the prompt too; only for verifiers whose manifest says that it counts.
+        on_failure: What a failed verdict becomes: ``null`` (None), ``raise``, ``zero`` or a number.
+        reference_format: ``json`` if the column holds JSON texts.
+        name: Of the metric; else the verifier's name and version.
+        blocking: Return an ordinary function, for trainers with TRL's signature that cannot await one.
+        deadline: Seconds that one batch may take in all, retries included; then the training stops with
+            `DeadlineExceededError`. Keep it below the timeout of the collectives.
+        base_url: Address of the service; else ``COUNTERMARK_URL``.
+        api_key: Bearer key; else ``COUNTERMARK_API_KEY``.
+
+    Raises:
+        InvalidInputError: An argument cannot be used.
+    """
+    source = RewardSource(
+        verifier=verifier,
+        by_source=verifiers or {},
+        on_failure=on_failure,
+        reference_format=reference_format,
+        params=params,
+        deadline=deadline,
+        base_url=base_url,
+        api_key=api_key,
+    )
+    columns = Columns(
+        gold=gold,
+        verifier=verifier_column,
+        data_source=source_column,
+        params=params_column,
+        prompt="prompts" if use_prompt else None,
+    )
+    shown = display_name(name, source)
+
+    def answer(verdicts: Sequence[Verdict], log_extra: Any, log_metric: Any) -> list[float | None]:
+        """Tell the trainer's log of the verdicts, and return their rewards."""
+        log_verdicts(shown, verdicts, log_extra, log_metric)
+        return [verdict.reward for verdict in verdicts]
+
+    async def waiting(
+        prompts: Sequence[Any] | None = None,
+        completions: Sequence[Any] = (),
+        *,
+        log_extra: Any = None,
+        log_metric: Any = None,
+        **others: Any,
+    ) -> list[float | None]:
+        """Return one reward for each completion, in order; None where there is no verdict."""
+        asks = columns.asks(source, completions, {**others, "prompts": prompts})
+        return answer(await source.verdicts_async(asks), log_extra, log_metric)
+
+    def blocked(
+        prompts: Sequence[Any] | None = None,
+        completions: Sequence[Any] = (),
+        *,
+        log_extra: Any = None,
+        log_metric: Any = None,
+        **others: Any,
+    ) -> list[float | None]:
+        """Do the same and block."""
+        asks = columns.asks(source, completions, {**others, "prompts": prompts})
+        return answer(source.verdicts(asks), log_extra, log_metric)
+
+    function: Callable[..., Any] = blocked if blocking else waiting
+    function.__name__ = function.__qualname__ = shown  # TRL takes the name of the metric from here
+    return function

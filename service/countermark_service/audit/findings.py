@@ -1,0 +1,405 @@
+"""What the numbers come to, in sentences that need no knowledge of Countermark.
+
+Each sentence is made from the document's figures and nothing else, so it is as true as they
+are. Scores are shown as fractions, differences in points (hundredths).
+"""
+
+from collections.abc import Mapping, Sequence
+
+from countermark_service.audit.document import (
+    PUBLISHED,
+    Column,
+    Comparison,
+    Estimate,
+    Finding,
+    Kind,
+    Slice,
+    Standing,
+)
+from countermark_service.audit.flips import FlipKind
+
+MINUS = "\u2212"
+_SPACE = "\u00a0"
+"""Keeps a number and its sign on one line."""
+
+_REASONS: Mapping[FlipKind, str] = {
+    FlipKind.FORMAT: "one finds no answer in a form that it can read",
+    FlipKind.EXTRACTION: "the two read different answers from the response",
+    FlipKind.EQUIVALENCE: "both read the same answer, and only one takes it as equal to the reference",
+    FlipKind.TIMEOUT: "one ran out of time",
+    FlipKind.REFERENCE: "one cannot read the reference",
+    FlipKind.FAILURE: "one failed",
+    FlipKind.OTHER: "the verdicts do not tell why",
+}
+
+
+def shown_score(value: float, digits: int = 3) -> str:
+    """Write a score; never as 0 or 1 where it is not."""
+    text = f"{value:.{digits}f}"
+    if (value > 0 and float(text) == 0) or (value < 1 and float(text) == 1):
+        text = f"{value:.6f}".rstrip("0")
+    return text.replace("-", MINUS)
+
+
+def shown_points(value: float) -> str:
+    """Write a difference of scores in points, with its sign."""
+    points = abs(100 * value)
+    return _signed(100 * value, 1 if points >= 0.1 or points == 0 else 2 if points >= 0.01 else 3)
+
+
+def shown_count(count: int) -> str:
+    """Write a number with its thousands apart."""
+    return f"{count:,}"
+
+
+def shown_share(share: float) -> str:
+    """Write a share as percent."""
+    percent = 100 * share
+    if 0 < percent < 0.1:
+        return f"under 0.1{_SPACE}%"
+    if 99.9 < percent < 100:
+        return f"over 99.9{_SPACE}%"
+    return f"{percent:.1f}{_SPACE}%" if 0 < percent < 10 or 90 < percent < 100 else f"{percent:.0f}{_SPACE}%"
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """Write a number with its noun."""
+    return f"{shown_count(count)} {one if count == 1 else many or one + 's'}"
+
+
+def points_range(low: float, high: float) -> str:
+    """Write two differences in points, with as many decimals as tell them apart."""
+    digits = 1 if 100 * (high - low) >= 0.5 else 2
+    return f"{_signed(100 * low, digits)} to {_signed(100 * high, digits)}"
+
+
+def _signed(points: float, digits: int) -> str:
+    text = f"{abs(points):.{digits}f}"
+    return text if float(text) == 0 else ("+" if points > 0 else MINUS) + text
+
+
+def interval(estimate: Estimate, *, points: bool = False) -> str:
+    """Write the interval of an estimate."""
+    level = f"{100 * estimate.level:.0f}{_SPACE}% interval"
+    if points:
+        return f"{level} {points_range(estimate.low, estimate.high)}"
+    return f"{level} {shown_score(estimate.low)} to {shown_score(estimate.high)}"
+
+
+def standing_of(published: Column | None, recomputed: Column | None, pair: Comparison | None) -> Standing:
+    """Return how a published score stands; see `Standing`."""
+    if published is None or published.score is None:
+        return "unpublished"
+    if recomputed is None or pair is None or pair.difference is None:
+        return "unscored"
+    missing = pair.first_alone + recomputed.refused + recomputed.waiting
+    if pair.flips == 0 and pair.changed == 0 and missing == 0:
+        return "reproduced"
+    difference = pair.difference
+    if recomputed.bounds is not None:
+        low, high = recomputed.bounds.low, recomputed.bounds.high
+        chance = max(difference.high - difference.value, difference.value - difference.low)
+        if high - low > chance and low <= published.score.value <= high:
+            return "undecided"
+    if difference.low <= 0 <= difference.high:
+        return "agrees"
+    # With few flips an interval is bolder than the exact test; where scores are right or wrong, both must say so.
+    p = pair.mcnemar_p if pair.items_p is None else pair.items_p
+    return "agrees" if pair.changed == 0 and p > 1 - difference.level else "differs"
+
+
+def finding_of(
+    columns: Sequence[Column], comparisons: Sequence[Comparison], kinds: Sequence[Kind], what: str
+) -> Finding:
+    """Say what a slice comes to.
+
+    Args:
+        columns: Of the slice, the published one first where there is one.
+        comparisons: Of the slice.
+        kinds: Of the whole audit; used where the slice is the whole. Otherwise empty.
+        what: Name of the slice in a sentence, such as ``gsm8k, model-a``; empty for the whole.
+    """
+    published = next((column for column in columns if column.id == PUBLISHED), None)
+    verifiers = [column for column in columns if column.id != PUBLISHED]
+    main = verifiers[0] if verifiers else None
+    pair = None if main is None else _between(comparisons, PUBLISHED, main.id)
+    standing = standing_of(published, main, pair)
+    return Finding(
+        standing=standing,
+        claimed=_claimed(published, what),
+        holds=_holds(standing, published, main, pair),
+        why=_why(standing, verifiers, comparisons, pair, kinds),
+    )
+
+
+def _between(comparisons: Sequence[Comparison], first: str, second: str) -> Comparison | None:
+    return next((one for one in comparisons if (one.first, one.second) == (first, second)), None)
+
+
+def _claimed(published: Column | None, what: str) -> str:
+    of = f" for {what}" if what else ""
+    if published is None or published.score is None:
+        return f"The files hold no score{of} that could be compared."
+    score = published.score
+    answers = plural(score.rows, "answer")
+    if score.items != score.rows:
+        answers += f" to {plural(score.items, 'question')}"
+    return f"{shown_score(score.value)}{of}, the mean of the published scores of {answers}."
+
+
+def _holds(standing: Standing, published: Column | None, main: Column | None, pair: Comparison | None) -> str:
+    if main is None or main.score is None:
+        return "Nothing was scored again."
+    score = f"{main.label} gives {shown_score(main.score.value)}"
+    own = f"{score} ({interval(main.score)}, {plural(main.score.rows, 'answer')})"
+    if standing == "unpublished" or published is None or pair is None or pair.difference is None:
+        return f"{own}."
+    if standing == "reproduced":
+        return f"{score}, and each of the {shown_count(pair.rows)} verdicts is the published one."
+    over = (
+        f"Over the {shown_count(pair.rows)} answers that have both scores, the difference is "
+        f"{shown_points(pair.difference.value)} points ({interval(pair.difference, points=True)}). "
+        f"{_flips(pair)}"
+    )
+    lost = ""
+    if pair.first_alone:
+        lost = (
+            f" {plural(pair.first_alone, 'published answer has', 'published answers have')} no recomputed score; "
+            "they are left out, not counted as wrong."
+        )
+    return f"{own}. {over}{lost}"
+
+
+def _flips(pair: Comparison) -> str:
+    if not pair.flips:
+        return "No verdict changes between right and wrong."
+    return (
+        f"{plural(pair.flips, 'verdict changes', 'verdicts change')}: {shown_count(pair.first_only)} from right to "
+        f"wrong and {shown_count(pair.second_only)} from wrong to right."
+    )
+
+
+def _why(
+    standing: Standing,
+    verifiers: Sequence[Column],
+    comparisons: Sequence[Comparison],
+    pair: Comparison | None,
+    kinds: Sequence[Kind],
+) -> str:
+    sentences = []
+    if standing == "undecided" and pair is not None:
+        sentences.append(
+            f"The {plural(pair.first_alone, 'answer')} without a recomputed score could move the mean further than "
+            "what was found, so nothing can be said either way until they are scored."
+        )
+    if pair is not None and standing != "unscored":
+        sentences += _kinds(pair, kinds)
+    nearest = _nearest(verifiers, comparisons)
+    if nearest and standing != "reproduced":
+        sentences.append(nearest)
+    if standing == "unpublished":
+        sentences += _between_verifiers(verifiers, comparisons, kinds)
+    if not sentences and standing == "reproduced":
+        sentences.append(_others(verifiers, comparisons))
+    return " ".join(filter(None, sentences))
+
+
+def _kinds(pair: Comparison, kinds: Sequence[Kind]) -> list[str]:
+    if not pair.disagreements or not pair.kinds:
+        return []
+    marks = {kind.kind: mark_clause(kind) for kind in kinds}
+    ordered = sorted(pair.kinds.items(), key=lambda one: -one[1])
+    sentences = [] if len(ordered) == 1 else [f"{plural(pair.disagreements, 'disagreement')}."]
+    for kind, count in ordered:
+        clause = marks.get(kind, "")
+        times = "once" if count == 1 else f"{shown_count(count)} times"
+        if len(ordered) == 1:
+            times = "in the one disagreement" if count == 1 else f"in all {shown_count(count)} disagreements"
+        sentences.append(f"{times[0].upper()}{times[1:]} {_REASONS[kind]}{f' ({clause})' if clause else ''}.")
+    return sentences
+
+
+def mark_clause(kind: Kind) -> str:
+    """Say what most answers of a kind have in common; empty where nothing stands out."""
+    if not kind.marks:
+        return ""
+    mark = kind.marks[0]
+    if mark.of == 1:
+        head = "that answer has"
+    elif mark.rows == mark.of:
+        head = f"all {shown_count(mark.of)} such answers have"
+    else:
+        head = f"{shown_count(mark.rows)} of {shown_count(mark.of)} such answers have"
+    usual = (
+        "no other answer in a sample does"
+        if mark.usual == 0
+        else f"{shown_share(mark.usual)} of all answers do"
+    )
+    return f"{head} {mark.name}; {usual}"
+
+
+def _nearest(verifiers: Sequence[Column], comparisons: Sequence[Comparison]) -> str:
+    """Name the verifier whose verdicts are nearest the published ones, where that is not the first."""
+    pairs = [
+        (column, one)
+        for column in verifiers
+        if (one := _between(comparisons, PUBLISHED, column.id)) is not None and one.rows
+    ]
+    if len(pairs) < 2:
+        return ""
+    best, pair = min(pairs, key=lambda one: one[1].disagreements)
+    first = pairs[0][1]
+    if best is pairs[0][0] or pair.disagreements == first.disagreements:
+        return ""
+    agreed = pair.rows - pair.flips
+    if pair.disagreements == 0:
+        return (
+            f"The published verdicts are those of {best.label}: all {shown_count(pair.rows)} agree with it."
+        )
+    return (
+        f"Of the verifiers tried, {best.label} is nearest to what was published: "
+        f"{shown_count(agreed)} of {shown_count(pair.rows)} verdicts are the same."
+    )
+
+
+def _others(verifiers: Sequence[Column], comparisons: Sequence[Comparison]) -> str:
+    """Say whether the other verifiers would have told the same, where the first one does."""
+    main = verifiers[0]
+    found = []
+    for column in verifiers[1:]:
+        pair = _between(comparisons, main.id, column.id)
+        if pair is not None and pair.difference is not None and pair.disagreements:
+            found.append(
+                f"{column.label} disagrees on {shown_count(pair.disagreements)} of them "
+                f"({shown_points(pair.difference.value)} points)"
+            )
+    if found:
+        return f"Under another verifier it would be another number: {'; '.join(found)}."
+    if len(verifiers) > 1:
+        return "The other verifiers agree as well."
+    return ""
+
+
+def _between_verifiers(
+    verifiers: Sequence[Column], comparisons: Sequence[Comparison], kinds: Sequence[Kind]
+) -> list[str]:
+    if len(verifiers) < 2:
+        return []
+    pairs = [one for one in comparisons if one.first != PUBLISHED and one.rows]
+    if not pairs:
+        return []
+    labels = {column.id: column.label for column in verifiers}
+    worst = max(pairs, key=lambda one: one.disagreements)
+    if not worst.disagreements:
+        return [f"All {len(verifiers)} verifiers agree on every answer that they scored."]
+    answers = plural(worst.rows + worst.first_alone + worst.second_alone, "answer")
+    sentence = (
+        f"The verifiers do not agree: {labels[worst.first]} and {labels[worst.second]} differ on "
+        f"{shown_count(worst.disagreements)} of {answers}."
+    )
+    return [sentence, *_kinds(worst, kinds)]
+
+
+def headline_of(overall: Slice, parts: Sequence[Slice], complete: bool) -> str:
+    """Say the whole audit in a line."""
+    head = _headline(overall, parts)
+    return head if complete else f"Not finished: rows still wait for their score. So far: {head}"
+
+
+def _headline(overall: Slice, parts: Sequence[Slice]) -> str:
+    if len(parts) == 1:
+        return _one(overall)
+    counts: dict[Standing, int] = {}
+    for part in parts:
+        counts[part.finding.standing] = counts.get(part.finding.standing, 0) + 1
+    published = len(parts) - counts.get("unpublished", 0)
+    if not published:
+        return _one(overall)
+    told = []
+    outcomes: tuple[tuple[Standing, str], ...] = (
+        ("reproduced", "reproduced verdict for verdict"),
+        ("agrees", "hold up though single verdicts change"),
+        ("differs", "do not hold"),
+        ("undecided", "cannot be decided"),
+        ("unscored", "were not scored again"),
+    )
+    for standing, words in outcomes:
+        count = counts.get(standing, 0)
+        if count == published:
+            return _every(standing, published, overall, parts)
+        if count:
+            told.append(f"{count} {_agree(words, count, standing)}")
+    return f"Of {published} published scores, {', '.join(told[:-1])}{' and ' if told[:-1] else ''}{told[-1]}."
+
+
+def _every(standing: Standing, count: int, overall: Slice, parts: Sequence[Slice]) -> str:
+    """Say that all published scores stand alike."""
+    if standing == "reproduced":
+        return f"All {count} published scores are reproduced, verdict for verdict."
+    if standing == "undecided":
+        return f"None of the {count} published scores can be decided: too many answers got no score again."
+    if standing == "unscored":
+        return f"None of the {count} sets of outputs was scored again."
+    mains = {part.columns[1].label for part in parts if len(part.columns) > 1}
+    under = f" under {next(iter(mains))}" if len(mains) == 1 else ""
+    moved = [
+        pair.difference.value
+        for part in parts
+        for pair in part.comparisons[:1]
+        if pair.first == PUBLISHED and pair.difference is not None
+    ]
+    low, high = shown_points(min(moved)), shown_points(max(moved))
+    amount = f"{low} points" if low == high else f"{low} to {high} points"
+    if standing == "agrees":
+        return f"All {count} published scores hold up{under} ({amount}), though single verdicts do not."
+    none = "Neither published score holds" if count == 2 else f"None of the {count} published scores holds"
+    return f"{none}{under}: {amount}{' each' if low == high else ''}."
+
+
+def _agree(words: str, count: int, standing: str) -> str:
+    if standing == "reproduced":
+        return f"{'is' if count == 1 else 'are'} {words}"
+    if count > 1:
+        return words
+    return {
+        "agrees": "holds up though single verdicts change",
+        "differs": "does not hold",
+        "unscored": "was not scored again",
+    }.get(standing, words)
+
+
+def _one(overall: Slice) -> str:
+    standing = overall.finding.standing
+    verifiers = [column for column in overall.columns if column.id != PUBLISHED]
+    published = overall.column(PUBLISHED)
+    main = verifiers[0] if verifiers else None
+    if main is None or main.score is None:
+        return "Nothing was scored again."
+    pair = overall.comparison(PUBLISHED, main.id)
+    if standing == "unpublished" or published is None or pair is None or pair.difference is None:
+        if len(verifiers) == 1 or not overall.comparisons:
+            return f"{main.label} gives {shown_score(main.score.value)}; there is no published score to compare with."
+        worst = max(
+            (one for one in overall.comparisons if one.first != PUBLISHED), key=lambda one: one.disagreements
+        )
+        if not worst.disagreements:
+            return f"{len(verifiers)} verifiers agree on every answer; there is no published score."
+        labels = {column.id: column.label for column in verifiers}
+        answers = shown_count(worst.rows + worst.first_alone + worst.second_alone)
+        return (
+            f"{labels[worst.first]} and {labels[worst.second]} disagree on {shown_count(worst.disagreements)} of "
+            f"{answers} answers; there is no published score."
+        )
+    difference = shown_points(pair.difference.value)
+    if standing == "reproduced":
+        return "The published score holds: every verdict is reproduced."
+    if standing == "agrees":
+        if not pair.disagreements:
+            return f"The published score holds on the {plural(pair.rows, 'answer')} that could be compared."
+        return (
+            f"The published score holds up ({difference} points), though "
+            f"{plural(pair.disagreements, 'verdict does', 'verdicts do')} not."
+        )
+    if standing == "undecided":
+        return f"Cannot be decided: {plural(pair.first_alone, 'answer')} got no score again."
+    return f"The published score does not hold: {difference} points under {main.label}."

@@ -1,0 +1,24 @@
+"""`countermark advisory list`: everything that is known against what is here."""
+
+from countermark_service.cli.options import DataOption, JsonOption, command_settings
+
+
+def list_(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """List every advisory, those that were withdrawn too, with the file that it is in.
+
+    Example: `countermark advisory list`
+    """
+    from countermark_service.assembly import build_advisories
+    from countermark_service.cli.console import print_json, show, table
+
+    found = build_advisories(command_settings(data)).all()
+    if as_json:
+        print_json({"advisories": [{**one.document(), "file": str(file)} for one, file in found]})
+        return
+    rows = table("id", "is", "of", "since", "reason")
+    for one, _ in found:
+        state = "withdrawn" if one.withdrawn else one.kind
+        reason = one.reason + (f" Withdrawn: {one.withdrawn}" if one.withdrawn else "")
+        reason += f" Instead: {one.replacement}" if one.replacement else ""
+        rows.add_row(one.id, state, one.pin.partition("@")[0], one.date, reason)
+    show(rows if found else "no advisories")

@@ -1,0 +1,158 @@
+"""What an audit costs beside the engine: the same items under the same two verifiers, scored without an audit.
+
+COUNTERMARK_BENCH_ROWS sets the number of rows, COUNTERMARK_BENCH_VERIFIERS the verifiers;
+`COUNTERMARK_FULL=1` takes 100,000 rows. Each
+measurement is a process of its own with an empty store, so nothing is cached; times are
+from ready workers to the last verdict, for the audit with reading the file and writing
+every result of it but the report. CPU time is of the process and its workers.
+"""
+
+import asyncio
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from countermark_service.audit.every_eval_ever import write_every_eval_ever
+from countermark_service.audit.intake import ReadPlan, find_files
+from countermark_service.audit.plan import AuditPlan, begin, verifiers_of
+from countermark_service.audit.run import AuditRun
+from countermark_service.audit.verdict_files import write_unusable, write_verdicts
+from countermark_service.cli.judges import LocalJudge
+from countermark_service.model import Item
+from countermark_service.settings import load_settings
+from tests.bench.measure import cpu_seconds, report, tree
+from tests.support import REPOSITORY
+
+VERIFIERS = os.environ.get("COUNTERMARK_BENCH_VERIFIERS", "math-verify:0.9.0 math-verify:0.7.0").split()
+ROWS = int(
+    os.environ.get(
+        "COUNTERMARK_BENCH_ROWS", "100000" if os.environ.get("COUNTERMARK_FULL") == "1" else "3000"
+    )
+)
+BATCH, OPEN = 256, 4
+TEXT = "We look at what is given and go on step by step, as one does with such questions. " * 12
+
+
+def record(number: int) -> dict[str, Any]:
+    """Return the output of a row: about a kilobyte, and no two alike."""
+    return {
+        "id": number,
+        "prompt": f"What is {number} + {number % 97}?",
+        "response": f"{TEXT} So {number} and {number % 97} make \\boxed{{{number + number % 97}}}.",
+        "reference": str(number + number % 97 + (number % 5 == 0)),
+        "score": float(number % 5 != 0),
+    }
+
+
+def cpu() -> float:
+    """Return the CPU seconds of this process and of all that it has started."""
+    return sum(cpu_seconds(pid) for pid in tree(os.getpid()))
+
+
+async def ready(folder: Path) -> LocalJudge:
+    """Return a judge with an empty store and workers that are loaded."""
+    data = folder / "data"
+    data.mkdir()
+    shared = (
+        Path(os.environ.get("COUNTERMARK_TEST_DATA") or REPOSITORY / ".countermark" / "tests")
+        / "environments"
+    )
+    shared.mkdir(parents=True, exist_ok=True)
+    (data / "environments").symlink_to(shared)
+    judge = LocalJudge(load_settings({"data": data}))
+    await judge.open(VERIFIERS)
+    await judge.prepare()
+    return judge
+
+
+async def engine(folder: Path, file: Path) -> dict[str, Any]:
+    """Score the items under both verifiers, with as many batches open as an audit has."""
+    judge = await ready(folder)
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    items = [Item(row["response"], row["reference"], {}, row["prompt"]) for row in rows]
+    before, started = cpu(), time.perf_counter()
+    going: deque[asyncio.Task[Any]] = deque()
+    for start in range(0, len(items), BATCH):
+        batch = items[start : start + BATCH]
+        both = asyncio.gather(*(judge.judge(place, batch) for place in range(len(VERIFIERS))))
+        going.append(asyncio.ensure_future(both))
+        if len(going) == OPEN:
+            await going.popleft()
+    while going:
+        await going.popleft()
+    found = {"seconds": time.perf_counter() - started, "cpu": cpu() - before}
+    await judge.close()
+    return found
+
+
+async def audit(folder: Path, file: Path) -> dict[str, Any]:
+    """Audit the file."""
+    judge = await ready(folder)
+    before, started = cpu(), time.perf_counter()
+    plan = AuditPlan(verifiers_of(None, VERIFIERS, VERIFIERS, judge.pins), ReadPlan())
+    out = folder / "audit"
+    out.mkdir()
+    work = begin(out, plan, find_files([str(file)]), lambda _: None)
+    read = time.perf_counter()
+    progress = await AuditRun(work, judge, batch=BATCH, on_progress=lambda _: None).run()
+    scored = time.perf_counter()
+    write_verdicts(work, out, "jsonl")
+    write_unusable(work, out)
+    write_every_eval_ever(work, out)
+    ended = time.perf_counter()
+    found = {
+        "seconds": ended - started,
+        "cpu": cpu() - before,
+        "reading": read - started,
+        "scoring": scored - read,
+        "writing": ended - scored,
+        "verdicts": progress.done,
+        "failed": progress.failed,
+        "cached": progress.cached,
+        "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "file_mib": sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) / (1 << 20),
+    }
+    work.close()
+    await judge.close()
+    return found
+
+
+def measured(what: str, file: Path) -> dict[str, Any]:
+    """Run one measurement in a process of its own."""
+    done = subprocess.run([sys.executable, __file__, what, str(file)], stdout=subprocess.PIPE, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def main() -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / "outputs.jsonl"
+        with file.open("w") as lines:
+            lines.writelines(json.dumps(record(number)) + "\n" for number in range(ROWS))
+        alone, whole = measured("engine", file), measured("audit", file)
+    if whole["verdicts"] != len(VERIFIERS) * ROWS or whole["failed"] or whole["cached"]:
+        raise SystemExit(f"the audit did not do its part: {whole}")
+    what = f"audit of {ROWS:,} rows under {len(VERIFIERS)} verifiers"
+    report(what, whole["seconds"], "s", alone["seconds"], "engine alone", goal="<= 1.10")
+    report(f"{what}, CPU", whole["cpu"], "s", alone["cpu"], "engine alone", goal="<= 1.10")
+    for part in ("reading", "scoring", "writing"):
+        report(f"  of this, {part}", whole[part], "s", whole["seconds"], "audit", goal="-")
+    report(f"{what}, memory at most", whole["mib"], "MiB", 500.0, "limit", goal="<= 1")
+    report(f"{what}, files", whole["file_mib"], "MiB", 1.0, "-", goal="-")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        with tempfile.TemporaryDirectory() as own:
+            part = engine if sys.argv[1] == "engine" else audit
+            print(json.dumps(asyncio.run(part(Path(own), Path(sys.argv[2])))))
+    else:
+        main()

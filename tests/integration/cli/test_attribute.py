@@ -187,7 +187,7 @@ def test_what_names_nothing_to_compare_is_refused(
 
 
 def test_four_releases_give_effects_under_each_verifier(cli: Cli, release: Release) -> None:
-    """By hand, of 10 questions: right under 1.0.0 are 2, 4, 5 and 9; 1.1.0 reads two more of the last."""
+    """By hand, of 10 questions: right under 1.0.0 are 2, 4, 5 and 9; 1.1.0 finds one more in the last."""
     sides = []
     for place, (right, more) in enumerate([(2, 0), (4, 0), (5, 0), (9, 1)]):
         said = [BOTH] * right + [ONLY_FIRST_NUMBER] * more + [WRONG] * (10 - right - more)

@@ -200,7 +200,7 @@ def runs_parts(one: "RunsFinding") -> list[Any]:
         *([f"{level} over questions"] if one.over_questions else []),
     ]
     effects = table("term", numbers=numbers)
-    scale = 100 if one.verifier is not None else 1
+    scale = 1 if one.crossed is None else 100  # scores of a table are shown as they were given
     for each in found.effects:
         between = (
             "-" if each.interval is None else " to ".join(f"{scale * bound:+.4g}" for bound in each.interval)

@@ -5,6 +5,7 @@ The bundle `last-number` of the tests reads a response's last number in 1.0.0 an
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.integration.cli.conftest import Cli
+from tests.support import REPOSITORY
 
 Release = Callable[..., Path]
 
@@ -282,3 +284,15 @@ def test_runs_that_different_verifiers_scored_are_not_averaged(cli: Cli, tmp_pat
         "".join(json.dumps({**row, "verifier": FIRST}) + "\n" for row in rows)
     )
     assert cli("attribute", "--runs", "same.jsonl").code == 0
+
+
+def test_the_page_on_attribution_shows_what_its_table_gives(cli: Cli, tmp_path: Path) -> None:
+    page = (REPOSITORY / "service/docs/attribution.md").read_text()
+    (name, table), (command, shown) = (
+        re.findall(r"<!-- file: (\S+) -->\n```csv\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)[0],
+        re.findall(
+            r"^countermark (.*?)\n```\n\n<!-- output -->\n```\n(.*?)^```$", page, re.DOTALL | re.MULTILINE
+        )[0],
+    )
+    (tmp_path / name).write_text(table)
+    assert cli(*command.split()).out == shown

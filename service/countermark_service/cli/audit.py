@@ -35,7 +35,7 @@ INCOMPLETE = 4
 
 
 _NEEDS = {
-    "--report": ("altair", "jinja2", "scipy", "vl_convert"),
+    "--report": ("jinja2", "scipy"),
     "--verdicts jsonl.zst": ("zstandard",),
     "--verdicts parquet": ("pyarrow",),
 }

@@ -65,9 +65,10 @@ class LocalJudge:
         """Nothing is started yet."""
         from countermark_service.assembly import assemble
 
-        # The queue's bounds protect a service from strangers; this command bounds its own work.
-        unbounded = {"queue_items": 1 << 40, "queue_mib": 1 << 20}
-        self._service = assemble(settings.model_copy(update=unbounded))
+        # The queue's bounds protect a service from strangers; this command bounds its own work. What a service
+        # may refuse because it is yanked must run here: old scores are computed again by what made them.
+        own = {"queue_items": 1 << 40, "queue_mib": 1 << 20, "refuse_yanked": False}
+        self._service = assemble(settings.model_copy(update=own))
         self._bundles: list[Bundle] = []
         self.pins: list[BundleRef] = []
         self.advisories: list[str] = []

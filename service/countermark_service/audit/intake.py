@@ -10,7 +10,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -101,10 +101,14 @@ class OutputFile:
     """As it is called in messages and rows."""
     named: bool
     """True where the caller named it; a file that a folder holds may be something else than outputs."""
+    beside: bool = False
+    """True where it is read with another one, as the scores of a HELM run are."""
 
 
 def find_files(outputs: Sequence[str], besides: Path | None = None) -> list[OutputFile]:
-    """Return the files that are meant, in order: files, and everything below folders; each once.
+    """Return the files that are meant, in order: files, everything below folders, and what is read with them.
+
+    Each is there once. What is read with a file is an input like any other: numbers depend on it.
 
     Args:
         outputs: Paths of files and folders.
@@ -135,7 +139,19 @@ def find_files(outputs: Sequence[str], besides: Path | None = None) -> list[Outp
             raise NoOutputsError(output, "is no regular file; an audit names its inputs by digest")
         else:
             raise NoOutputsError(output, "does not exist")
+    for path in [path for file in list(found.values()) for path in _read_with(file)]:
+        there = found.get(path.resolve(), OutputFile(path, str(path), False))
+        found[path.resolve()] = replace(there, beside=True)
     return list(found.values())
+
+
+def _read_with(file: OutputFile) -> Sequence[Path]:
+    """Return the files that are read with one; what a look shows is not kept, there may be many files."""
+    try:
+        one = look(file.path, file.name, {})
+    except InputFileError:
+        return []  # reading says it
+    return next((document.beside(one) for document in DOCUMENTS if document.claims(one)), [])
 
 
 def describe(file: OutputFile, progress: Progress) -> Input:
@@ -164,7 +180,6 @@ class Intake:
         self._rows: list[OutputRow] = []
         self._unusable: list[Unusable] = []
         self._kept: list[tuple[str, int | None, str, str, int]] = []
-        self._beside: set[Path] = set()
         self._metrics: dict[tuple[str, str], str] = {}
         self._stems: set[str] = set()
         self._pattern = re.compile(plan.reference_pattern) if plan.reference_pattern is not None else None
@@ -175,20 +190,11 @@ class Intake:
         Raises:
             WorkFileError: The work file cannot be written.
         """
-        self._beside = {path.resolve() for file in files for path in self._read_with(file)}
-        self._stems = {_stem(file.path) for file in files if file.path.resolve() not in self._beside}
+        self._stems = {_stem(file.path) for file in files if not file.beside}
         sizes = {one.path: one.size for one in self._work.inputs}
         for file in files:
             self._read_file(file)
             on_file(sizes[file.name])
-
-    def _read_with(self, file: OutputFile) -> Sequence[Path]:
-        """Return the files that are read with one; what a look shows is not kept, there may be many files."""
-        try:
-            one = look(file.path, file.name, self._plan.columns)
-        except InputFileError:
-            return []  # reading says it
-        return next((document.beside(one) for document in DOCUMENTS if document.claims(one)), [])
 
     def _read_file(self, file: OutputFile) -> None:
         try:
@@ -228,7 +234,7 @@ class Intake:
 
     def _reads(self, file: OutputFile, one: InputFile) -> tuple[str | None, Iterator[Read]]:
         """Return the name of the format and what its reader yields."""
-        if file.path.resolve() in self._beside:
+        if file.beside:
             return "beside", iter(())
         for document in DOCUMENTS:
             if document.claims(one):

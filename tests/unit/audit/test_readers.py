@@ -405,6 +405,13 @@ def test_a_helm_run(tmp_path: Path) -> None:
     assert [(Path(note.file).name, note.code) for note in found.notes] == [("stats.json", "not_outputs")]
 
 
+def test_what_is_read_with_a_file_is_an_input_too(tmp_path: Path) -> None:
+    found = read(tmp_path, helm_run(tmp_path) / "scenario_state.json")
+
+    assert found.formats == ["helm", "beside", "beside"]
+    assert [row.published for row in found.rows] == [1.0, 0.0]
+
+
 def test_a_helm_run_that_was_cut_off_is_read_to_where_it_ends(tmp_path: Path) -> None:
     file = helm_run(tmp_path) / "scenario_state.json"
     text = file.read_text()

@@ -306,6 +306,17 @@ def test_parquet_with_text_that_is_not_utf8(tmp_path: Path) -> None:
     assert found.reasons == [(2, "not_utf8")]
 
 
+def test_parquet_whose_columns_have_no_name_that_can_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "rows.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"response": ["2"], "reference": ["2"]}), file)
+    file.write_bytes(file.read_bytes().replace(b"response", b"resp\xe8nse"))
+
+    found = read(tmp_path, file)
+
+    assert found.reasons == [(None, "unreadable")]
+    assert "no whole Parquet file" in found.unusable[0].message
+
+
 def test_parquet_that_is_damaged_inside_keeps_the_rows_before(tmp_path: Path) -> None:
     table = pyarrow.table(
         {"response": [f"{n}" for n in range(4000)], "reference": [f"{n}" for n in range(4000)]}

@@ -211,9 +211,11 @@ def _parquet(path: Path, name: str) -> Any:
     except ImportError as exc:
         raise InputFileError(name, "is a Parquet file: pip install 'countermark[audit]'") from exc
     try:
-        return pyarrow.parquet.ParquetFile(path, pre_buffer=False)
-    except (pyarrow.ArrowException, OSError) as exc:
+        table = pyarrow.parquet.ParquetFile(path, pre_buffer=False)
+        _ = table.schema_arrow.names  # names may be what no reader can decode
+    except (pyarrow.ArrowException, OSError, ValueError) as exc:
         raise InputFileError(name, f"is no whole Parquet file: {_one_line(exc)}") from exc
+    return table
 
 
 def _parquet_records(file: InputFile) -> Iterator[tuple[int, dict[str, Any] | Unusable]]:
@@ -242,7 +244,7 @@ def _parquet_records(file: InputFile) -> Iterator[tuple[int, dict[str, Any] | Un
                             yield row, file.unusable(row, "not_utf8", problem)
                         else:
                             yield row, record
-            except (pyarrow.ArrowException, OSError) as exc:
+            except (pyarrow.ArrowException, OSError, ValueError) as exc:
                 raise InputFileError(file.name, f"cannot be read behind row {row}: {_one_line(exc)}") from exc
 
 

@@ -124,3 +124,76 @@ async def test_a_method_and_an_exception_and_prints_come_back(pool: SandboxPool)
 async def test_arguments_that_are_no_data_are_refused(pool: SandboxPool) -> None:
     with pytest.raises(SandboxInputError, match="plain data"):
         await pool.run_calls(b"def f(x): return x", "f", [Call((object(),))])
+
+
+PAIRS = b"""
+class Pair:
+    def __init__(self, a, b): self.a, self.b = a, b
+    def swapped(self): return Pair(self.b, self.a)
+    def __len__(self): return 2
+    def __str__(self): return f'{self.a}, {self.b}'
+    def __iter__(self): return iter((self.a, self.b))
+    def __getitem__(self, place): return (self.a, self.b)[place]
+    def __eq__(self, other): return True
+    def __hash__(self): return 1
+def longest(pairs):
+    return max(pair.b - pair.a for pair in pairs)
+def made(a, b): return Pair(a, b)
+def several(): return [Pair(1, 2), 3]
+"""
+
+
+@pytest.mark.parametrize(
+    "tester",
+    [
+        b"assert longest([Pair(5, 24), Pair(15, 25)]) == 19",
+        b"assert made(1, 2).a == 1 and made(1, 2).swapped().a == 2",
+        b"p = Pair(3, 4)\nassert longest([p, p]) == 1 and len(p) == 2 and list(p) == [3, 4] and p[1] == 4",
+        b"assert str(Pair(3, 4)) == '3, 4' and f'{Pair(3, 4)}' == '3, 4'",
+        b"assert several()[1] == 3 and several()[0].b == 2",
+    ],
+)
+async def test_a_test_may_hand_back_what_the_candidate_made(pool: SandboxPool, tester: bytes) -> None:
+    result = await pool.run_tester(tester, PAIRS, ["longest", "made", "Pair", "several"], UNHURRIED)
+    assert (result.passed, result.unsupported) == (True, False), result
+
+
+@pytest.mark.parametrize(
+    "tester",
+    [
+        b"assert made(1, 2) == 3",
+        b"assert 3 == made(1, 2)",
+        b"assert not made(1, 2) != 3",
+        b"assert made(1, 2)",
+        b"assert made(1, 2) in [3, 4]",
+        b"assert several() == [5, 3]",
+        b"assert {made(1, 2): 1}",
+        b"assert made(1, 2) == made(1, 2)",
+        b"try:\n    assert made(1, 2) == 3\nexcept Exception:\n    pass",
+        b"assert made(1, 2) >= 3",
+        b"assert len(made(1, 2)) == 3",
+        b"made(1, 2).a = 3",
+        b"assert longest([Pair(5, 24), Pair(15, 25)]) == 20",
+    ],
+)
+async def test_an_object_of_the_candidate_decides_no_comparison(pool: SandboxPool, tester: bytes) -> None:
+    result = await pool.run_tester(tester, PAIRS, ["longest", "made", "Pair", "several"], UNHURRIED)
+    assert (result.passed, result.unsupported) == (False, False), result
+    assert result.status is not Status.INFRASTRUCTURE
+
+
+LYING = {
+    "a length that is none": b"class E:\n    def __len__(self): return -1\ndef f(): return E()",
+    "an endless list": b"class E:\n    def __iter__(self):\n        while True: yield 1\ndef f(): return E()",
+    "a text that is none": b"class T(str): pass\nclass E:\n    def __str__(self): return T('3')\ndef f(): return E()",
+    "objects without end": b"class E:\n    def __getattr__(self, n): return [E() for _ in range(200_000)]\ndef f(): return E()",
+    "a number that stands for nothing": b"import sys\nclass E: pass\nfor m in list(sys.modules.values()):\n    if hasattr(m, 'Held'): m.Held.number = lambda self, v: 7\ndef f(): return E()",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LYING)
+async def test_an_object_that_lies_of_itself_passes_nothing(pool: SandboxPool, name: str) -> None:
+    tester = b"x = f()\nassert len(x) == 3 and list(x) == [1] and str(x) == '3' and x.a.b.c == 3"
+    result = await pool.run_tester(tester, LYING[name], ["f"], LIMITS)
+    assert not result.passed
+    assert result.status is not Status.INFRASTRUCTURE

@@ -6,11 +6,13 @@ bytes and nan. Here a value is encoded by its exact type (`type(x) is int`), so 
 subclass with a clever `__eq__` stays behind, and the decoder is bounded in bytes,
 depth, count and equal hashes, as it reads bytes that a hostile process wrote.
 
-Each value is one tag byte, then its content; lengths are 4 bytes, big-endian.
+Each value is one tag byte, then its content; lengths are 4 bytes, big-endian. Where both
+ends agree to it, what is not plain crosses as a number that stands for it (`opaque`).
 """
 
 import struct
 from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable
 from typing import Any
 
 MAX_DEPTH = 200
@@ -37,8 +39,8 @@ class UnboundedError(NotPlainError):
     """Plain, but deeper or more than one message may be."""
 
 
-def encode(value: Any) -> bytes:
-    """Return `value` as plain data.
+def encode(value: Any, opaque: Callable[[Any], int] | None = None) -> bytes:
+    """Return `value` as plain data; `opaque` gives the number of what is not, or raises.
 
     Raises:
         NotPlainError: A type that is not plain (None, bool, int, float, complex, str, bytes,
@@ -46,11 +48,11 @@ def encode(value: Any) -> bytes:
             too deep or too many.
     """
     out: list[bytes] = []
-    _encode(value, out, 0)
+    _encode(value, out, 0, opaque or _refuse)
     return b"".join(out)
 
 
-def _encode(value: Any, out: list[bytes], depth: int) -> None:
+def _encode(value: Any, out: list[bytes], depth: int, opaque: Callable[[Any], int]) -> None:
     kind = type(value)
     if len(out) > 3 * MAX_VALUES:
         raise UnboundedError(f"more than {MAX_VALUES} values")
@@ -67,31 +69,38 @@ def _encode(value: Any, out: list[bytes], depth: int) -> None:
         content = value.encode("utf-8", "surrogatepass")
         out += (b"s", _LENGTH.pack(len(content)), content)
     elif kind in _SEQUENCES or kind in _LIKE_DICT:
-        _encode_container(value, kind, out, depth + 1)
+        _encode_container(value, kind, out, depth + 1, opaque)
     elif kind is bytes or kind is bytearray:
         out += (b"b" if kind is bytes else b"B", _LENGTH.pack(len(value)), bytes(value))
     elif kind is complex:
         out += (b"c", _COMPLEX.pack(value.real, value.imag))
     elif kind.__module__ == "numpy" and _is_numpy_scalar(kind):
-        _encode(value.item(), out, depth)
+        _encode(value.item(), out, depth, opaque)
     else:
-        raise NotPlainError(f"a value of type {kind.__module__}.{kind.__qualname__} is not plain data")
+        out += (b"o", _LENGTH.pack(opaque(value)))
 
 
-def _encode_container(value: Any, kind: type, out: list[bytes], depth: int) -> None:
+def _refuse(value: Any) -> int:
+    kind = type(value)
+    raise NotPlainError(f"a value of type {kind.__module__}.{kind.__qualname__} is not plain data")
+
+
+def _encode_container(
+    value: Any, kind: type, out: list[bytes], depth: int, opaque: Callable[[Any], int]
+) -> None:
     if depth > MAX_DEPTH:
         raise UnboundedError(f"more than {MAX_DEPTH} containers inside each other")
     if kind in _SEQUENCES:
         members = list(value)
         out += (_SEQUENCES[kind], _LENGTH.pack(len(members)))
         for member in members:
-            _encode(member, out, depth)
+            _encode(member, out, depth, opaque)
         return
     items = list(dict.items(value))
     out += (b"m", _LENGTH.pack(len(items)))
     for key, member in items:
-        _encode(key, out, depth)
-        _encode(member, out, depth)
+        _encode(key, out, depth, opaque)
+        _encode(member, out, depth, opaque)
 
 
 def _is_numpy_scalar(kind: type) -> bool:
@@ -102,14 +111,14 @@ def _is_numpy_scalar(kind: type) -> bool:
     return any(kind is getattr(numpy, name, None) for name in (*names, "float16", "float32", "float64"))
 
 
-def decode(data: bytes) -> Any:
-    """Return the value that `data` holds, all of it.
+def decode(data: bytes, opaque: Callable[[int], Any] | None = None) -> Any:
+    """Return the value that `data` holds, all of it; `opaque` gives what a number stands for, or raises.
 
     Raises:
         NotPlainError: Not the work of `encode`: unknown tag, cut short, bytes left over, too
             deep, too many, or made to collide in a set or dict.
     """
-    reader = _Reader(data)
+    reader = _Reader(data, opaque)
     try:
         value = reader.value(0)
     except (struct.error, UnicodeDecodeError, TypeError) as error:
@@ -122,8 +131,9 @@ def decode(data: bytes) -> Any:
 class _Reader:
     """One pass over the bytes; `at` is the next one."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, opaque: Callable[[int], Any] | None) -> None:
         self.data, self.at, self.count = data, 0, 0
+        self.opaque = opaque
 
     def take(self, size: int) -> bytes:
         piece = self.data[self.at : self.at + size]
@@ -167,6 +177,8 @@ class _Reader:
             return content if tag == b"b" else bytearray(content)
         if tag == b"c":
             return complex(*_COMPLEX.unpack(self.take(16)))
+        if tag == b"o" and self.opaque is not None:
+            return self.opaque(self.length())
         raise NotPlainError(f"unknown tag {tag!r} at {self.at - 1}")
 
     def members(self, depth: int) -> list[Any]:

@@ -5,22 +5,40 @@ what it tests. So its entry point is a proxy: the arguments go over a socket to 
 candidate's process, the value comes back. Each call carries a fresh nonce that its
 one reply must repeat, so that bytes written ahead or behind belong to no call.
 
+What is not plain (an object of the candidate's own class) stays in the candidate's
+process; the tester holds a `Handle` that can be passed back, called, and asked for
+attributes, items and text, each by a call of the same kind. A handle is equal to
+nothing and neither true nor false: else the candidate's code would decide the test.
+
 Frames are a 4-byte length and plain data (see `plain`). What the candidate writes is
 bounded and parsed strictly; if it is not one valid reply, the candidate is `broken`
 and the test ends.
 """
 
 import builtins
+import itertools
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from . import plain
 
+_T = TypeVar("_T")
 _LENGTH = struct.Struct(">I")
 VALUE, RAISED, NOT_PLAIN = "value", "raised", "not_plain"
+CALL, ATTRIBUTE, ITEM, LENGTH, LIST, TEXT, REPR = (
+    "call",
+    "attribute",
+    "item",
+    "length",
+    "list",
+    "text",
+    "repr",
+)
+_MOST_HELD = 100_000
+"""Objects that a candidate keeps for its tester."""
 PASSED, FAILED, BROKEN, UNSUPPORTED = "passed", "failed", "broken", "unsupported"
 
 
@@ -58,17 +76,63 @@ def _describe(error: Exception) -> tuple[str, str]:
     return (name[:100] if type(name) is str else ""), (text[:2000] if type(text) is str else "")
 
 
-def reply(module: dict[str, Any], request: Any) -> bytes:
-    """Make the call that `request` describes and return its answer, encoded."""
-    nonce, name, args, kwargs, wants_arguments = request
-    kind, value, after = call(module, name, args, kwargs)
+class Held:
+    """The objects of a candidate that its tester may name by number."""
+
+    def __init__(self) -> None:
+        self._objects: list[Any] = []
+        self._numbers: dict[int, int] = {}
+
+    def number(self, value: Any) -> int:
+        """Return the number of `value`, from now on."""
+        known = self._numbers.get(id(value))
+        if known is None:
+            if len(self._objects) >= _MOST_HELD:
+                raise plain.UnboundedError(f"more than {_MOST_HELD} objects")
+            known = self._numbers[id(value)] = len(self._objects)
+            self._objects.append(value)
+        return known
+
+    def object(self, number: int) -> Any:
+        """Return the object of a number."""
+        return self._objects[number]
+
+
+def _operate(operation: str, target: Any, args: Any, kwargs: Any) -> tuple[str, Any, Any]:
+    """Do what a handle was asked for; return as `call` does."""
     try:
-        encoded = plain.encode((nonce, kind, value, None))
+        if operation == CALL:
+            result = target(*args, **kwargs)
+        elif operation == ATTRIBUTE:
+            result = getattr(target, *args)
+        elif operation == ITEM:
+            result = target[args[0]]
+        elif operation == LENGTH:
+            result = len(target)
+        elif operation == LIST:
+            result = list(itertools.islice(target, plain.MAX_VALUES + 1))
+        else:
+            result = str(target) if operation == TEXT else repr(target)
+    except Exception as error:  # noqa: BLE001 - the exception is the answer
+        return RAISED, _describe(error), None
+    return VALUE, result, args
+
+
+def reply(module: dict[str, Any], request: bytes, held: Held | None = None) -> bytes:
+    """Make the call that `request` describes and return its answer, encoded; `held` is for a tester's calls."""
+    number, thing = (held.number, held.object) if held is not None else (None, None)
+    nonce, name, args, kwargs, wants_arguments = plain.decode(request, thing)
+    if type(name) is tuple:
+        kind, value, after = _operate(name[0], name[1], args, kwargs)
+    else:
+        kind, value, after = call(module, name, args, kwargs)
+    try:
+        encoded = plain.encode((nonce, kind, value, None), number)
     except plain.NotPlainError as error:
         return plain.encode((nonce, NOT_PLAIN, str(error), None))
     if wants_arguments and kind == VALUE:
         try:
-            return plain.encode((nonce, kind, value, after))
+            return plain.encode((nonce, kind, value, after), number)
         except plain.NotPlainError:
             return encoded
     return encoded
@@ -76,16 +140,17 @@ def reply(module: dict[str, Any], request: Any) -> bytes:
 
 def answer_once(module: dict[str, Any], request: bytes, answer: int) -> None:
     """Answer one call into the memory file `answer`."""
-    _write(answer, reply(module, plain.decode(request)))
+    _write(answer, reply(module, request))
 
 
 def serve(module: dict[str, Any], peer: int, limit: int) -> None:
     """Answer calls from the socket `peer` until the tester closes it."""
+    held = Held()
     while True:
         frame = _read_frame(peer, limit)
         if frame is None:
             return
-        content = reply(module, plain.decode(frame))
+        content = reply(module, frame, held)
         _write(peer, _LENGTH.pack(len(content)) + content)
 
 
@@ -98,8 +163,9 @@ def test(code: CodeType, prelude: bytes, job: dict[str, Any], answer: int, peer:
     try:
         if prelude:
             _run_prelude(prelude, names)
+        line = _Line(peer, job["answer_bytes"])
         for name in job["entry_points"]:
-            names[name] = _proxy(name, peer, job["answer_bytes"])
+            names[name] = _proxy(name, line)
         names.setdefault("candidate", names[job["entry_points"][0]])
         exec(code, names)  # noqa: S102 - the test program, in its own sandbox
         verdict = (PASSED, "")
@@ -124,18 +190,24 @@ def _run_prelude(source: bytes, names: dict[str, Any]) -> None:
         raise plain.NotPlainError(f"the prelude failed: {type(error).__name__}: {error}") from error
 
 
-def _proxy(name: str, peer: int, limit: int) -> Callable[..., Any]:
-    def candidate(*args: Any, **kwargs: Any) -> Any:
+class _Line:
+    """The tester's end of the socket."""
+
+    def __init__(self, peer: int, limit: int) -> None:
+        self._peer, self._limit = peer, limit
+
+    def ask(self, what: Any, args: Any, kwargs: Any) -> Any:
+        """Have the candidate do `what`, and return the value or raise what it raised."""
         nonce = os.urandom(16)
-        content = plain.encode((nonce, name, args, kwargs, True))
+        content = plain.encode((nonce, what, args, kwargs, True), _number_of)
         try:
-            _write(peer, _LENGTH.pack(len(content)) + content)
-            frame = _read_frame(peer, limit)
+            _write(self._peer, _LENGTH.pack(len(content)) + content)
+            frame = _read_frame(self._peer, self._limit)
         except OSError as error:
             raise CandidateBrokenError(f"the candidate is gone: {error}") from error
         if frame is None:
             raise CandidateBrokenError("the candidate ended before it answered")
-        kind, value, after = _parse_reply(frame, nonce)
+        kind, value, after = _parse_reply(frame, nonce, lambda number: Handle(self, number))
         if kind == NOT_PLAIN:
             raise CandidateBrokenError(str(value))
         if kind == RAISED:
@@ -145,13 +217,76 @@ def _proxy(name: str, peer: int, limit: int) -> Callable[..., Any]:
                 _copy_back(mine, theirs)
         return value
 
+
+def _proxy(name: str, line: _Line) -> Callable[..., Any]:
+    def candidate(*args: Any, **kwargs: Any) -> Any:
+        return line.ask(name, args, kwargs)
+
     candidate.__name__ = candidate.__qualname__ = name
     return candidate
 
 
-def _parse_reply(frame: bytes, nonce: bytes) -> tuple[str, Any, Any]:
+class Handle:
+    """Stands in the tester for an object of the candidate."""
+
+    __slots__ = ("_line", "_number")
+
+    def __init__(self, line: _Line, number: int) -> None:
+        object.__setattr__(self, "_line", line)
+        object.__setattr__(self, "_number", number)
+
+    def _ask(self, operation: str, *args: Any, **kwargs: Any) -> Any:
+        return self._line.ask((operation, self), args, kwargs)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._ask(CALL, *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return self._ask(ATTRIBUTE, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise CandidateBrokenError(f"a test sets {name!r} of an object of the candidate")
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._ask(ITEM, key)
+
+    def __len__(self) -> int:
+        return _exactly(int, self._ask(LENGTH))
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(_exactly(list, self._ask(LIST)))
+
+    def __str__(self) -> str:
+        return _exactly(str, self._ask(TEXT))
+
+    def __repr__(self) -> str:
+        return _exactly(str, self._ask(REPR))
+
+    def _undecided(self, *_: Any) -> Any:
+        raise CandidateBrokenError("a test compares an object of the candidate, whose own code would decide")
+
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = _undecided
+    __bool__ = __hash__ = _undecided
+
+
+def _exactly(kind: type[_T], value: Any) -> _T:
+    if type(value) is not kind:
+        raise CandidateBrokenError(f"an answer that is no {kind.__name__}")
+    return value
+
+
+def _number_of(value: Any) -> int:
+    """Return the number of a handle; nothing else of a tester crosses unless it is plain."""
+    if type(value) is not Handle:
+        kind = type(value)
+        raise plain.NotPlainError(f"a value of type {kind.__module__}.{kind.__qualname__} is not plain data")
+    number: int = object.__getattribute__(value, "_number")
+    return number
+
+
+def _parse_reply(frame: bytes, nonce: bytes, handle: Callable[[int], Any]) -> tuple[str, Any, Any]:
     try:
-        parts = plain.decode(frame)
+        parts = plain.decode(frame, handle)
     except plain.NotPlainError as error:
         raise CandidateBrokenError(f"no valid answer: {error}") from error
     if type(parts) is not tuple or len(parts) != 4 or parts[0] != nonce or type(parts[0]) is not bytes:

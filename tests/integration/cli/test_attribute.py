@@ -90,6 +90,36 @@ def test_a_gap_is_taken_apart_under_both_verifiers(cli: Cli, release: Release, t
     assert json.loads((tmp_path / "attribution" / "attribution.json").read_text())["findings"] == [found]
 
 
+def test_nothing_of_a_card_is_run_by_the_page(cli: Cli, release: Release, tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+    sides = []
+    for name, said in (("one", FIRST_OUTPUTS), ("two", SECOND_OUTPUTS)):
+        folder = release(
+            name, said, FIRST, base_model={"id": f"{name} {evil}"}, scaffold={"prompt_template": evil + name}
+        )
+        text = (folder / "countermark.json").read_text().replace('"sums"', json.dumps(f"sums {evil}"))
+        (folder / "countermark.json").write_text(text)
+        sides.append(folder)
+    assert finding(cli, *sides)["task"] == f"sums {evil}"
+    page = (tmp_path / "attribution" / "attribution.html").read_text()
+    assert "alert(1)" in page
+    assert "<script" not in page
+    assert "<img" not in page
+
+
+def test_a_number_that_counts_failures_as_zeros_or_is_no_mean_is_told_apart(
+    cli: Cli, release: Release
+) -> None:
+    one, two = release("one", FIRST_OUTPUTS, FIRST), release("two", SECOND_OUTPUTS, SECOND)
+    for folder, change in ((one, {"on_failure": "zero"}), (two, {"metric": "pass@8"})):
+        card = json.loads((folder / "countermark.json").read_text())
+        card["results"][0] |= change
+        (folder / "countermark.json").write_text(json.dumps(card))
+    said = " ".join(finding(cli, one, two)["sentences"])
+    assert "-25.0: its card counts outputs without a score as zeros." in said
+    assert "lab/two:1.0 published 50.0 (pass@8), which is no mean over outputs" in said
+
+
 def test_for_people_there_are_sentences_and_tables(cli: Cli, release: Release) -> None:
     ended = cli("attribute", release("one", FIRST_OUTPUTS, FIRST), release("two", SECOND_OUTPUTS, SECOND))
     assert ended.code == 0

@@ -27,6 +27,13 @@ class Published:
     metric: str
     value: float
     """As a fraction, whatever the card's unit."""
+    failures_are_zero: bool = False
+    """Whether the card says that outputs without a score count as 0 in it."""
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether it is a mean over outputs, as what is computed here."""
+        return self.metric in ("mean_score", "accuracy")
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,9 @@ def _of_result(
     if judge is None:
         return None
     params = route.params if route is not None and judge in (route.verifier, verifier) else {}
-    published = Published(result.metric, result.value / (100 if result.unit == "percent" else 1))
+    policy = result.on_failure or (route.on_failure if route is not None else None)
+    value = result.value / (100 if result.unit == "percent" else 1)
+    published = Published(result.metric, value, policy == "zero")
     if result.outputs is None:
         return Side(name, task, judge, params, None, {}, release, published)
     told = result.outputs

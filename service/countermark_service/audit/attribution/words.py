@@ -104,16 +104,23 @@ class PairFinding:
     def _of_published(self) -> list[str]:
         said = []
         for side, cell in ((self.first, "first_first"), (self.second, "second_second")):
-            if side.published is not None:
-                told, again = side.published.value, self.decomposition.cells[cell].value
-                text = (
-                    f"{side.name} published {100 * told:.1f} ({side.published.metric}); under its own verifier the "
-                    f"questions compared here give {100 * again:.1f}"
-                )
-                away = abs(again - told) >= 0.0005  # what a tenth of a point shows
+            published = side.published
+            if published is None:
+                continue
+            told, again = published.value, self.decomposition.cells[cell].value
+            text = f"{side.name} published {100 * told:.1f} ({published.metric})"
+            if not published.is_mean:
+                said.append(f"{text}, which is no mean over outputs and not what is compared here.")
+                continue
+            text += f"; under its own verifier the questions compared here give {100 * again:.1f}"
+            if abs(again - told) < 0.0005:  # less than a tenth of a point shows
+                said.append(f"{text}.")
+            elif published.failures_are_zero:
                 said.append(
-                    f"{text}, {points(again - told)}: it is not what was published." if away else f"{text}."
+                    f"{text}, {points(again - told)}: its card counts outputs without a score as zeros."
                 )
+            else:
+                said.append(f"{text}, {points(again - told)}: it is not what was published.")
         return said
 
     def _of_counts(self) -> list[str]:

@@ -21,7 +21,7 @@ conformance: setup ## Run the frameworks' own client code, fetched now, against 
 	@COUNTERMARK_CONFORMANCE=1 scripts/test.sh tests/conformance/frameworks $(ARGS)
 
 conformance-torch: setup ## Train with TRL, verl and others on the CPU against the service (installs torch)
-	@scripts/conformance_torch.sh $(ARGS)
+	@scripts/conformance-torch.sh $(ARGS)
 
 lint: setup ## Check style, types, scripts, Dockerfile and compose file
 	@scripts/lint.sh

@@ -68,8 +68,24 @@ class Program:
     """Found in the working folder, by relative path."""
     limits: Mapping[str, float] = field(default_factory=dict)
     """What differs from the sandbox's own limits, under the names of `Limits`."""
+    fetch: tuple[str, ...] = ()
+    """Files of the working folder that are wanted afterwards."""
     compile_seconds: float | None = None
     """CPU time of the compiler, where there is one; None for the sandbox's own."""
+
+
+@dataclass(slots=True)
+class RunnerCounters:
+    """Counts since the start, for metrics."""
+
+    run: int = 0
+    """Programs that were run."""
+    kept: int = 0
+    """Requests answered by a run that was kept."""
+    joined: int = 0
+    """Requests answered by a run that was under way for another, or held."""
+    turned_away: int = 0
+    """Requests that were told to come again, because the time was over."""
 
 
 class Runner:
@@ -77,6 +93,7 @@ class Runner:
 
     def __init__(self, sandboxes: Sandboxes, store: TieredStore) -> None:
         """Run in `sandboxes` and keep in `store`; both stay their owners'."""
+        self.counters = RunnerCounters()
         self._sandboxes = sandboxes
         self._store = store
         self._lookups = _Lookups(store)
@@ -109,14 +126,19 @@ class Runner:
                 kept = _decoded(await self._lookups.get(key))
                 if kept is None and key not in self._flights:
                     kept = _decoded(self._store.peek([key])[0])  # one may have landed meanwhile
-                return await self._join(key, program) if kept is None else (kept, True)
+                if kept is None:
+                    return await self._join(key, program)
+                self.counters.kept += 1
+                return kept, True
         except TimeoutError:
+            self.counters.turned_away += 1
             raise self._sandboxes.saturated(waited=within) from None
 
     async def _join(self, key: bytes, program: Program) -> tuple[RawRun, bool]:
         """Wait for an equal run that is under way, or for a new one."""
         flight = self._flights.get(key)
         foreign = flight is not None
+        self.counters.joined += foreign
         if flight is None:
             flight = self._flights[key] = asyncio.create_task(self._run(program))
             flight.add_done_callback(lambda done: self._landed(key, program, done))
@@ -129,6 +151,7 @@ class Runner:
                 del self._waiting[key]
 
     async def _run(self, program: Program) -> RawRun:
+        self.counters.run += 1
         return await run_raw(
             self._sandboxes,
             program.kind,
@@ -137,6 +160,7 @@ class Runner:
             files=program.files,
             limits=program.limits,
             compile_seconds=program.compile_seconds,
+            fetch=program.fetch,
         )
 
     def _landed(self, key: bytes, program: Program, flight: asyncio.Task[RawRun]) -> None:
@@ -150,7 +174,7 @@ class Runner:
         ran = flight.result()
         if _keepable(ran):
             self._store.put_many({key: msgspec.msgpack.encode(ran)})
-        small = len(ran.result.stdout) + len(ran.result.stderr) <= _LINGERING_BYTES
+        small = _size(ran) <= _LINGERING_BYTES
         if awaited or _keepable(ran) or not small or self._lingering >= _LINGERING:
             del self._flights[key]
             return
@@ -208,6 +232,12 @@ class _Lookups:
                 found.cancel()  # only a bug leaves any
 
 
+def _size(ran: RawRun) -> int:
+    """Return the bytes of what a run left."""
+    result = ran.result
+    return len(result.stdout) + len(result.stderr) + sum(map(len, result.files.values()))
+
+
 def _keepable(ran: RawRun) -> bool:
     """Whether running it again could tell nothing else."""
     result, limits = ran.result, ran.limits
@@ -231,6 +261,7 @@ def _key(program: Program, lent: OpenPool) -> bytes:
             ),
             sorted((name, float(value)) for name, value in program.limits.items()),
             program.compile_seconds,
+            sorted(program.fetch),
             [kind.language, kind.python, kind.requirements, list(kind.preload)],
             [lent.version, lent.pool.level.value, platform.machine()],
         ]

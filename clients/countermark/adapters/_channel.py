@@ -40,8 +40,9 @@ from .._errors import (
     VerifierMismatchError,
 )
 from .._portal import Portal
+from .._subject import Answered, ReleaseTask, Subject
 from .._transport import HttpxTransport
-from .._types import Item, Verdict
+from .._types import Item, OnFailure, Verdict
 
 Result: TypeAlias = Verdict | CountermarkClientError
 """What came of one item: its verdict, or the error that concerns it alone."""
@@ -96,15 +97,15 @@ class Channel:
         )
         self._portal = Portal(at_end=self._core.aclose)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._gatherings: dict[tuple[str, float], _Gathering] = {}
+        self._gatherings: dict[tuple[Subject, float], _Gathering] = {}
         self._requests: set[asyncio.Task[None]] = set()
-        self._pins: dict[str, str] = {}
+        self._pins: dict[Subject, Subject] = {}
 
-    def batch(self, verifier: str, items: Sequence[Item], seconds: float) -> Future[list[Result]]:
+    def batch(self, verifier: Subject, items: Sequence[Item], seconds: float) -> Future[list[Result]]:
         """Score `items` now, in one request as long as they fit in one; one result per item, in order."""
         return self._portal.submit(self._batch(verifier, items, seconds))
 
-    def single(self, verifier: str, item: Item, seconds: float) -> Future[Result]:
+    def single(self, verifier: Subject, item: Item, seconds: float) -> Future[Result]:
         """Score `item` together with others that are asked for at the same time."""
         return self._portal.submit(self._single(verifier, item, seconds))
 
@@ -112,10 +113,10 @@ class Channel:
         """Give back thread and connections; calls under way fail. A later call begins anew."""
         self._portal.stop()
 
-    async def _batch(self, verifier: str, items: Sequence[Item], seconds: float) -> list[Result]:
+    async def _batch(self, verifier: Subject, items: Sequence[Item], seconds: float) -> list[Result]:
         return await self._judge(verifier, items, Deadline(seconds))
 
-    async def _single(self, verifier: str, item: Item, seconds: float) -> Result:
+    async def _single(self, verifier: Subject, item: Item, seconds: float) -> Result:
         """Join the calls that are gathering for `verifier`, or be the first of them."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:  # the first call, or the first one after a fork or a close
@@ -132,7 +133,7 @@ class Channel:
             self._depart(key)
         return await future
 
-    def _depart(self, key: tuple[str, float]) -> None:
+    def _depart(self, key: tuple[Subject, float]) -> None:
         """Send what has gathered; calls that were given up meanwhile stay behind."""
         gathering = self._gatherings.pop(key)
         if gathering.timer is not None:
@@ -158,7 +159,7 @@ class Channel:
 
     async def _deliver(
         self,
-        verifier: str,
+        verifier: Subject,
         items: Sequence[Item],
         futures: Sequence[asyncio.Future[Result]],
         deadline: Deadline,
@@ -181,7 +182,7 @@ class Channel:
                 result = _own(result)
             future.set_result(result)
 
-    async def _judge(self, verifier: str, items: Sequence[Item], deadline: Deadline) -> list[Result]:
+    async def _judge(self, verifier: Subject, items: Sequence[Item], deadline: Deadline) -> list[Result]:
         """Score `items`, and find those that cannot be scored because of what is in them.
 
         Raises:
@@ -206,15 +207,20 @@ class Channel:
             groups = [group for group in groups if group]
         return [results[i] for i in range(len(items))]
 
-    async def _request(self, verifier: str, items: Sequence[Item], deadline: Deadline) -> Sequence[Verdict]:
+    async def _request(
+        self, verifier: Subject, items: Sequence[Item], deadline: Deadline
+    ) -> Sequence[Verdict]:
         """Score `items` with the digest that `verifier` has meant in this process so far."""
         if deadline.remaining() <= 0:
             raise DeadlineExceededError(f"scoring {len(items)} items with {verifier}", deadline.seconds)
         parts = list(self._core.batch_parts(items))
-        result = await self._core.score(self._pins.get(verifier, verifier), parts, "null", deadline)
+        # Of a release's task the card may fix what a failure becomes; so that is left to the card.
+        policy: OnFailure | None = None if isinstance(verifier, ReleaseTask) else "null"
+        result = await self._core.score(self._pins.get(verifier, verifier), parts, policy, deadline)
+        answered = Answered(result.verifier, result.release).subject
         # Two first requests may be under way at once, and reach two services behind one address.
-        if self._pins.setdefault(verifier, result.verifier.ref) != result.verifier.ref:
-            raise VerifierMismatchError(self._pins[verifier], result.verifier.ref)
+        if self._pins.setdefault(verifier, answered) != answered:
+            raise VerifierMismatchError(str(self._pins[verifier]), str(answered))
         return result.verdicts
 
     def _fault(self, item: Item) -> InvalidItemError | None:

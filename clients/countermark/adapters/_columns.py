@@ -93,17 +93,19 @@ def log_verdicts(name: str, verdicts: Sequence[Verdict], log_extra: Any, log_met
 
 
 def display_name(name: str | None, source: RewardSource) -> str:
-    """Return the name of a reward function: the one given, else verifier and version, else ``countermark``.
+    """Return the name of a reward function: the one given, else that of verifier or release with its version.
 
-    Without the digest, and with characters that every tracker of metrics takes.
+    Without the digest, and with characters that every tracker of metrics takes; ``countermark`` where rows name
+    their verifiers.
     """
     if name is not None:
         if not isinstance(name, str) or not name.strip():
             raise InvalidInputError(f"name is {name!r:.200}; it must be a text, or None for the verifier's.")
         return name
-    if source.verifier is None:
+    judge = source.verifier or source.release
+    if judge is None:
         return "countermark"
-    return source.verifier.partition("@")[0].replace("/", "-").replace(":", "-")
+    return judge.partition("@")[0].replace("/", "-").replace(":", "-")
 
 
 def _column(role: str, name: str | None, columns: Mapping[str, Any], count: int) -> Sequence[Any]:

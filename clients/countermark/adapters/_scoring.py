@@ -12,7 +12,9 @@ framework reads; all between is `RewardSource`:
 >>> await source.verdicts_async(asks)
 
 **Which verifier.** The most specific name counts: the row's, then that of its data source in `by_source`,
-then `verifier`, then ``COUNTERMARK_VERIFIER``. None of them is `InvalidInputError`: there is no default.
+then `verifier`, then ``COUNTERMARK_VERIFIER``. None of them is `InvalidInputError`: there is no default. In
+place of `verifier` a run may name a registered `release`, whose card says which verifier judges a task: `task`,
+or else the row's data source.
 
 **Where.** `base_url` and `api_key`, else ``COUNTERMARK_URL`` and ``COUNTERMARK_API_KEY``, read when a call is
 made, in the process that makes it.
@@ -22,8 +24,9 @@ made, in the process that makes it.
 **What a failed verdict becomes** (outcomes ``timeout``, ``error``, ``abstain``, ``bad_reference``):
 `on_failure`, by which a user says it in so many words. ``"raise"``: `VerdictFailedError`. ``"null"``: a reward
 of None, where the framework can carry one. ``"zero"`` or a number: that reward. The default is for the adapter
-to choose: ``"null"`` where its framework leaves such a sample out, else ``"raise"``; never a number. That no
-service could be reached is no verdict on an item: it raises under every policy.
+to choose: ``"null"`` where its framework leaves such a sample out, else ``"raise"``; never a number. Where a
+release's card fixes the policy, the card's counts. That no service could be reached is no verdict on an item:
+it raises under every policy.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from .._errors import InvalidInputError, VerdictFailedError
 from .._options import address, check_seconds
+from .._subject import ReleaseTask, Subject
 from .._types import IndexedVerdict, Item, Outcome, Verdict
 from ._channel import Channel, ChannelSettings, Result, arrival, blames, channel, wait
 from ._plain import plain, text_of
@@ -62,8 +66,8 @@ DEADLINE_VARIABLE = "COUNTERMARK_DEADLINE"
 class Ask(NamedTuple):
     """One thing to score, and who is to judge it."""
 
-    verifier: str
-    """Ref of the verifier."""
+    verifier: Subject
+    """Ref of the verifier, or a task of a release."""
     item: Item
     """What to score."""
     fault: Verdict | None = None
@@ -80,6 +84,10 @@ class RewardSource:
 
     verifier: str | None = None
     """Ref of the verifier of the run, ``[namespace/]name:version``, with ``@sha256:…`` as a pin."""
+    release: str | None = None
+    """In place of `verifier`: a registered release, ``[namespace/]name:version``, with a digest as a pin."""
+    task: str | None = None
+    """With `release`: the task of its card for every row; else each row's data source is it."""
     by_source: Mapping[str, str] = field(default_factory=dict)
     """Refs by data source, for data sets that mix several."""
     on_failure: FailurePolicy = "raise"
@@ -102,6 +110,10 @@ class RewardSource:
     def __post_init__(self) -> None:
         if self.verifier is not None:
             check_ref("verifier", self.verifier)
+        if self.release is not None:
+            check_ref("release", self.release)
+        if (self.verifier and self.release) or (self.task is not None and not self.release):
+            raise InvalidInputError("name a verifier, or a release and perhaps its task; not both.")
         by_source = plain(self.by_source)
         if not isinstance(by_source, dict):
             raise InvalidInputError(
@@ -157,8 +169,8 @@ class RewardSource:
             reference, fault = _read_reference(reference, verifier)
         return Ask(verifier, Item(text, reference, prompt=plain(prompt), params=merged), fault)
 
-    def pin(self, *, row: Any = None, data_source: Any = None) -> str:
-        """Return the ref of the verifier for a row, by the most specific name there is.
+    def pin(self, *, row: Any = None, data_source: Any = None) -> Subject:
+        """Return who judges a row, by the most specific name there is.
 
         Raises:
             InvalidInputError: There is none, or it is no text.
@@ -167,6 +179,14 @@ class RewardSource:
             return check_ref("the verifier that the row names", row)
         if isinstance(data_source, str) and data_source in self.by_source:
             return self.by_source[data_source]
+        if self.release is not None:
+            task = data_source if self.task is None else self.task
+            if not isinstance(task, str):
+                raise InvalidInputError(
+                    f"a row has the data source {data_source!r:.200}, which is no task of release "
+                    f"{self.release}. Name the task for the run, or the column that holds it."
+                )
+            return ReleaseTask(self.release, task)
         ref = self.verifier or os.environ.get(VERIFIER_VARIABLE)
         if not ref:
             known = (
@@ -236,7 +256,9 @@ class RewardSource:
     def _single(self, ask: Ask) -> Future[Result]:
         return self._channel().single(ask.verifier, ask.item, self.deadline)
 
-    def _batches(self, asks: Sequence[Ask], groups: Mapping[str, list[int]]) -> list[Future[list[Result]]]:
+    def _batches(
+        self, asks: Sequence[Ask], groups: Mapping[Subject, list[int]]
+    ) -> list[Future[list[Result]]]:
         """Start one batch for each verifier."""
         there = self._channel()
         return [
@@ -252,7 +274,11 @@ class RewardSource:
             CountermarkClientError: An item could not be scored for a reason that is in the call.
         """
         verdicts = [_as_verdict(ask, result) for ask, result in zip(asks, results, strict=True)]
-        failed = tuple(IndexedVerdict(i, verdict) for i, verdict in enumerate(verdicts) if verdict.failed)
+        failed = tuple(
+            IndexedVerdict(i, verdict)
+            for i, verdict in enumerate(verdicts)
+            if verdict.failed and verdict.reward is None  # a release's card may have said what it is
+        )
         if failed and self.on_failure == "raise":
             raise VerdictFailedError(failed, total=len(verdicts))
         for i, verdict in failed:
@@ -326,7 +352,7 @@ def _number(text: str, otherwise: Any) -> Any:
         return otherwise
 
 
-def _read_reference(reference: Any, verifier: str) -> tuple[Any, Verdict | None]:
+def _read_reference(reference: Any, verifier: Subject) -> tuple[Any, Verdict | None]:
     """Return what a reference that is JSON text says; one that is not text was read already."""
     if not isinstance(reference, str):
         return reference, None
@@ -337,9 +363,9 @@ def _read_reference(reference: Any, verifier: str) -> tuple[Any, Verdict | None]
         return None, no_verdict(Outcome.BAD_REFERENCE, verifier, "reference_not_json", message)
 
 
-def _groups(asks: Sequence[Ask]) -> dict[str, list[int]]:
+def _groups(asks: Sequence[Ask]) -> dict[Subject, list[int]]:
     """Return the places of the asks that have to be sent, by verifier."""
-    groups: dict[str, list[int]] = {}
+    groups: dict[Subject, list[int]] = {}
     for i, ask in enumerate(asks):
         if ask.fault is None:
             groups.setdefault(ask.verifier, []).append(i)
@@ -347,7 +373,7 @@ def _groups(asks: Sequence[Ask]) -> dict[str, list[int]]:
 
 
 def _ordered(
-    asks: Sequence[Ask], groups: Mapping[str, list[int]], came: Sequence[Sequence[Result]]
+    asks: Sequence[Ask], groups: Mapping[Subject, list[int]], came: Sequence[Sequence[Result]]
 ) -> list[Result]:
     """Return the results of all groups in the order of the asks."""
     found: dict[int, Result] = {i: ask.fault for i, ask in enumerate(asks) if ask.fault is not None}
@@ -380,6 +406,6 @@ def _as_verdict(ask: Ask, result: Result) -> Verdict:
     raise result
 
 
-def no_verdict(outcome: Outcome, verifier: str, code: str, message: str) -> Verdict:
+def no_verdict(outcome: Outcome, verifier: Subject, code: str, message: str) -> Verdict:
     """Return the verdict on an item that no verifier saw."""
-    return Verdict(None, outcome, None, None, False, {"code": code, "message": message}, {}, verifier)
+    return Verdict(None, outcome, None, None, False, {"code": code, "message": message}, {}, str(verifier))

@@ -32,13 +32,13 @@ def best(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 def settled(verdict: Verdict, on_failure: FailurePolicy) -> Verdict:
-    """Return `verdict` with its reward by the policy.
+    """Return `verdict`, which came under the policy ``null``, with its reward by another policy.
 
     Raises:
         VerdictFailedError: It failed, and the policy is ``raise``.
     """
-    if verdict.score is not None:
-        return replace(verdict, reward=verdict.score)
+    if verdict.reward is not None:  # it is a score, or what a release's card says of a failure
+        return verdict
     if on_failure == "raise":
         raise VerdictFailedError((IndexedVerdict(0, verdict),), total=1)
     return replace(verdict, reward=reward_of_failure(on_failure))

@@ -11,16 +11,15 @@ Everything else takes `reward`, whose function is named by a path into the user'
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ._rows import gold_by_environment
 from ._scoring import environment_options
 from .trl import RewardFunction, reward
 
 __all__ = ["reward", "score", "score_blocking"]
 
-GOLD_VARIABLE = "COUNTERMARK_GOLD"
 GOLD = "reference"
 """The column that holds the reference, if nothing else was said."""
 
@@ -48,7 +47,7 @@ def score_blocking(prompts: Sequence[Any], completions: Sequence[Any], **columns
 def _function(columns: Mapping[str, Any], *, blocking: bool = False) -> RewardFunction:
     """Return the function that the environment describes."""
     return reward(
-        gold=os.environ.get(GOLD_VARIABLE) or GOLD,
+        gold=gold_by_environment(GOLD),
         verifier_column="verifier" if "verifier" in columns else None,
         name="countermark",
         blocking=blocking,

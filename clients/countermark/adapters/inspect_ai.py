@@ -26,6 +26,7 @@ from inspect_ai.scorer import (  # type: ignore[import-not-found]
 )
 from inspect_ai.solver import TaskState  # type: ignore[import-not-found]
 
+from .._errors import InvalidInputError
 from .._types import Outcome, Verdict
 from ._rows import Fields, value_of
 from ._scoring import FailurePolicy, RewardSource, check_policy
@@ -48,11 +49,16 @@ def countermark_scorer(
         gold: Where in a sample's metadata the reference is; None for the sample's target. Of several targets
             the best verdict counts, as in Inspect's own scorers.
         on_failure: ``null`` (unscored), ``raise`` (the sample is an error), ``zero``, or a number.
-        options: The other fields of `RewardSource`.
+        options: The other fields of `RewardSource`, but no ``api_key``: Inspect writes a scorer's arguments into
+            its logs, which are published.
 
     Raises:
         InvalidInputError: A setting cannot be used.
     """
+    if options.get("api_key") is not None:
+        raise InvalidInputError(
+            "api_key is given, and Inspect would write it into its log. Set COUNTERMARK_API_KEY."
+        )
     policy = check_policy(on_failure)
     fields = Fields(gold="reference")
     # Only all targets of a sample together say whether it failed, so the policy comes after them.

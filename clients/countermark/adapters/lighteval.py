@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
 from lighteval.metrics.metrics_sample import SampleLevelComputation  # type: ignore[import-not-found]
@@ -51,7 +52,7 @@ def metric(
         category=SamplingMethod.GENERATIVE,
         sample_level_fn=CountermarkComputation(verifier, gold, on_failure, options),
         corpus_level_fn=mean_of_judged,
-        batched_compute=True,
+        batched_compute=_hands_out_batches(),
     )
 
 
@@ -109,6 +110,12 @@ class CountermarkComputation(SampleLevelComputation):  # type: ignore[misc]
 
     def _reward(self, verdicts: Sequence[Verdict]) -> float | None:
         return settled(best(verdicts), self._policy).reward
+
+
+def _hands_out_batches() -> bool:
+    """Say whether this lighteval can take the values of a batch apart again; up to 0.12 it could not."""
+    major, minor = version("lighteval").split(".")[:2]
+    return (int(major), int(minor)) >= (0, 13)
 
 
 def mean_of_judged(values: Sequence[float]) -> float:

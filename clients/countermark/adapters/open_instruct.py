@@ -29,12 +29,16 @@ _registered: dict[str, type] = {}
 
 
 def register(
-    verifier: str, *, name: str | None = None, on_failure: FailurePolicy = "raise", **options: Any
+    verifier: str | None = None,
+    *,
+    name: str | None = None,
+    on_failure: FailurePolicy = "raise",
+    **options: Any,
 ) -> type:
     """Make a verifier known to open-instruct and return its class.
 
     Args:
-        verifier: Ref or pin of the verifier.
+        verifier: Ref or pin of the verifier, unless `options` name a ``release`` and its ``task``.
         name: What rows call it in ``dataset``; None for the ref as it is written. Case does not count.
         on_failure: ``raise``, ``zero``, or the number that a failed verdict becomes.
         options: The other fields of `RewardSource`; ``reference_format="json"`` where ``ground_truth`` holds
@@ -44,9 +48,7 @@ def register(
         InvalidInputError: A setting cannot be used, or the name is taken by another verifier.
     """
     called = check_ref("name", verifier if name is None else name)
-    source = RewardSource(
-        verifier=check_ref("verifier", verifier), on_failure=check_policy(on_failure, null=False), **options
-    )
+    source = RewardSource(verifier=verifier, on_failure=check_policy(on_failure, null=False), **options)
     known = _registered.get(called.lower())
     if known is not None and known.source != source:  # type: ignore[attr-defined]
         raise InvalidInputError(

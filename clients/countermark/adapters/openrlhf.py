@@ -48,6 +48,8 @@ SHORTEST_OVERLAP = 16
 def reward(
     verifier: str | None = None,
     *,
+    release: str | None = None,
+    task: str | None = None,
     labels: Literal["reference", "pinned"] = "reference",
     reference_format: ReferenceFormat = "value",
     params: Mapping[str, Any] | None = None,
@@ -61,6 +63,8 @@ def reward(
 
     Args:
         verifier: Ref or pin of the verifier; else ``COUNTERMARK_VERIFIER``.
+        release: In place of `verifier`: a registered release, with the `task` of its card.
+        task: With `release`: the task.
         labels: ``reference`` if a label is the reference; ``pinned`` if it is a JSON object with ``reference``
             and, for the row, ``verifier`` and ``params``.
         reference_format: ``json`` if references are JSON texts.
@@ -74,7 +78,9 @@ def reward(
     Raises:
         InvalidInputError: An argument cannot be used.
     """
-    source = _source(verifier, reference_format, params, on_failure, deadline, base_url, api_key)
+    source = _source(
+        verifier, release, task, reference_format, params, on_failure, deadline, base_url, api_key
+    )
     read = _label_reader(labels)
     tokens = tuple(special_tokens)
 
@@ -102,6 +108,8 @@ def reward(
 def agent(
     verifier: str | None = None,
     *,
+    release: str | None = None,
+    task: str | None = None,
     max_steps: int = 1,
     feedback: str = "",
     labels: Literal["reference", "pinned"] = "reference",
@@ -131,7 +139,9 @@ def agent(
         raise InvalidInputError(
             f"max_steps is {max_steps} and feedback is empty: a model is told why it goes on."
         )
-    source = _source(verifier, reference_format, params, on_failure, deadline, base_url, api_key)
+    source = _source(
+        verifier, release, task, reference_format, params, on_failure, deadline, base_url, api_key
+    )
     read = _label_reader(labels)
     tokens = tuple(special_tokens)
 
@@ -227,6 +237,8 @@ def _without_tokens(text: str, special_tokens: Sequence[str]) -> str:
 
 def _source(
     verifier: str | None,
+    release: str | None,
+    task: str | None,
     reference_format: ReferenceFormat,
     params: Mapping[str, Any] | None,
     on_failure: FailurePolicy,
@@ -236,6 +248,8 @@ def _source(
 ) -> RewardSource:
     return RewardSource(
         verifier=verifier,
+        release=release,
+        task=task,
         reference_format=reference_format,
         params=params,
         on_failure=check_policy(on_failure, null=False),

@@ -5,8 +5,9 @@
 
 for everything in rLLM that takes a `RewardFunction`: its workflows and environments.
 
-**What a failed verdict becomes.** An exception, which rLLM's engine treats as a failed rollout. Do not name this
-function as the ``[verifier]`` of a data set: there rLLM catches whatever is raised and records 0.0.
+**What a failed verdict becomes.** An exception, for which rLLM's engine runs the rollout again and in the end raises
+too, unless it is told not to (``raise_on_error``). Do not name this function as the ``[verifier]`` of a data set:
+there rLLM catches whatever is raised and records 0.0.
 """
 
 from __future__ import annotations

@@ -27,6 +27,8 @@ PREFIX = "countermark_"
 """How the arguments begin that are fields of `RewardSource`."""
 FIELDS = (
     "verifier",
+    "release",
+    "task",
     "by_source",
     "on_failure",
     "reference_format",

@@ -26,6 +26,8 @@ def reward(
     verifier: str | None = None,
     gold: str = "solution",
     *,
+    release: str | None = None,
+    task: str | None = None,
     verifier_column: str | None = None,
     verifiers: Mapping[str, str] | None = None,
     source_column: str | None = None,
@@ -45,6 +47,8 @@ def reward(
     Args:
         verifier: Ref or pin of the verifier; else ``COUNTERMARK_VERIFIER``.
         gold: Column that holds the reference.
+        release: In place of `verifier`: a registered release, whose card names the verifier of each task.
+        task: With `release`: the task of every row; else `source_column` holds it.
         verifier_column: Column that names the verifier of each row; it counts more than `verifier`.
         verifiers: Refs by data source, for mixed data sets.
         source_column: Column that holds the data source.
@@ -65,6 +69,8 @@ def reward(
     """
     source = RewardSource(
         verifier=verifier,
+        release=release,
+        task=task,
         by_source=verifiers or {},
         on_failure=on_failure,
         reference_format=reference_format,

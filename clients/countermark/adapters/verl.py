@@ -32,7 +32,17 @@ Score: TypeAlias = dict[str, Any]
 """What verl reads of one sample."""
 
 _OPTIONS = frozenset(
-    {"verifier", "verifiers", "verifier_key", "params", "params_key", "prompt_key", "on_failure"}
+    {
+        "verifier",
+        "verifiers",
+        "release",
+        "task",
+        "verifier_key",
+        "params",
+        "params_key",
+        "prompt_key",
+        "on_failure",
+    }
     | {"reference_format", "deadline", "base_url", "api_key"}
 )
 """The names in ``reward_kwargs``; see `compute_score`."""
@@ -54,8 +64,9 @@ async def compute_score(
         solution_str: What the model said.
         ground_truth: What it is held against.
         extra_info: The row's further fields.
-        reward_kwargs: The configuration of the run: `verifier`, ref or pin for every row; `verifiers`, refs by
-            data source; `verifier_key` (``verifier``), the field of `extra_info` that names the row's own,
+        reward_kwargs: The configuration of the run: `verifier`, ref or pin for every row, or
+            `release`, whose card names the verifier of the row's data source (or of `task`); `verifiers`, refs
+            by data source; `verifier_key` (``verifier``), the field of `extra_info` that names the row's own,
             which counts most; `params`, and `params_key` (``verifier_params``) for the row's own;
             `prompt_key`, the field with the prompt, for verifiers whose manifest says that it counts;
             `on_failure` (``raise``, ``zero`` or a number); `reference_format` (``json`` if ground truths are
@@ -115,6 +126,8 @@ def _configured(options: Mapping[str, Any]) -> tuple[RewardSource, tuple[str, st
         )
     source = RewardSource(
         verifier=options.get("verifier"),
+        release=options.get("release"),
+        task=options.get("task"),
         by_source=options.get("verifiers") or {},
         on_failure=check_policy(options.get("on_failure", "raise"), null=False),
         reference_format=options.get("reference_format", "value"),

@@ -4,7 +4,7 @@ The containment is that of candidates, the limits too, and the queue: a raw run 
 its turn with them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from countermark_service.bundles.manifest import SANDBOX_LIMITS
@@ -49,6 +49,7 @@ async def run_raw(
     files: Mapping[str, bytes] | None = None,
     limits: Mapping[str, float] | None = None,
     compile_seconds: float | None = None,
+    fetch: Sequence[str] = (),
 ) -> RawRun:
     """Run `code` once.
 
@@ -60,6 +61,7 @@ async def run_raw(
         files: Put into the working folder before, by relative path.
         limits: What differs from the sandbox's own limits, under the names of `Limits`.
         compile_seconds: CPU time of the compiler, where there is one; the sandbox has its own otherwise.
+        fetch: Files of the working folder that are wanted afterwards.
 
     Raises:
         RequestError: A file name or a limit that is not accepted.
@@ -79,7 +81,12 @@ async def run_raw(
             source = code.encode("utf-8", "surrogatepass")
             stdin_bytes = stdin.encode("utf-8", "surrogatepass")
             (result,) = await lent.pool.run_tests(
-                source, [stdin_bytes], checked, files=files or None, compile_seconds=compile_seconds
+                source,
+                [stdin_bytes],
+                checked,
+                files=files or None,
+                compile_seconds=compile_seconds,
+                fetch=fetch,
             )
     except SandboxInputError as exc:
         raise RequestError(f"{exc}.", field="limits" if str(exc).startswith("limit ") else None) from exc

@@ -7,6 +7,7 @@ sample by sample, with what the service answers when it is asked directly.
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from countermark import Client
-from tests.support import ServiceProcess
+from tests.support import REPOSITORY, ServiceProcess
 
 DRIVERS = Path(__file__).with_name("drivers")
 VERIFIER = "exact:1.0.0"
@@ -30,8 +31,18 @@ ROWS = [
     {"response": "Paris", "reference": ""},
     {"response": "x", "reference": "x"},
 ]
-MANY = [{"response": str(n % 3), "reference": str(n % 2)} for n in range(96)]
+MANY = [{"response": str(n % 3), "reference": str(n % 2)} for n in range(200)]
 _DRIVER_SECONDS = 240
+
+
+def pasted(page: str, language: str) -> list[str]:
+    """Return the blocks of one language on an adapter's page, in order, with the verifier of these tests.
+
+    The drivers run them, so that what a user pastes is what is tested.
+    """
+    text = (REPOSITORY / "service/docs/adapters" / f"{page}.md").read_text()
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [block.replace("math-verify:0.9.0", VERIFIER) for block in blocks]
 
 
 def direct(url: str, rows: list[dict[str, Any]]) -> tuple[str, list[float | None]]:

@@ -11,10 +11,12 @@ from tests.conformance.frameworks.adapters import (
     direct,
     drive,
     hung_service,
+    pasted,
     restarted_at,
 )
 from tests.conformance.frameworks.conftest import Fetched
 from tests.conformance.frameworks.fetched import Package
+from tests.conformance.frameworks.wire import Interfere, Wire
 from tests.support import ServiceProcess
 
 SKYRL = Package("skyrl-gym", alone=(), light=("skyrl-gym==0.4.0",))
@@ -36,23 +38,28 @@ def skyrl(
         said: dict[str, Any] = drive(
             fetched(SKYRL), "adapter_skyrl_gym", url=own_service.url, hung=hung, verifier=VERIFIER, rows=ROWS,
             many=MANY, half=str(half),
+            page=pasted("skyrl_gym", "python")[0],
         )  # fmt: skip
     return said
 
 
 @pytest.fixture(scope="module")
 def areal(fetched: Fetched, service_url: str) -> dict[str, Any]:
-    """What AReaL's wrapper and workflow gave."""
-    with hung_service() as hung:
+    """What AReaL's wrapper and workflow gave, the service being busy or away for some of their requests."""
+    away = {2: 429, 3: 503, 5: 504, 8: 502, 12: 429, 13: 429, 14: 503}
+    interfere: Interfere = lambda number: (away[number], b"{}") if number in away else None  # noqa: E731
+    with hung_service() as hung, Wire(service_url, interfere) as wire:
         said: dict[str, Any] = drive(
             fetched(AREAL),
             "adapter_areal",
-            url=service_url,
+            url=wire.url,
             hung=hung,
             verifier=VERIFIER,
             rows=ROWS,
             many=MANY,
+            page=pasted("areal", "python"),
         )
+    assert set(away.values()) <= set(wire.statuses)
     return said
 
 
@@ -61,7 +68,12 @@ def atropos(fetched: Fetched, service_url: str) -> dict[str, Any]:
     """What came to the server of Atropos."""
     with hung_service() as hung:
         said: dict[str, Any] = drive(
-            fetched(ATROPOS), "adapter_atropos", url=service_url, hung=hung, verifier=VERIFIER
+            fetched(ATROPOS),
+            "adapter_atropos",
+            url=service_url,
+            hung=hung,
+            verifier=VERIFIER,
+            page=pasted("atropos", "python")[0],
         )
     return said
 

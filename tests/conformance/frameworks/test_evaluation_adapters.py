@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.frameworks.adapters import MANY, ROWS, VERIFIER, direct, drive, hung_service
+from tests.conformance.frameworks.adapters import MANY, ROWS, VERIFIER, direct, drive, hung_service, pasted
 from tests.conformance.frameworks.conftest import Fetched
 from tests.conformance.frameworks.fetched import Package
 
@@ -27,19 +27,17 @@ generation_kwargs: {{until: ["\\n"]}}
 {scoring}
 """
 SCORINGS = {
-    "processed": "process_results: !function utils.score\nmetric_list: [{metric: countermark, aggregation: nanmean}]",
+    "processed": pasted("lm_eval", "yaml")[0],
     "by_path": "process_results: !function countermark.adapters.lm_eval.score",
     "strict": "process_results: !function utils.strict",
-    "metric": "metric_list: [{metric: !function utils.metric, aggregation: mean, higher_is_better: true}]",
+    "metric": "metric_list: [{metric: !function utils.countermark, aggregation: mean, higher_is_better: true}]",
 }
-UTILS = f"""\
-from countermark.adapters.lm_eval import metric as make_metric
-from countermark.adapters.lm_eval import processor
-
-score = processor("{VERIFIER}")
+UTILS = (
+    "\n".join(pasted("lm_eval", "python"))
+    + f"""
 strict = processor("{VERIFIER}", on_failure="raise")
-metric = make_metric("{VERIFIER}")
 """
+)
 
 
 def said_by(driver: str, package: Package, fetched: Fetched, service_url: str, **told: Any) -> dict[str, Any]:
@@ -57,7 +55,15 @@ def inspect(
 ) -> dict[str, Any]:
     """What the logs of Inspect say."""
     logs = tmp_path_factory.mktemp("logs")
-    return said_by("adapter_inspect_ai", INSPECT, fetched_whole, service_url, many=MANY, logs=str(logs))
+    return said_by(
+        "adapter_inspect_ai",
+        INSPECT,
+        fetched_whole,
+        service_url,
+        many=MANY,
+        logs=str(logs),
+        page=pasted("inspect_ai", "python")[0],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +89,17 @@ def lm_eval(
 @pytest.fixture(scope="module")
 def evaluate(fetched_whole: Fetched, service_url: str) -> dict[str, Any]:
     """What evaluate computed."""
-    return said_by("adapter_evaluate", EVALUATE, fetched_whole, service_url)
+    return said_by(
+        "adapter_evaluate", EVALUATE, fetched_whole, service_url, page=pasted("evaluate", "python")[0]
+    )
 
 
 @pytest.fixture(scope="module")
 def lighteval(fetched: Fetched, service_url: str) -> dict[str, Any]:
     """What lighteval computed."""
-    return said_by("adapter_lighteval", LIGHTEVAL, fetched, service_url)
+    return said_by(
+        "adapter_lighteval", LIGHTEVAL, fetched, service_url, page=pasted("lighteval", "python")[0]
+    )
 
 
 def with_nan(scores: list[float | None]) -> list[float | str]:
@@ -153,6 +163,11 @@ def test_a_hung_service_is_an_error_of_the_sample(inspect: dict[str, Any]) -> No
     assert "deadline" in inspect["hung"]["errors"][0]
 
 
+def test_no_key_comes_into_a_log(inspect: dict[str, Any]) -> None:
+    assert inspect["key"]["raised"] == ["InvalidInputError"]
+    assert "cmk_secret" not in inspect["key"]["says"]
+
+
 # lm-eval ------------------------------------------------------------------------------------------
 
 
@@ -201,7 +216,7 @@ def test_the_metric_loads_from_its_file_and_gives_the_scores(
         "scores": scores,
         "verifier": [pin],
     }
-    assert evaluate["added"]["scores"] == [1.0, 0.0]
+    assert evaluate["page"]["scores"] == evaluate["added"]["scores"] == [1.0, 0.0]
 
 
 def test_a_batch_without_a_verdict_has_no_mean(evaluate: dict[str, Any]) -> None:

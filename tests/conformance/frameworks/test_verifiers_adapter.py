@@ -12,6 +12,7 @@ from tests.conformance.frameworks.adapters import (
     direct,
     drive,
     hung_service,
+    pasted,
     restarted_at,
 )
 from tests.conformance.frameworks.conftest import Fetched
@@ -20,7 +21,9 @@ from tests.support import ServiceProcess
 
 V1 = Package("verifiers", alone=(), light=("verifiers==0.4.0",))
 LEGACY = Package("verifiers-legacy", alone=(), light=("verifiers==0.1.9",))
-REWARDS = tomllib.loads('countermark = { fn = "countermark.adapters.verifiers:score", weight = 0.5 }')
+REWARDS, OWN_REWARDS = (
+    tomllib.loads(block)["env"]["taskset"]["task"]["rewards"] for block in pasted("verifiers", "toml")
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +34,15 @@ def said(
     half = tmp_path_factory.mktemp("half") / "half"
     with hung_service() as hung, restarted_at(half, own_service):
         answer: dict[str, Any] = drive(
-            fetched(V1), "adapter_verifiers", url=own_service.url, hung=hung, verifier=VERIFIER, rewards=REWARDS,
-            rows=ROWS, many=MANY, half=str(half),
+            fetched(V1), "adapter_verifiers", url=own_service.url, hung=hung, verifier=VERIFIER, rows=ROWS, many=MANY,
+            rewards=REWARDS, own_rewards=OWN_REWARDS, my_rewards=pasted("verifiers", "python")[0], half=str(half),
         )  # fmt: skip
     return answer
 
 
-def test_the_trace_has_the_weighted_score_of_the_service(said: dict[str, Any], service_url: str) -> None:
+def test_the_trace_has_the_score_of_the_service(said: dict[str, Any], service_url: str) -> None:
     pin, scores = direct(service_url, ROWS)
-    assert [row["reward"] for row in said["rows"]] == [None if s is None else 0.5 * s for s in scores]
+    assert [row["reward"] for row in said["rows"]] == scores
     assert [list(row["info"] or {}) for row in said["rows"]] == [[pin], [pin], [pin], [], [pin]]
 
 
@@ -51,14 +54,15 @@ def test_a_failed_verdict_is_an_error_of_the_task(said: dict[str, Any]) -> None:
 
 
 def test_a_row_names_its_verifier_and_without_any_the_error_says_so(said: dict[str, Any]) -> None:
-    assert said["by_row"]["reward"] == 0.5
+    assert said["by_row"]["reward"] == 1.0
+    assert said["own"]["reward"] == 0.5  # the weight in the page's second table
     assert said["unnamed"]["reward"] is None
     assert "COUNTERMARK_VERIFIER" in said["unnamed"]["error"]["says"]
 
 
 def test_a_service_that_is_killed_in_mid_run_costs_no_reward(said: dict[str, Any], service_url: str) -> None:
     _, scores = direct(service_url, MANY)
-    assert [row["reward"] for row in said["many"]] == [0.5 * (score or 0.0) for score in scores]
+    assert [row["reward"] for row in said["many"]] == scores
 
 
 @pytest.mark.parametrize("kind", ["hung", "cut"])
@@ -67,6 +71,12 @@ def test_a_hung_service_is_an_error_before_any_deadline(said: dict[str, Any], ki
     assert said[kind]["reward"] is None
     assert said[kind]["error"]["raised"][:2] == ["TaskError", "DeadlineExceededError"]
     assert said[kind]["error"]["seconds"] < 5.0
+
+
+def test_prime_rl_s_table_is_the_same() -> None:
+    (config,) = map(tomllib.loads, pasted("prime_rl", "toml"))
+    (source,) = config["orchestrator"]["train"]["source"]
+    assert source["env"]["taskset"]["task"]["rewards"] == REWARDS
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +90,7 @@ def legacy(fetched_whole: Fetched, service_url: str) -> dict[str, Any]:
             hung=hung,
             verifier=VERIFIER,
             rows=ROWS,
+            page=pasted("verifiers_legacy", "python")[0],
         )
     return answer
 

@@ -1,4 +1,4 @@
-"""TRL's own `GRPOTrainer`, training on the CPU with two Countermark rewards."""
+"""TRL's own `GRPOTrainer` and `RLOOTrainer`, training on the CPU with two Countermark rewards."""
 
 import itertools
 import signal
@@ -24,7 +24,7 @@ def trained(
     run: Run, url: str, *, before_scoring: Any = lambda number: None, steps: int = 4, **task: Any
 ) -> tuple[list[dict[str, Any]], int, str]:
     """Train; return what the program told, its exit code and its standard error."""
-    told = {"rows": ROWS, "steps": steps, "conversational": False, "options": {}, **task}
+    told = {"rows": ROWS, "steps": steps, "trainer": "grpo", "conversational": False, "options": {}, **task}
     program = run("train_trl.py", told, url)
     came, scorings = [], 0
     for event in program.events():
@@ -49,11 +49,11 @@ def hold_to_the_service(url: str, came: list[dict[str, Any]]) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("conversational", [False, True])
+@pytest.mark.parametrize(("trainer", "conversational"), [("grpo", False), ("grpo", True), ("rloo", False)])
 def test_the_trainer_has_the_services_rewards_sample_by_sample(
-    run: Run, own_service: ServiceProcess, *, conversational: bool
+    run: Run, own_service: ServiceProcess, trainer: str, *, conversational: bool
 ) -> None:
-    came, code, errors = trained(run, own_service.url, conversational=conversational)
+    came, code, errors = trained(run, own_service.url, conversational=conversational, trainer=trainer)
     assert code == 0, errors[-4000:]
     compared = hold_to_the_service(own_service.url, came)
     assert compared == 4 * 8 * 2
@@ -64,7 +64,8 @@ def test_the_trainer_has_the_services_rewards_sample_by_sample(
     assert (done["event"], done["changed"], done["finite"]) == ("done", True, True)
     names = {name for log in done["logs"] for name in log}
     assert {"rewards/gsm8k-answer-1.0.0/mean", "rewards/allowed/mean", "allowed/failed"} <= names
-    print(f"\n{compared} rewards equal to the service's; logs: {done['logs'][0]}")
+    shown = {name: done["logs"][0][name] for name in sorted(names) if "reward" in name or "failed" in name}
+    print(f"\n{trainer}: {compared} rewards equal to the service's; first step: {shown}")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A program that trains with TRL's GRPOTrainer and tells, step by step, what the trainer made of the rewards.
+"""A program that trains with TRL's own trainers and tells, step by step, what the trainer made of the rewards.
 
 It reads its task as the first line of standard input and prints one JSON line before each scoring and one after
 it. Before a scoring it waits for a line, so that whoever runs it can do something to the service meanwhile.
@@ -14,7 +14,7 @@ from typing import Any
 import tiny  # type: ignore[import-not-found]
 import torch  # type: ignore[import-not-found]
 from datasets import Dataset  # type: ignore[import-not-found]
-from trl import GRPOConfig, GRPOTrainer  # type: ignore[import-not-found]
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer  # type: ignore[import-not-found]
 
 from countermark.adapters.trl import reward
 
@@ -32,13 +32,16 @@ def numbers(tensor: Any) -> Any:
     ]
 
 
-class Told(GRPOTrainer):  # type: ignore[misc]
-    """TRL's trainer, unchanged, with a window in front of what it does with rewards."""
+class Window:
+    """Stands in front of what a trainer does with rewards, and changes nothing of it."""
+
+    state: Any
+    train: Any
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, ids: Any) -> Any:
         tell(event="scoring", step=self.state.global_step)
         sys.stdin.readline()
-        rewards = super()._calculate_rewards(inputs, prompts, completions, ids)
+        rewards = super()._calculate_rewards(inputs, prompts, completions, ids)  # type: ignore[misc]
         texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
         columns = {key: [row[key] for row in inputs] for key in ("solution", "allowed")}
         tell(
@@ -51,9 +54,20 @@ class Told(GRPOTrainer):  # type: ignore[misc]
         return rewards
 
     def _generate_and_score_completions(self, inputs: Any) -> Any:
-        output = super()._generate_and_score_completions(inputs)
+        output = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
         tell(event="advantages", advantages=output["advantages"].tolist())
         return output
+
+
+class Grpo(Window, GRPOTrainer):  # type: ignore[misc]
+    """TRL's `GRPOTrainer`."""
+
+
+class Rloo(Window, RLOOTrainer):  # type: ignore[misc]
+    """TRL's `RLOOTrainer`."""
+
+
+TRAINERS = {"grpo": (Grpo, GRPOConfig), "rloo": (Rloo, RLOOConfig)}
 
 
 def main() -> None:
@@ -66,13 +80,14 @@ def main() -> None:
     if task["conversational"]:
         rows = [{**row, "prompt": [{"role": "user", "content": row["prompt"]}]} for row in rows]
     with tempfile.TemporaryDirectory() as folder:
-        config = GRPOConfig(
+        trainer_class, config_class = TRAINERS[task["trainer"]]
+        config = config_class(
             output_dir=folder, per_device_train_batch_size=8, num_generations=4, max_completion_length=6,
             max_steps=task["steps"], learning_rate=1e-2, temperature=1.0, report_to=[], logging_steps=1,
             save_strategy="no", use_cpu=True, bf16=False, shuffle_dataset=False, disable_tqdm=True, seed=7,
-            log_completions=False,
+            log_completions=False, beta=0.0,
         )  # fmt: skip
-        trainer = Told(
+        trainer = trainer_class(
             model=model,
             args=config,
             train_dataset=Dataset.from_list(rows),

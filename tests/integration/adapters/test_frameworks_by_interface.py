@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 
 from countermark import DeadlineExceededError, InvalidInputError, VerdictFailedError
-from tests.conformance.frameworks.adapters import ROWS, hung_service
+from tests.conformance.frameworks.adapters import ROWS, hung_service, pasted
 from tests.integration.adapters.conftest import REF, Direct
 
 RESPONSES = [row["response"] for row in ROWS]
@@ -136,6 +137,14 @@ async def test_rows_of_open_instruct_choose_a_registered_verifier_by_its_name(
     assert functions["capitals"]([1], RESPONSES[FAILING], REFERENCES[FAILING]).score == 0.5
 
 
+async def test_the_lines_of_the_page_register_two_verifiers(place: Place, verifier_function: type) -> None:
+    place.adapter("open_instruct")
+    exec(pasted("open_instruct", "python")[0], {})
+    functions = table(verifier_function)
+    assert set(functions) == {REF, "math"}
+    assert (await functions["math"].async_call([1], "x", "x")).score == 1.0
+
+
 def test_registering_twice_is_no_second_verifier_and_never_another_one(
     place: Place, verifier_function: type
 ) -> None:
@@ -145,6 +154,8 @@ def test_registering_twice_is_no_second_verifier_and_never_another_one(
         adapter.register(REF, on_failure=0.5)
     with pytest.raises(InvalidInputError, match="no way to carry 'null'"):
         adapter.register(REF, name="other", on_failure="null")
+    with pytest.raises(InvalidInputError, match="name is None"):
+        adapter.register(release="tests/adapters:1.0", task="words")
     assert len(table(verifier_function)) == 1
 
 
@@ -171,7 +182,10 @@ class RewardOutput:
 
 def test_a_reward_function_of_rllm_gives_reward_correctness_and_pin(place: Place, direct: Direct) -> None:
     place.put("rllm.rewards.reward_types", RewardOutput=RewardOutput)
-    reward = place.adapter("rllm").reward(REF)
+    place.adapter("rllm")
+    names: dict[str, Any] = {}
+    exec(pasted("rllm", "python")[0], names)
+    reward = names["reward_fn"]
     scores = direct.rewards(RESPONSES, REFERENCES)
     for i, score in enumerate(scores):
         task = {"question": "?", "ground_truth": REFERENCES[i], "data_source": "capitals"}
@@ -250,13 +264,17 @@ def logs(responses: list[str]) -> list[list[dict[str, str]]]:
 
 
 def test_a_step_of_nemo_rl_scores_a_batch_and_keeps_the_pin_in_its_metadata(
-    nemo_rl: Any, direct: Direct
+    place: Place, nemo_rl: Any, direct: Direct
 ) -> None:
-    path = nemo_rl.actor_path()
+    registered: dict[str, str] = {}
+    place.put("nemo_rl.environments.utils", register_env=registered.__setitem__)
+    exec(pasted("nemo_rl", "python")[0], {})
+    (config,) = yaml.safe_load(pasted("nemo_rl", "yaml")[0])["env"].items()
+    path = registered[config[0]]
     module, _, name = path.rpartition(".")
     registry = sys.modules["nemo_rl.distributed.ray_actor_environment_registry"]
     assert {path: "python"} == registry.ACTOR_ENVIRONMENT_REGISTRY
-    environment = getattr(sys.modules[module], name).options(runtime_env={}).remote({"verifier": REF})
+    environment = getattr(sys.modules[module], name).options(runtime_env={}).remote(config[1])
 
     kept = [i for i in range(len(ROWS)) if i != FAILING]
     infos = [{"ground_truth": REFERENCES[i], "row": i} for i in kept]

@@ -90,6 +90,16 @@ def test_files_are_found_in_the_working_folder(http: httpx.Client) -> None:
     assert body["run_result"]["stdout"] == "b'\\xff\\x00'\n"
 
 
+def test_files_that_are_asked_for_come_back(http: httpx.Client) -> None:
+    code = "open('out', 'wb').write(bytes([255, 0]))"
+    for _ in range(2):  # the second time from the store
+        body = run(http, code, fetch_files=["out", "nothing"])
+        assert body["files"] == {"out": base64.b64encode(b"\xff\x00").decode()}
+    cpp = '#include <cstdio>\nint main() { fputs("hi", fopen("out", "w")); }'
+    assert run(http, cpp, language="cpp", fetch_files=["out"])["files"] == {"out": "aGk="}
+    assert run(http, code)["files"] == {}
+
+
 def test_keys_that_nobody_knows_are_let_be_as_there(http: httpx.Client) -> None:
     body = run(http, ADD, stdin="1 2", expected_stdout="3", uuid="x", fetch_files=[])
     assert body["run_result"]["stdout"] == "3\n"
@@ -114,6 +124,9 @@ def test_a_language_that_does_not_run_here_is_no_failed_program(http: httpx.Clie
 def test_a_verifier_in_the_path_says_what_programs_find(http: httpx.Client) -> None:
     code = "import sys; print(sys.version_info[:2])"
     assert run(http, code, path="/sandbox-fusion/python-stdio:1.0.0/run_code")["status"] == "Success"
+    numpy = "import numpy; print(numpy.arange(3).sum())"
+    with_numpy = run(http, numpy, path="/sandbox-fusion/python-stdio-sci:1.0.0/run_code")
+    assert (with_numpy["run_result"]["stdout"], run(http, numpy)["status"]) == ("3\n", "Failed")
 
     other = http.post("/sandbox-fusion/cpp-stdio:1.0.0/run_code", json={"code": code, "language": "python"})
     assert (other.status_code, "cpp" in other.json()["detail"]) == (422, True)
@@ -132,7 +145,7 @@ def test_a_verifier_in_the_path_says_what_programs_find(http: httpx.Client) -> N
         ({"code": "1", "language": "python", "run_timeout": 3600}, "3600"),
         ({"code": "1", "language": "python", "files": {"a": "?"}}, "base64"),
         ({"code": "1", "language": "python", "files": {"../a": ""}}, "../a"),
-        ({"code": "1", "language": "python", "fetch_files": ["a"]}, "fetch_files"),
+        ({"code": "1", "language": "python", "fetch_files": ["/etc/passwd"]}, "/etc/passwd"),
         ([], "the body"),
     ],
 )

@@ -81,3 +81,25 @@ print([name for name in sys.modules if name.startswith("countermark_service")])
 """
     out = succeed(base_python, "-I", "-W", "error", "-c", program, server.url, NAME)
     assert out.splitlines() == ["[1.0, 0.0] [0, 1]", "[1.0, 0.0]", "[]"]
+
+
+def test_adapters_need_the_base_install_and_their_framework_only(
+    base_python: Path, server: ScriptedServer
+) -> None:
+    program = """
+import asyncio, sys, types
+from countermark.adapters import axolotl, ms_swift, openrlhf, slime, trl, verl
+url, ref = sys.argv[1:]
+texts, golds = ["4", "5"], ["4", "4"]
+print(asyncio.run(trl.reward(ref, base_url=url)(completions=texts, solution=golds)))
+print(ms_swift.orm(ref, base_url=url)()(texts, solution=golds))
+print(openrlhf.reward(ref, base_url=url)(["p4", "p5"], ["p", "p"], golds)["rewards"])
+print([verl.compute_score_sync("d", t, g, {}, verifier=ref, base_url=url)["score"] for t, g in zip(texts, golds)])
+samples = [types.SimpleNamespace(response=t, label=g, metadata={}, prompt="p") for t, g in zip(texts, golds)]
+args = types.SimpleNamespace(countermark_verifier=ref, countermark_base_url=url)
+print(asyncio.run(slime.rm_score(args, samples)))
+tops = {name.partition(".")[0] for name in sys.modules}
+print(*sorted(tops & {"countermark_service", "torch", "numpy", "ray", "trl", "verl", "openrlhf", "slime", "swift"}))
+"""
+    out = succeed(base_python, "-I", "-W", "error", "-c", program, server.url, NAME)
+    assert out.splitlines() == ["[1.0, 0.0]"] * 5 + [""]

@@ -11,6 +11,7 @@ As with SandboxFusion, a program that fails is a 200 whose body says so. What th
 every other answer as a failed test.
 """
 
+import base64
 import time
 from typing import Any
 
@@ -164,16 +165,13 @@ async def _ran(asked: RunCode, parts: Parts, kind: Kind | None) -> Response:
             f"the language is {asked.language!r}, and the verifier in the path runs {kind.language}.",
             field="language",
         )
-    if asked.fetch_files:
-        raise RequestError(
-            "fetch_files is not served: have the program print what is wanted.", field="fetch_files"
-        )
     program = Program(
         kind,
         asked.code,
         stdin=asked.stdin or "",
         files=decoded_files(asked.files),
         limits=limits_of(asked.run_timeout, asked.memory_limit_MB),
+        fetch=tuple(dict.fromkeys(asked.fetch_files)),
         compile_seconds=limits_of(asked.compile_timeout, None)["cpu_seconds"],
     )
     patience = max(0, asked.compile_timeout) + max(0, asked.run_timeout) + _CLIENT_SECONDS - _SPARE_SECONDS
@@ -247,7 +245,7 @@ def _answer(ran: RawRun, *, compiled: bool) -> dict[str, Any]:
         "compile_result": _command(result) if failed_to_compile else compiling,
         "run_result": None if failed_to_compile else _command(result),
         "executor_pod_name": None,
-        "files": {},
+        "files": {name: base64.b64encode(content).decode() for name, content in result.files.items()},
     }
 
 

@@ -148,6 +148,8 @@ class RunResult:
     """Largest resident memory of a process, or of all together where they were looked at; in MiB."""
     message: str = ""
     """One line for people: which limit, which error."""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """Of the files that were asked for, those that the program left."""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ class Job:
     """Further fields of the message: argv, environment, entry points."""
     answers: bool = False
     """Whether the test writes an answer file."""
+    fetch: Sequence[str] = ()
+    """Files that are wanted after the test, by their path in the scratch."""
     product: bool = False
     """Whether a compiler's product is wanted."""
     binary: int | None = None
@@ -66,6 +68,8 @@ class Papers:
                 self._own[name] = memory_file()
             if job.product:
                 self._own["binary_out"] = memory_file()
+            if job.fetch:
+                self._own["fetched"] = memory_file()
             for name, content in (("ask", job.ask), ("files", job.files)):
                 if content is not None:
                     self._own[name] = memory_file(content)
@@ -96,6 +100,11 @@ class Papers:
         """Return the answer file, or nothing where it is larger than allowed."""
         content, size = self._read("answer", limits.answer_bytes)
         return content if size == len(content) else b""
+
+    def fetched(self) -> bytes:
+        """Return the wanted files, as the keeper encoded them."""
+        descriptor = self._own["fetched"]
+        return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
 
     def notes(self) -> str:
         """Return what a lone test noted before candidate code ran."""

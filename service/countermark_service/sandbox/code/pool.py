@@ -48,6 +48,8 @@ COMPILE_LIMITS = Limits(
 _PRODUCT_BYTES = 48 * 1024 * 1024
 _NODE_ENVIRONMENT = {"NODE_DISABLE_COLORS": "1"}
 _CANARY = b"print(sum(map(int, input().split())))"
+_MOST_WANTED, _MOST_WANTED_CHARACTERS = 64, 8192
+"""Files that may be wanted after a test."""
 _MAX_SOURCE_BYTES = 16 * 1024 * 1024
 
 
@@ -111,6 +113,7 @@ class SandboxPool:
         files: Mapping[str, bytes] | None = None,
         stop_after_failure: bool = False,
         compile_seconds: float | None = None,
+        fetch: Sequence[str] = (),
     ) -> list[RunResult]:
         """Run a program once per test, each time from a clean start.
 
@@ -121,19 +124,24 @@ class SandboxPool:
             files: Written to the working folder before each test.
             stop_after_failure: End with the first test that is not ok; later ones have no result.
             compile_seconds: CPU time of the compiler, where the flavour has one.
+            fetch: Files of the working folder that are wanted after each test.
 
         Returns:
             One result per test, in order.
         """
         limits = limits or Limits()
         _check(code, files)
+        _check_wanted(fetch)
         if self.flavour.program is not None:
             compiling = COMPILE_LIMITS if compile_seconds is None else _compile_limits(compile_seconds)
             return await self._run_program(
-                self.flavour.program, code, tests, limits, files, stop_after_failure, compiling
+                self.flavour.program, code, tests, limits, files, stop_after_failure, compiling, fetch
             )
         packed = None if files is None else plain.encode(dict(files))
-        jobs = [Job("program", stdin=stdin, files=packed) for stdin in tests]
+        wanted = _wanted(fetch, limits)
+        jobs = [
+            Job("program", stdin=stdin, files=packed, fetch=tuple(fetch), details=wanted) for stdin in tests
+        ]
         finished = await self._complete(code, jobs, limits, stop_after_failure)
         return [one.result for one in finished]
 
@@ -224,6 +232,7 @@ class SandboxPool:
         files: Mapping[str, bytes] | None,
         stop_after_failure: bool,
         compiling: Limits,
+        fetch: Sequence[str],
     ) -> list[RunResult]:
         """Compile where the flavour does, then execute once per test."""
         sources = {**(files or {}), program.source: code}
@@ -234,13 +243,14 @@ class SandboxPool:
                 return [built] * (1 if stop_after_failure else len(tests))
         try:
             argv = list(program.run or ("./" + program.product,))
-            details = {"argv": argv}
+            details = {"argv": argv, **_wanted(fetch, limits)}
             packed = plain.encode(dict(files or {}) if binary is not None else sources)
             jobs = [
                 Job(
                     "exec",
                     stdin=stdin,
                     files=packed if binary is None or files else None,
+                    fetch=tuple(fetch),
                     details=details,
                     binary=binary,
                 )
@@ -366,9 +376,31 @@ def _check(code: bytes, files: Mapping[str, bytes] | None) -> None:
     if len(code) > _MAX_SOURCE_BYTES:
         raise SandboxInputError(f"a source of {len(code)} bytes; {_MAX_SOURCE_BYTES} are allowed")
     for name in files or {}:
-        parts = name.split("/")
-        if name.startswith("/") or "\0" in name or not all(parts) or ".." in parts or "." in parts:
-            raise SandboxInputError(f"file name {name[:100]!r} is not a plain relative path")
+        _check_name(name)
+
+
+def _check_name(name: str) -> None:
+    parts = name.split("/")
+    if name.startswith("/") or "\0" in name or not all(parts) or ".." in parts or "." in parts:
+        raise SandboxInputError(f"file name {name[:100]!r} is not a plain relative path")
+
+
+def _check_wanted(names: Sequence[str]) -> None:
+    """Refuse wishes for files that do not fit one message to a keeper."""
+    for name in names:
+        _check_name(name)
+    if len(names) > _MOST_WANTED or sum(map(len, names)) > _MOST_WANTED_CHARACTERS:
+        raise SandboxInputError(
+            f"{len(names)} files are wanted; at most {_MOST_WANTED}, with names of {_MOST_WANTED_CHARACTERS} "
+            "characters in all"
+        )
+
+
+def _wanted(names: Sequence[str], limits: Limits) -> dict[str, object]:
+    """Return what a keeper is told of the files that are wanted."""
+    if not names:
+        return {}
+    return {"fetch": list(dict.fromkeys(names)), "fetch_bytes": limits.scratch_mib << 20}
 
 
 def _compile_limits(seconds: float) -> Limits:

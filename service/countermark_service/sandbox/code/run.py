@@ -9,8 +9,9 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from countermark_service.sandbox.code.inside import plain
 from countermark_service.sandbox.code.inside.report import FAILED, NOTHING, GoneReport, TestReport
 from countermark_service.sandbox.code.model import Limits, RunResult, Status
 from countermark_service.sandbox.code.outcome import KILLED, Facts, judge
@@ -57,7 +58,12 @@ class CandidateRun:
         Raises:
             SlotLostError: Slot or keeper died for no known reason; `finished` holds what was done before.
         """
-        if len(self._jobs) == 1 and not self.finished and self._slot.runs_alone and not self._jobs[0].product:
+        if (
+            len(self._jobs) == 1
+            and not self.finished
+            and self._slot.runs_alone
+            and not _needs_keeper(self._jobs[0])
+        ):
             await self._run_alone()
             return self.finished
         code = memory_file(self._code)
@@ -206,6 +212,8 @@ class CandidateRun:
             answer = papers.answer(self._limits) if job.answers else b""
             if job.product and result.status is Status.OK:
                 self.product = papers.take_product()
+            if job.fetch:
+                result = _with_files(result, job.fetch, papers.fetched())
         finally:
             papers.close()
         self._cpu += result.cpu_seconds
@@ -213,6 +221,26 @@ class CandidateRun:
             self._slot.sound = False
             raise SlotLostError(result.message)
         self.finished.append(Finished(result, answer))
+
+
+def _needs_keeper(job: Job) -> bool:
+    """Whether something of the scratch is wanted when the test has ended."""
+    return job.product or bool(job.fetch)
+
+
+def _with_files(result: RunResult, wanted: Sequence[str], content: bytes) -> RunResult:
+    """Return a result with the wanted files; one that has left too much of them has met a limit."""
+    if not content:  # the test was ended from outside, keeper and all
+        return result
+    try:
+        complete, files = plain.decode(content)
+        found = {name: files[name] for name in wanted if type(files.get(name)) is bytes}
+    except (plain.NotPlainError, TypeError, ValueError, AttributeError) as error:
+        raise SlotLostError(f"the files of a test cannot be read: {error}") from error
+    if complete is not True and result.status is Status.OK:
+        message = "the files that were asked for are more than the scratch may hold"
+        result = replace(result, status=Status.OUTPUT_LIMIT, message=message)
+    return replace(result, files=found)
 
 
 async def _settle(gone: "asyncio.Future[GoneReport | None]", slot: Slot) -> GoneReport | None:

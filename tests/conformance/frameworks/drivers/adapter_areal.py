@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from asking import attempt, attempt_async, run  # type: ignore[import-not-found]
+from asking import attempt, attempt_async, paste, run  # type: ignore[import-not-found]
 
 
 def package(name: str, folder: Path) -> types.ModuleType:
@@ -75,10 +75,12 @@ class Tokenizer:
         return tokens
 
 
+SETTINGS = types.SimpleNamespace(new_with_stop_and_pad_token_ids=lambda _: None)
+
+
 def workflow(verifier: str, **more: Any) -> Any:
     """Return AReaL's workflow as a config that names it by its path makes it."""
-    settings = types.SimpleNamespace(new_with_stop_and_pad_token_ids=lambda _: None)
-    return areal.RLVRWorkflow(verifier=verifier, gconfig=settings, tokenizer=Tokenizer(), **more)
+    return areal.RLVRWorkflow(verifier=verifier, gconfig=SETTINGS, tokenizer=Tokenizer(), **more)
 
 
 async def wrapped(reward: Any, row: dict[str, Any], retries: int = 0) -> Any:
@@ -97,8 +99,10 @@ async def main(facts: Any) -> Any:
     """Score everything."""
     verifier, rows, many = facts["verifier"], facts["rows"], facts["many"]
     os.environ["COUNTERMARK_VERIFIER"] = verifier
-    flow = workflow(verifier)
-    ended = workflow(verifier, end_tokens=["<|im_end|>"])
+    by_hand, by_path = (paste(block, gconfig=SETTINGS, tokenizer=Tokenizer()) for block in facts["page"])
+    ended = by_hand["workflow"]
+    package_name, _, class_name = by_path["workflow"].rpartition(".")
+    flow = getattr(sys.modules[package_name], class_name)(**by_path["workflow_kwargs"])
     said = {
         "wrapped": [await wrapped(areal.reward(verifier), row) for row in rows],
         "by_path": [await wrapped(areal.reward_fn, row) for row in rows],

@@ -9,7 +9,7 @@ import sys
 import types
 from typing import Any
 
-from asking import attempt_async, run  # type: ignore[import-not-found]
+from asking import attempt_async, paste, run  # type: ignore[import-not-found]
 
 for name in ("wandb", "transformers"):
     sys.modules[name] = types.ModuleType(name)
@@ -27,18 +27,13 @@ from atroposlib.envs.base import (  # type: ignore[import-not-found]  # noqa: E4
 from countermark.adapters.atropos import GroupScorer  # noqa: E402
 
 
-class Capitals(BaseEnv):  # type: ignore[misc]
-    """An environment whose rollouts are there already."""
+class Quiet:
+    """What the page leaves to its user: rollouts, here there already, and nothing to track."""
 
-    scorer: GroupScorer
-
-    async def collect_trajectories(self, item: Any) -> Any:
-        """Score the rollouts of an item."""
-        count = len(item["texts"])
-        group = await self.scorer.group(
-            item, item["texts"], tokens=[[n] for n in range(count)], masks=[[n] for n in range(count)]
-        )
-        return group, []
+    async def rollouts(self, item: Any) -> Any:
+        """Return texts, tokens and masks of an item."""
+        numbers = [[n] for n in range(len(item["texts"]))]
+        return item["texts"], numbers, numbers
 
     async def add_rollouts_for_wandb(self, *_: Any, **__: Any) -> None:
         """Track nothing."""
@@ -50,7 +45,7 @@ class Capitals(BaseEnv):  # type: ignore[misc]
         """Have nothing to evaluate."""
 
 
-async def handled(env: Capitals, item: dict[str, Any]) -> dict[str, Any]:
+async def handled(env: Any, item: dict[str, Any]) -> dict[str, Any]:
     """Let the environment handle one item and return what came to the server."""
     app.state.queue, app.state.buffer = [], {}
     env.running_items["uuid"] = {"item": item}
@@ -80,11 +75,11 @@ async def main(facts: Any) -> Any:
         group_size=4, rollout_server_url=f"http://127.0.0.1:{port}", use_wandb=False, ensure_scores_are_not_same=True,
         tokenizer_name="none",
     )  # fmt: skip
-    env = Capitals(
+    kind = type("Pasted", (Quiet, paste(facts["page"], BaseEnv=BaseEnv)["MathEnv"]), {})
+    env = kind(
         config, [APIServerConfig(model_name="none", base_url="http://127.0.0.1:1", api_key="x")], testing=True
     )
     env.env_id = 0
-    env.scorer = GroupScorer(facts["verifier"])
     good = ["Paris", "Rome", "Paris", ""]
     bad = "\ud800"  # no text that can be sent, so no verdict
     said = {

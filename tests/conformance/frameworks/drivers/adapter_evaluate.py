@@ -3,17 +3,15 @@
 import os
 from typing import Any
 
-import evaluate  # type: ignore[import-not-found]
-from asking import attempt, say, told  # type: ignore[import-not-found]
-
-from countermark.adapters import evaluate as countermark_metric
+from asking import attempt, paste, say, told  # type: ignore[import-not-found]
 
 
 def main() -> None:
     """Compute everything."""
     facts = told()
-    metric = evaluate.load(countermark_metric.__file__)
     verifier, rows = facts["verifier"], facts["rows"]
+    page = paste(facts["page"], predictions=["Paris", "Rome"], references=["Paris", "Paris"])
+    metric = page["metric"]
 
     def computed(rows: list[dict[str, Any]], **more: Any) -> Any:
         found = metric.compute(
@@ -25,6 +23,7 @@ def main() -> None:
 
     metric.add_batch(predictions=["Paris", "Rome"], references=["Paris", "Paris"])
     said = {
+        "page": page["found"],
         "added": metric.compute(verifier=verifier),
         "rows": computed(rows, verifier=verifier),
         "failed": computed([rows[3]], verifier=verifier),

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from asking import say, told  # type: ignore[import-not-found]
+from asking import attempt, paste, say, told  # type: ignore[import-not-found]
 from inspect_ai import Task  # type: ignore[import-not-found]
 from inspect_ai import eval as evaluate
 from inspect_ai.dataset import Sample  # type: ignore[import-not-found]
@@ -26,6 +26,11 @@ def shown(value: Any) -> Any:
 
 
 def evaluated(samples: list[Sample], responses: list[str], scorer: Any, **more: Any) -> Any:
+    """Evaluate samples with a scorer."""
+    return run(Task(dataset=samples, solver=generate(), scorer=scorer), responses, **more)
+
+
+def run(task: Task, responses: list[str], **more: Any) -> Any:
     """Return what the log of one evaluation says, read from its file."""
 
     def answer(messages: Any, *_: Any) -> Any:
@@ -36,7 +41,7 @@ def evaluated(samples: list[Sample], responses: list[str], scorer: Any, **more: 
 
     model = get_model("mockllm/model", custom_outputs=answer, memoize=False)
     (log,) = evaluate(
-        Task(dataset=samples, solver=generate(), scorer=scorer),
+        task,
         model=model, display="none", log_dir=str(LOGS), log_format="eval", **more,
     )  # fmt: skip
     log = read_eval_log(log.location)
@@ -74,14 +79,16 @@ def main() -> None:
     responses = [row["response"] for row in rows]
     several = [Sample(input="0", target=["Rome", "Paris"]), Sample(input="0", target=["Rome", ""])]
     in_metadata = [Sample(input="0", metadata={"gold": "Paris", "verifier": verifier})]
+    page = paste(facts["page"], Task=Task, generate=generate, dataset=samples_of(rows))
     said = {
-        "rows": evaluated(samples_of(rows), responses, countermark_scorer(verifier)),
+        "rows": run(page["evaluation"], responses),
         "epochs": evaluated(samples_of(rows), responses, countermark_scorer(verifier), epochs=2),
         "raise": evaluated(samples_of(rows), responses, countermark_scorer(verifier, on_failure="raise")),
         "several": evaluated(several, responses, countermark_scorer(verifier)),
         "in_metadata": evaluated(in_metadata, responses, countermark_scorer(gold="gold")),
         "many": evaluated(samples_of(many), [row["response"] for row in many], countermark_scorer(verifier)),
     }
+    said["key"] = attempt(lambda: countermark_scorer(verifier, api_key="cmk_secret"))
     os.environ["COUNTERMARK_URL"] = facts["hung"]
     said["hung"] = evaluated(samples_of(rows[:1]), responses, countermark_scorer(verifier, deadline=1.0))
     say(said)

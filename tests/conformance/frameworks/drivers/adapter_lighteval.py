@@ -11,7 +11,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-from asking import attempt, say, told  # type: ignore[import-not-found]
+from asking import attempt, paste, say, told  # type: ignore[import-not-found]
 
 LIGHTEVAL = next(folder for path in sys.path if (folder := Path(path) / "lighteval").is_dir())
 
@@ -65,7 +65,7 @@ def main() -> None:
     verifier, rows = facts["verifier"], facts["rows"]
     docs = [doc([row["reference"]]) for row in rows]
     texts = [[row["response"]] for row in rows]
-    one = metric(verifier)
+    (one,) = paste(facts["page"])["metrics"]
     alone = one.sample_level_fn.compute(doc=docs[0], model_response=ModelResponse(text=texts[0]))
     said = {
         "rows": computed(one, docs, texts),

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import skyrl_gym  # type: ignore[import-not-found]
-from asking import attempt, mark, say, told  # type: ignore[import-not-found]
+from asking import attempt, mark, paste, say, told  # type: ignore[import-not-found]
 from omegaconf import OmegaConf  # type: ignore[import-not-found]
 
 from countermark.adapters.skyrl_gym import register
@@ -37,7 +37,7 @@ def main() -> None:
     """Score everything."""
     facts = told()
     verifier, rows, many = facts["verifier"], facts["rows"], facts["many"]
-    register(verifier)
+    paste(facts["page"])
     register(verifier, id="half", on_failure=0.5)
     register(id="by_row")
     said = {
@@ -51,7 +51,7 @@ def main() -> None:
         ),
         "null": attempt(lambda: register(verifier, id="null", on_failure="null")),
     }
-    with ThreadPoolExecutor(32) as pool:
+    with ThreadPoolExecutor(64) as pool:
         first = list(pool.map(step, many[: len(many) // 2]))
         mark(facts["half"])
         second = list(pool.map(step, many[len(many) // 2 :]))

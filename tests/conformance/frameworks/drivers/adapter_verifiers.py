@@ -1,6 +1,7 @@
 """Scores tasks of verifiers v1 with a reward that is plugged in by its path, as a TOML file plugs it.
 
-Told, beside the usual: ``rewards``, the table of rewards of the task; ``half``, a file to make when half of the
+Told, beside the usual: ``rewards`` and ``own_rewards``, tables of rewards of the task; ``my_rewards``, the module
+that the second names; ``half``, a file to make when half of the
 ``many`` rows are scored. Says: for each row the reward as the trace has it, or None with the error.
 """
 
@@ -8,7 +9,7 @@ import asyncio
 import os
 from typing import Any
 
-from asking import attempt_async, mark, run  # type: ignore[import-not-found]
+from asking import attempt_async, mark, module, run  # type: ignore[import-not-found]
 from verifiers.v1.configs.agent import AgentConfig, TimeoutConfig  # type: ignore[import-not-found]
 from verifiers.v1.configs.task import TaskConfig  # type: ignore[import-not-found]
 from verifiers.v1.graph import MessageNode  # type: ignore[import-not-found]
@@ -61,6 +62,8 @@ async def main(facts: Any) -> Any:
     rows = await asyncio.gather(*(score(row, config) for row in facts["rows"]))
 
     os.environ.pop("COUNTERMARK_VERIFIER")
+    module("my_rewards", facts["my_rewards"])
+    own = await score(facts["rows"][0], TaskConfig.model_validate({"rewards": facts["own_rewards"]}))
     unnamed = await score(facts["rows"][0], config)
     by_row = await score({**facts["rows"][0], "verifier": facts["verifier"]}, config)
     os.environ["COUNTERMARK_VERIFIER"] = facts["verifier"]
@@ -81,6 +84,7 @@ async def main(facts: Any) -> Any:
     cut = await score(facts["rows"][0], config, timeout=TaskTimeout(scoring=1.0))
     return {
         "rows": rows,
+        "own": own,
         "unnamed": unnamed,
         "by_row": by_row,
         "many": [*first, *second],

@@ -10,7 +10,7 @@ import math
 import os
 from typing import Any
 
-from asking import attempt_async, run  # type: ignore[import-not-found]
+from asking import attempt_async, paste, run  # type: ignore[import-not-found]
 
 from countermark.adapters.verifiers import score as v1_score
 from countermark.adapters.verifiers_legacy import CountermarkRubric
@@ -72,7 +72,7 @@ async def main(facts: Any) -> Any:
     """Score everything."""
     verifier, rows = facts["verifier"], facts["rows"]
     judged = [row for row in rows if row["reference"]]
-    strict, lenient = CountermarkRubric(verifier), CountermarkRubric(verifier, on_failure="null")
+    strict, lenient = paste(facts["page"])["rubric"], CountermarkRubric(verifier, on_failure="null")
     weighted = CountermarkRubric(verifier, weight=0.5)
     weighted.add_reward_func(length, weight=0.25)
     said = {

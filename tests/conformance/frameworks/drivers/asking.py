@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+import types
 import warnings
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -27,6 +28,19 @@ def told() -> Any:
 def say(result: Any) -> None:
     """Print what came out, as the last line."""
     print(json.dumps(result))
+
+
+def paste(block: str, **names: Any) -> dict[str, Any]:
+    """Run lines of an adapter's page and return the names that they leave."""
+    exec(compile(block, "the page", "exec"), names)
+    return names
+
+
+def module(name: str, block: str) -> None:
+    """Put lines of an adapter's page in place as a module."""
+    made = types.ModuleType(name)
+    made.__dict__.update(paste(block))
+    sys.modules[name] = made
 
 
 def mark(path: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -46,6 +47,10 @@ def test_the_policy_is_for_failed_verdicts_alone() -> None:
     assert settled(verdict(None), 0.5).reward == 0.5
     with pytest.raises(VerdictFailedError, match="timeout"):
         settled(verdict(None), "raise")
+
+
+def test_what_a_card_says_of_a_failure_stays() -> None:
+    assert settled(replace(verdict(None), reward=0.25), "raise").reward == 0.25
 
 
 def test_a_mean_is_unknown_with_any_of_its_parts() -> None:

@@ -25,11 +25,12 @@ import marshal
 import os
 import resource
 import select
+import stat
 import time
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from . import kernel, program
+from . import kernel, plain, program
 from .report import ENDED, FAILED, WALL, TestReport
 
 _signal: Any = importlib.import_module("_signal")
@@ -219,6 +220,8 @@ def _test(
     status = reaped.statuses[pid]
     if job["mode"] == "exec" and "product" in job and os.WIFEXITED(status) and not os.WEXITSTATUS(status):
         _collect(job["product"], descriptors["binary_out"], job["product_bytes"])
+    if "fetch" in job:
+        _gather(job["fetch"], descriptors["fetched"], job["fetch_bytes"])
     left = bool(os.listdir(context.scratch))
     notes = drain(notes_pipe[0])
     return TestReport(job["index"], outcome, status, reaped.cpu_seconds, wall, reaped.peak_kib, left, notes)
@@ -298,3 +301,46 @@ def _collect(name: str, target: int, most: int) -> None:
             size -= len(piece)
     finally:
         os.close(source)
+
+
+def _gather(names: list[str], target: int, most: int) -> None:
+    """Write the files `names` of the scratch into the memory file `target`, and whether all fit `most` bytes.
+
+    Every process of the candidate is gone by now, so nothing moves under the reader's feet.
+    """
+    found: dict[str, bytes] = {}
+    complete = True
+    for name in names:
+        content = _plain_file(name, most + 1)
+        if content is None:
+            continue
+        if len(content) > most:
+            complete = False
+            continue
+        found[name] = content
+        most -= len(content)
+    left = memoryview(plain.encode((complete, found)))
+    while left:
+        left = left[os.write(target, left) :]
+
+
+def _plain_file(name: str, most: int) -> bytes | None:
+    """Return up to `most` bytes of a file below this folder, None where there is no plain file. No link is followed."""
+    opened = [os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
+    kind = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        *folders, last = name.split("/")
+        for folder in folders:
+            opened.append(os.open(folder, kind | os.O_DIRECTORY, dir_fd=opened[-1]))
+        opened.append(os.open(last, kind | os.O_NONBLOCK, dir_fd=opened[-1]))
+        if not stat.S_ISREG(os.fstat(opened[-1]).st_mode):
+            return None
+        content = b""
+        while len(content) < most and (piece := os.read(opened[-1], min(_MEBIBYTE, most - len(content)))):
+            content += piece
+        return content
+    except OSError:
+        return None
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)

@@ -133,6 +133,12 @@ def test_the_same_command_goes_on_with_what_is_there(cli: Cli, release: Release)
     assert finding(cli, one, two) == finding(cli, one, two)
 
 
+def test_a_service_can_do_the_scoring(cli: Cli, release: Release, service: str) -> None:
+    one, two = release("one", FIRST_OUTPUTS, FIRST), release("two", SECOND_OUTPUTS, SECOND)
+    found = finding(cli, one, two, "--server", service)
+    assert (values(found)["gap"], values(found)["verifier"]) == (0.6, 0.35)
+
+
 def test_under_one_verifier_nothing_of_the_gap_is_its(cli: Cli, release: Release) -> None:
     found = finding(cli, release("one", FIRST_OUTPUTS, FIRST), release("two", SECOND_OUTPUTS, FIRST))
     assert found["same_verifier"]

@@ -34,7 +34,7 @@ INCOMPLETE = 4
 
 
 _NEEDS = {
-    "--report": ("altair", "jinja2", "scipy", "vl_convert"),
+    "--report": ("jinja2", "scipy"),
     "--verdicts jsonl.zst": ("zstandard",),
     "--verdicts parquet": ("pyarrow",),
 }

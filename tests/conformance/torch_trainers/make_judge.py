@@ -42,8 +42,8 @@ def main(folder: Path) -> None:
     model = Qwen2ForCausalLM(
         Qwen2Config(
             vocab_size=bare.get_vocab_size(), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-            num_attention_heads=4, num_key_value_heads=2, initializer_range=0.6, max_position_embeddings=4096, tie_word_embeddings=False,
-            pad_token_id=0, bos_token_id=1, eos_token_id=2,
+            num_attention_heads=4, num_key_value_heads=2, initializer_range=0.6, max_position_embeddings=4096,
+            tie_word_embeddings=False, pad_token_id=0, bos_token_id=1, eos_token_id=2,
         )
     )  # fmt: skip
     heads = model.lm_head.weight

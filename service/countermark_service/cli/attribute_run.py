@@ -23,10 +23,11 @@ from countermark_service.audit.attribution.factors import VERIFIER, remainder
 from countermark_service.audit.attribution.pair import Estimate, decompose, mean_over_questions
 from countermark_service.audit.attribution.plan import CrossPlan
 from countermark_service.audit.attribution.sides import Side, pairs_of, published_gap, sides_of
-from countermark_service.audit.attribution.words import PairFinding, RunsFinding, points
+from countermark_service.audit.attribution.words import PairFinding, RunsFinding
 from countermark_service.audit.intake import ReadPlan, find_files
 from countermark_service.audit.plan import begin
 from countermark_service.audit.run import AuditRun, Progress
+from countermark_service.audit.wording import shown_points
 from countermark_service.audit.work_file import AuditVerifier
 from countermark_service.model import BundleRef
 from countermark_service.releases import FACTORS
@@ -72,9 +73,9 @@ async def compare_pair(
     found = []
     for one, other in pairs_of(*sides):
         if one.path is None or other.path is None:
-            gap = published_gap(one, other)
+            gap = shown_points(published_gap(one, other))
             raise AttributionError(
-                f"{one.name} and {other.name} published a gap of {points(gap)} points on {one.task} under one verifier "
+                f"{one.name} and {other.name} published a gap of {gap} points on {one.task} under one verifier "
                 f"({one.verifier}), which therefore is no part of it. More cannot be said without outputs on both "
                 "sides: name them in the cards' results (`outputs`)."
             )

@@ -116,7 +116,7 @@ def test_a_number_that_counts_failures_as_zeros_or_is_no_mean_is_told_apart(
         card["results"][0] |= change
         (folder / "countermark.json").write_text(json.dumps(card))
     said = " ".join(finding(cli, one, two)["sentences"])
-    assert "-25.0: its card counts outputs without a score as zeros." in said
+    assert "\u221225.0: its card counts outputs without a score as zeros." in said
     assert "lab/two:1.0 published 50.0 (pass@8), which is no mean over outputs" in said
 
 
@@ -124,7 +124,7 @@ def test_for_people_there_are_sentences_and_tables(cli: Cli, release: Release) -
     ended = cli("attribute", release("one", FIRST_OUTPUTS, FIRST), release("two", SECOND_OUTPUTS, SECOND))
     assert ended.code == 0
     lines = ended.out.splitlines()
-    assert any(line.split() == ["gap", "+60.0", *line.split()[2:]] for line in lines)
+    assert any(line.split()[:2] == ["gap", "+60.0"] for line in lines)
     assert any(line.split()[:3] == ["the", "verifier", "+35.0"] for line in lines)
 
 

@@ -251,6 +251,19 @@ def test_four_releases_give_effects_under_each_verifier(cli: Cli, release: Relea
     )
 
 
+def test_releases_that_differ_in_seeds_are_repetitions(cli: Cli, release: Release) -> None:
+    """By hand: 2 and 4 of 10 at the one level, 7 and 9 at the other; each pair has the variance 2 (in tenths)."""
+    sides = []
+    for place, right in enumerate((2, 4, 7, 9)):
+        data = {"sources": [{"id": "d", "revision": str(place // 2)}]}
+        said = [BOTH] * right + [WRONG] * (10 - right)
+        sides.append(release(f"run{place}", said, FIRST, data=data, optimizer={"seeds": [place]}))
+    found = finding(cli, *sides)
+    assert [(one["term"], round(one["estimate"], 6)) for one in found["effects"]] == [("data", 0.5)]
+    assert (found["error"], found["degrees_of_freedom"]) == ("replicates", 2)
+    assert found["standard_error"] == pytest.approx((0.02 * (1 / 2 + 1 / 2)) ** 0.5)
+
+
 TABLE = """run,temperature,concentration,catalyst,score
 1,160,20,A,60
 2,180,20,A,72

@@ -5,7 +5,10 @@ The bundle `last-number` of the tests reads a response's last number in 1.0.0 an
 
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -345,3 +348,18 @@ def test_the_page_on_attribution_shows_what_its_table_gives(cli: Cli, tmp_path: 
     )
     (tmp_path / name).write_text(table)
     assert cli(*command.split()).out == shown
+
+
+def test_without_the_extra_it_says_which_to_install(tmp_path: Path) -> None:
+    """A folder that comes before the real packages, as if they were not there."""
+    (tmp_path / "runs.csv").write_text(TABLE)
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "scipy.py").write_text("raise ModuleNotFoundError('No module', name='scipy')")
+    done = subprocess.run(
+        [sys.executable, "-m", "countermark_service", "attribute", "--runs", "runs.csv"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path / "hidden")}, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (
+        1, "countermark: this command needs scipy: pip install 'countermark[audit]'.\n",
+    )  # fmt: skip

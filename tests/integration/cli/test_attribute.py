@@ -347,7 +347,7 @@ def test_the_page_on_attribution_shows_what_its_table_gives(cli: Cli, tmp_path: 
         )[0],
     )
     (tmp_path / name).write_text(table)
-    assert cli(*command.split()).out == shown
+    assert cli(*command.split(), env={"COLUMNS": "120"}).out == shown
 
 
 def test_without_the_extra_it_says_which_to_install(tmp_path: Path) -> None:

@@ -39,8 +39,9 @@ def run(folder: Path, *command: str) -> str:
     """Run Python in the reader's folder and return what it prints."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("COUNTERMARK_")}
     done = subprocess.run(
-        [sys.executable, *command], cwd=folder, env={**kept, "COUNTERMARK_DATA": str(folder / "data"), "COLUMNS": "120"},
-        capture_output=True, text=True, timeout=300, check=False,
+        [sys.executable, *command], cwd=folder, capture_output=True,
+        env={**kept, "COUNTERMARK_DATA": str(folder / "data"), "COLUMNS": "120"},
+        text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -67,8 +67,9 @@ def write_page(findings: Sequence[PairFinding | RunsFinding], file: Path) -> Non
     )
     pairs = [(one, _pair_drawing(one)) for one in findings if isinstance(one, PairFinding)]
     runs = [(one, _runs_drawing(one)) for one in findings if isinstance(one, RunsFinding)]
+    title = "What of the gap is the verifier" if pairs else "What each factor does to the score"
     text = environment.get_template("attribution.html.j2").render(
-        pairs=pairs, runs=runs, points=shown_points, version=__version__, factors=FACTORS
+        title=title, pairs=pairs, runs=runs, points=shown_points, version=__version__, factors=FACTORS
     )
     try:
         file.write_text(text, encoding="utf-8")

@@ -7,6 +7,7 @@ Three endings, three exit codes: an error that is expected 1, interrupted 130, a
 import os
 import sys
 import traceback
+from typing import NoReturn
 
 import typer
 
@@ -27,6 +28,9 @@ from countermark_service.cli.serve import serve
 from countermark_service.cli.settings import settings
 from countermark_service.cli.verifier import app as verifier
 from countermark_service.errors import CountermarkError
+
+_AUDIT_EXTRA = frozenset({"jinja2", "numpy", "pyarrow", "ruamel", "scipy", "zstandard"})
+"""Packages that come with the extra `audit` alone."""
 
 app = typer.Typer(
     name="countermark",
@@ -68,8 +72,17 @@ def run() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").partition(".")[0] not in _AUDIT_EXTRA:
+            _end_with_bug(exc)
+        typer.echo(f"countermark: this command needs {exc.name}: pip install 'countermark[audit]'.", err=True)
+        sys.exit(1)
     except Exception as exc:  # noqa: BLE001 - the edge of the program: a bug ends it with one line, not a page
-        if os.environ.get("COUNTERMARK_DEBUG"):
-            traceback.print_exc()
-        typer.echo(f"countermark: a bug: {exc!r}. Set COUNTERMARK_DEBUG=1 to see where.", err=True)
-        sys.exit(3)
+        _end_with_bug(exc)
+
+
+def _end_with_bug(exc: Exception) -> NoReturn:
+    if os.environ.get("COUNTERMARK_DEBUG"):
+        traceback.print_exc()
+    typer.echo(f"countermark: a bug: {exc!r}. Set COUNTERMARK_DEBUG=1 to see where.", err=True)
+    sys.exit(3)

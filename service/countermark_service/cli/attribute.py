@@ -155,7 +155,8 @@ def _finish(
 
 def pair_parts(one: "PairFinding") -> list[Any]:
     """Return a finding on two releases as tables and sentences."""
-    from countermark_service.audit.attribution.words import interval, points
+    from countermark_service.audit.attribution.words import interval
+    from countermark_service.audit.wording import shown_points
     from countermark_service.cli.console import table
 
     found = one.decomposition
@@ -171,7 +172,7 @@ def pair_parts(one: "PairFinding") -> list[Any]:
         ("verifier_on_second_outputs", "the verifier, on the second outputs"),
         ("interaction", "difference of these two"),
     ):  # fmt: skip
-        effects.add_row(label, points(found.effects[key].value), interval(found.effects[key]))
+        effects.add_row(label, shown_points(found.effects[key].value), interval(found.effects[key]))
     pins = [f"{side}: {pin}" for side, pin in zip(("first", "second"), one.pins, strict=True)]
     return [
         one.sentence(),

@@ -19,14 +19,15 @@ import msgspec
 from countermark_service.audit.attribution.cells import Crossed, SideScores, cross, read_side
 from countermark_service.audit.attribution.design import Level, Run, analyse, fit
 from countermark_service.audit.attribution.errors import AttributionError, MixedPinsError
-from countermark_service.audit.attribution.factors import VERIFIER, remainder
+from countermark_service.audit.attribution.factors import SEEDS, VERIFIER, remainder
 from countermark_service.audit.attribution.pair import Estimate, decompose, mean_over_questions
 from countermark_service.audit.attribution.plan import CrossPlan
 from countermark_service.audit.attribution.sides import Side, pairs_of, published_gap, sides_of
-from countermark_service.audit.attribution.words import PairFinding, RunsFinding, points
+from countermark_service.audit.attribution.words import PairFinding, RunsFinding
 from countermark_service.audit.intake import ReadPlan, find_files
 from countermark_service.audit.plan import begin
 from countermark_service.audit.run import AuditRun, Progress
+from countermark_service.audit.wording import shown_points
 from countermark_service.audit.work_file import AuditVerifier
 from countermark_service.model import BundleRef
 from countermark_service.releases import FACTORS
@@ -72,9 +73,9 @@ async def compare_pair(
     found = []
     for one, other in pairs_of(*sides):
         if one.path is None or other.path is None:
-            gap = published_gap(one, other)
+            gap = shown_points(published_gap(one, other))
             raise AttributionError(
-                f"{one.name} and {other.name} published a gap of {points(gap)} points on {one.task} under one verifier "
+                f"{one.name} and {other.name} published a gap of {gap} points on {one.task} under one verifier "
                 f"({one.verifier}), which therefore is no part of it. More cannot be said without outputs on both "
                 "sides: name them in the cards' results (`outputs`)."
             )
@@ -265,7 +266,10 @@ def _bar(name: str) -> Iterator[Callable[[Progress], None]]:
 
 
 def _levels(sides: Sequence[Side]) -> list[dict[str, Level]]:
-    """Return where each factor but the verifier stands in each release: levels are named by what differs."""
+    """Return where each factor but the verifier stands in each release: levels are named by what differs.
+
+    Releases that differ in seeds alone stand at the same levels: they are repetitions.
+    """
     documents: list[Mapping[str, Any]] = []
     for side in sides:
         if side.release is None:
@@ -277,7 +281,14 @@ def _levels(sides: Sequence[Side]) -> list[dict[str, Level]]:
     for factor in FACTORS:
         if factor == VERIFIER:
             continue
-        parts = [_flat(document.get(factor, {})) for document in documents]
+        parts = [
+            {
+                name: text
+                for name, text in _flat(document.get(factor, {})).items()
+                if f"{factor}.{name}" not in SEEDS
+            }
+            for document in documents
+        ]
         names = sorted({name for part in parts for name in part})
         differing = [name for name in names if len({part.get(name, "not said") for part in parts}) > 1]
         for place, part in enumerate(parts):

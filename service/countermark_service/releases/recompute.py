@@ -35,11 +35,14 @@ class Recomputed:
     """Whether it is the published one, to the decimals that were published."""
 
 
+def is_mean(metric: str) -> bool:
+    """Whether a metric is the mean over outputs, by one of its names."""
+    return metric in _MEANS or _AVERAGE.fullmatch(metric) is not None
+
+
 def can_recompute(result: Result) -> bool:
     """Whether the metric of a result is one that can be computed from scores."""
-    return result.metric in _MEANS or bool(
-        _AVERAGE.fullmatch(result.metric) or _PASS.fullmatch(result.metric)
-    )
+    return is_mean(result.metric) or _PASS.fullmatch(result.metric) is not None
 
 
 def route_of(card: ReleaseCard, result: Result) -> Route | None:

@@ -5,7 +5,10 @@ The bundle `last-number` of the tests reads a response's last number in 1.0.0 an
 
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,17 +93,53 @@ def test_a_gap_is_taken_apart_under_both_verifiers(cli: Cli, release: Release, t
     assert json.loads((tmp_path / "attribution" / "attribution.json").read_text())["findings"] == [found]
 
 
+def test_nothing_of_a_card_is_run_by_the_page(cli: Cli, release: Release, tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+    sides = []
+    for name, said in (("one", FIRST_OUTPUTS), ("two", SECOND_OUTPUTS)):
+        folder = release(
+            name, said, FIRST, base_model={"id": f"{name} {evil}"}, scaffold={"prompt_template": evil + name}
+        )
+        text = (folder / "countermark.json").read_text().replace('"sums"', json.dumps(f"sums {evil}"))
+        (folder / "countermark.json").write_text(text)
+        sides.append(folder)
+    assert finding(cli, *sides)["task"] == f"sums {evil}"
+    page = (tmp_path / "attribution" / "attribution.html").read_text()
+    assert "alert(1)" in page
+    assert "<script" not in page
+    assert "<img" not in page
+
+
+def test_a_number_that_counts_failures_as_zeros_or_is_no_mean_is_told_apart(
+    cli: Cli, release: Release
+) -> None:
+    one, two = release("one", FIRST_OUTPUTS, FIRST), release("two", SECOND_OUTPUTS, SECOND)
+    for folder, change in ((one, {"on_failure": "zero"}), (two, {"metric": "pass@8"})):
+        card = json.loads((folder / "countermark.json").read_text())
+        card["results"][0] |= change
+        (folder / "countermark.json").write_text(json.dumps(card))
+    said = " ".join(finding(cli, one, two)["sentences"])
+    assert "\u221225.0: its card counts outputs without a score as zeros." in said
+    assert "lab/two:1.0 published 50.0 (pass@8), which is no mean over outputs" in said
+
+
 def test_for_people_there_are_sentences_and_tables(cli: Cli, release: Release) -> None:
     ended = cli("attribute", release("one", FIRST_OUTPUTS, FIRST), release("two", SECOND_OUTPUTS, SECOND))
     assert ended.code == 0
     lines = ended.out.splitlines()
-    assert any(line.split() == ["gap", "+60.0", *line.split()[2:]] for line in lines)
+    assert any(line.split()[:2] == ["gap", "+60.0"] for line in lines)
     assert any(line.split()[:3] == ["the", "verifier", "+35.0"] for line in lines)
 
 
 def test_the_same_command_goes_on_with_what_is_there(cli: Cli, release: Release) -> None:
     one, two = release("one", FIRST_OUTPUTS, FIRST), release("two", SECOND_OUTPUTS, SECOND)
     assert finding(cli, one, two) == finding(cli, one, two)
+
+
+def test_a_service_can_do_the_scoring(cli: Cli, release: Release, service: str) -> None:
+    one, two = release("one", FIRST_OUTPUTS, FIRST), release("two", SECOND_OUTPUTS, SECOND)
+    found = finding(cli, one, two, "--server", service)
+    assert (values(found)["gap"], values(found)["verifier"]) == (0.6, 0.35)
 
 
 def test_under_one_verifier_nothing_of_the_gap_is_its(cli: Cli, release: Release) -> None:
@@ -215,6 +254,19 @@ def test_four_releases_give_effects_under_each_verifier(cli: Cli, release: Relea
     )
 
 
+def test_releases_that_differ_in_seeds_are_repetitions(cli: Cli, release: Release) -> None:
+    """By hand: 2 and 4 of 10 at the one level, 7 and 9 at the other; each pair has the variance 2 (in tenths)."""
+    sides = []
+    for place, right in enumerate((2, 4, 7, 9)):
+        data = {"sources": [{"id": "d", "revision": str(place // 2)}]}
+        said = [BOTH] * right + [WRONG] * (10 - right)
+        sides.append(release(f"run{place}", said, FIRST, data=data, optimizer={"seeds": [place]}))
+    found = finding(cli, *sides)
+    assert [(one["term"], round(one["estimate"], 6)) for one in found["effects"]] == [("data", 0.5)]
+    assert (found["error"], found["degrees_of_freedom"]) == ("replicates", 2)
+    assert found["standard_error"] == pytest.approx((0.02 * (1 / 2 + 1 / 2)) ** 0.5)
+
+
 TABLE = """run,temperature,concentration,catalyst,score
 1,160,20,A,60
 2,180,20,A,72
@@ -295,4 +347,19 @@ def test_the_page_on_attribution_shows_what_its_table_gives(cli: Cli, tmp_path: 
         )[0],
     )
     (tmp_path / name).write_text(table)
-    assert cli(*command.split()).out == shown
+    assert cli(*command.split(), env={"COLUMNS": "120"}).out == shown
+
+
+def test_without_the_extra_it_says_which_to_install(tmp_path: Path) -> None:
+    """A folder that comes before the real packages, as if they were not there."""
+    (tmp_path / "runs.csv").write_text(TABLE)
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "scipy.py").write_text("raise ModuleNotFoundError('No module', name='scipy')")
+    done = subprocess.run(
+        [sys.executable, "-m", "countermark_service", "attribute", "--runs", "runs.csv"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path / "hidden")}, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (
+        1, "countermark: this command needs scipy: pip install 'countermark[audit]'.\n",
+    )  # fmt: skip

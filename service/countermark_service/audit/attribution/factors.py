@@ -22,6 +22,9 @@ TRAINED = ("base_model", "data", "optimizer")
 GENERATED = ("scaffold", "inference")
 """Factors that can be changed with the weights as they are."""
 
+SEEDS = frozenset({"optimizer.seeds", "inference.seed"})
+"""Fields of a card that make a repetition of a run, and no other run."""
+
 Needs = Literal["nothing", "generation", "training"]
 
 
@@ -66,6 +69,9 @@ class Remainder:
     unknown: tuple[str, ...]
     """Factors of which the cards say too little to tell."""
     same: tuple[str, ...]
+    """Factors in which they agree; other seeds do not count."""
+    other_seeds: bool
+    """Whether the cards name different seeds."""
     next_run: NextRun | None
     """None where nothing more can be separated, or the cards must say more first."""
     alternatives: tuple[NextRun, ...]
@@ -94,6 +100,8 @@ class Remainder:
                 "The cards agree in every other factor: what the verifier does not explain is chance, such as "
                 "another seed, or something that the cards do not say."
             )
+        if self.other_seeds:
+            said.append("The cards name different seeds, so part of what remains is chance.")
         if self.unknown:
             said.append(
                 f"The cards say too little of the {_named(self.unknown)}: until they do, that may be part of it."
@@ -110,6 +118,7 @@ class Remainder:
             "differing": list(self.differing),
             "unknown": list(self.unknown),
             "same": list(self.same),
+            "other_seeds": self.other_seeds,
             "identified": self.identified,
             "next_run": None if self.next_run is None else self.next_run.document(),
             "alternatives": [one.document() for one in self.alternatives],
@@ -120,15 +129,25 @@ class Remainder:
 def remainder(differences: Sequence[FactorDifference]) -> Remainder:
     """Return what is left besides the verifier, from the factors of `releases.difference.compare`."""
     others = [one for one in differences if one.factor in FACTORS and one.factor != VERIFIER]
-    differing = tuple(one.factor for one in others if one.status == "differs")
+    seeded = [one.factor for one in others if one.status == "differs" and _in_seeds_alone(one)]
+    differing = tuple(one.factor for one in others if one.status == "differs" and one.factor not in seeded)
     found = _runs(differing)
     return Remainder(
         differing=differing,
-        unknown=tuple(one.factor for one in others if one.status == "unknown"),
-        same=tuple(one.factor for one in others if one.status == "same"),
+        unknown=tuple(
+            one.factor for one in others if one.status == "unknown" or (one.factor in seeded and one.untold)
+        ),
+        same=tuple(
+            one.factor for one in others if one.status == "same" or (one.factor in seeded and not one.untold)
+        ),
+        other_seeds=any(change.field in SEEDS for one in others for change in one.changes),
         next_run=found[0] if found else None,
         alternatives=tuple(found[1:]),
     )
+
+
+def _in_seeds_alone(one: FactorDifference) -> bool:
+    return all(change.field in SEEDS for change in one.changes)
 
 
 def _runs(differing: Sequence[str]) -> list[NextRun]:

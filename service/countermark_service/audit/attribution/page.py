@@ -9,7 +9,8 @@ import jinja2
 from countermark_service import __version__
 from countermark_service.audit.attribution.errors import AttributionError
 from countermark_service.audit.attribution.pair import Estimate
-from countermark_service.audit.attribution.words import PairFinding, RunsFinding, interval, points
+from countermark_service.audit.attribution.words import PairFinding, RunsFinding
+from countermark_service.audit.wording import shown_points
 from countermark_service.releases import FACTORS
 
 _WIDTH = 720
@@ -66,8 +67,9 @@ def write_page(findings: Sequence[PairFinding | RunsFinding], file: Path) -> Non
     )
     pairs = [(one, _pair_drawing(one)) for one in findings if isinstance(one, PairFinding)]
     runs = [(one, _runs_drawing(one)) for one in findings if isinstance(one, RunsFinding)]
+    title = "What of the gap is the verifier" if pairs else "What each factor does to the score"
     text = environment.get_template("attribution.html.j2").render(
-        pairs=pairs, runs=runs, points=points, interval=interval, version=__version__, factors=FACTORS
+        title=title, pairs=pairs, runs=runs, points=shown_points, version=__version__, factors=FACTORS
     )
     try:
         file.write_text(text, encoding="utf-8")
@@ -104,5 +106,7 @@ def _drawing(rows: Sequence[tuple[str, Estimate]]) -> Drawing:
     for number, (label, one) in enumerate(rows):
         low, high = (one.value if end is None else end for end in (one.low, one.high))
         y = _ROW * number + _ROW / 2
-        marks.append(Mark(label, points(one.value), y, place(one.value), place(low), place(high), one.clear))
+        marks.append(
+            Mark(label, shown_points(one.value), y, place(one.value), place(low), place(high), one.clear)
+        )
     return Drawing(_WIDTH, _ROW * len(rows) + 6, place(0.0), marks)

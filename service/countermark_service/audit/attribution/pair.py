@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from scipy import stats  # type: ignore[import-untyped]
 
 from countermark_service.audit.attribution.errors import AttributionError
+from countermark_service.audit.statistics import PairedCounts, tango
 
 Array = NDArray[np.float64]
 
@@ -186,12 +187,11 @@ def _bootstrap(columns: Array, confidence: float, method: str) -> tuple[Array, A
 def _unanimous(value: float, questions: int, confidence: float) -> Estimate:
     """Return the interval of a mean over questions that all say the same, where resampling says nothing.
 
-    It is the score interval without a discordant pair (Tango 1998, *Statistics in Medicine* 17, 891-908): what
-    was not seen in n questions can still be in z^2 / (n + z^2) of those not asked.
+    It is the score interval without a discordant pair (Tango 1998): what was not seen in n questions can still
+    be in z^2 / (n + z^2) of those not asked.
     """
-    z = float(stats.norm.ppf(0.5 + confidence / 2))
-    half = z * z / (questions + z * z)
-    return Estimate(value, max(-1.0, value - half), min(1.0, value + half), "score")
+    low, high = tango(PairedCounts(0, 0, 0, questions), level=confidence)
+    return Estimate(value, max(-1.0, value + low), min(1.0, value + high), "score")
 
 
 def _share(gaps: Array, verifiers: Array, gap: Estimate, confidence: float) -> Estimate | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from countermark_service.audit.attribution.errors import AttributionError, MixedPinsError
 from countermark_service.releases import CARD_NAME, Release, Result, read_release_file
+from countermark_service.releases.recompute import counts_failures, is_mean
 
 _RESCORE = (
     "Name the outputs in the cards' results (`outputs`), or pass files of outputs with --verifier-a and "
@@ -27,6 +28,13 @@ class Published:
     metric: str
     value: float
     """As a fraction, whatever the card's unit."""
+    failures_are_zero: bool = False
+    """Whether the card says that outputs without a score count as 0 in it."""
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether it is a mean over outputs, as what is computed here."""
+        return is_mean(self.metric)
 
 
 @dataclass(frozen=True)
@@ -150,7 +158,8 @@ def _of_result(
     if judge is None:
         return None
     params = route.params if route is not None and judge in (route.verifier, verifier) else {}
-    published = Published(result.metric, result.value / (100 if result.unit == "percent" else 1))
+    value = result.value / (100 if result.unit == "percent" else 1)
+    published = Published(result.metric, value, counts_failures(release.card, result))
     if result.outputs is None:
         return Side(name, task, judge, params, None, {}, release, published)
     told = result.outputs

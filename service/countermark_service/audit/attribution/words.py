@@ -13,21 +13,13 @@ from countermark_service.audit.attribution.design import Analysis
 from countermark_service.audit.attribution.factors import Remainder
 from countermark_service.audit.attribution.pair import CELLS, Decomposition, Estimate
 from countermark_service.audit.attribution.sides import Side
+from countermark_service.audit.wording import points_range, shown_points
 from countermark_service.releases.difference import FactorDifference
 
 
-def points(value: float) -> str:
-    """Return a difference of scores in points, with its sign: ``+3.8``."""
-    text = f"{100 * value:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text
-
-
-def interval(one: Estimate, confidence: float = 0.95) -> str:
-    """Return an interval in points, with the level before it where it is not the usual one."""
-    if one.low is None or one.high is None:
-        return "no interval"
-    level = "" if confidence == 0.95 else f"{confidence:.0%}: "
-    return f"{level}{points(one.low)} to {points(one.high)}"
+def interval(one: Estimate) -> str:
+    """Return an interval in points."""
+    return "no interval" if one.low is None or one.high is None else points_range(one.low, one.high)
 
 
 @dataclass(frozen=True)
@@ -57,15 +49,16 @@ class PairFinding:
         """Return the finding in one sentence."""
         effects, level = self.decomposition.effects, self.decomposition.confidence
         gap, verifier, outputs = effects["gap"], effects["verifier"], effects["outputs"]
-        where = f"between {self.first.name} and {self.second.name} on {self.first.task}"
+        sides = f"{self.first.name} and {self.second.name}"
+        where = f"{shown_points(gap.value)} points between {sides} on {self.first.task}"
         if self.same_verifier:
             return (
-                f"Of {points(gap.value)} points {where}, none are the verifier, which is the same; all are the outputs "
-                f"({level:.0%} interval {interval(outputs)})."
+                f"Of {where}, none are the verifier, which is the same; all are the outputs ({level:.0%} interval "
+                f"{interval(outputs)})."
             )
         said = (
-            f"Of {points(gap.value)} points {where}, {points(verifier.value)} are the verifier ({level:.0%} interval "
-            f"{interval(verifier)}) and {points(outputs.value)} the outputs ({interval(outputs)})."
+            f"Of {where}, {shown_points(verifier.value)} are the verifier ({level:.0%} interval {interval(verifier)}) "
+            f"and {shown_points(outputs.value)} the outputs ({interval(outputs)})."
         )
         if not verifier.clear:
             said += " The verifier's part cannot be told from zero."
@@ -77,14 +70,16 @@ class PairFinding:
         said = []
         if not effects["gap"].clear:
             said.append(
-                f"The gap itself, {points(effects['gap'].value)} points, cannot be told from zero "
+                f"The gap itself, {shown_points(effects['gap'].value)} points, cannot be told from zero "
                 f"({interval(effects['gap'])})."
             )
         if not self.same_verifier:
+            first, second = (
+                shown_points(effects[f"verifier_on_{side}_outputs"].value) for side in ("first", "second")
+            )
             said.append(
-                f"In the one order the verifier is {points(effects['verifier_on_first_outputs'].value)} (on the first "
-                f"outputs), in the other {points(effects['verifier_on_second_outputs'].value)} (on the second); the "
-                f"figure above is their mean."
+                f"In the one order the verifier is {first} (on the first outputs), in the other {second} (on the "
+                "second); the figure above is their mean."
             )
             if effects["interaction"].clear:
                 said.append(
@@ -104,16 +99,23 @@ class PairFinding:
     def _of_published(self) -> list[str]:
         said = []
         for side, cell in ((self.first, "first_first"), (self.second, "second_second")):
-            if side.published is not None:
-                told, again = side.published.value, self.decomposition.cells[cell].value
-                text = (
-                    f"{side.name} published {100 * told:.1f} ({side.published.metric}); under its own verifier the "
-                    f"questions compared here give {100 * again:.1f}"
-                )
-                away = abs(again - told) >= 0.0005  # what a tenth of a point shows
+            published = side.published
+            if published is None:
+                continue
+            told, again = published.value, self.decomposition.cells[cell].value
+            text = f"{side.name} published {100 * told:.1f} ({published.metric})"
+            if not published.is_mean:
+                said.append(f"{text}, which is no mean over outputs and not what is compared here.")
+                continue
+            text += f"; under its own verifier the questions compared here give {100 * again:.1f}"
+            if abs(again - told) < 0.0005:  # less than a tenth of a point shows
+                said.append(f"{text}.")
+            elif published.failures_are_zero:
                 said.append(
-                    f"{text}, {points(again - told)}: it is not what was published." if away else f"{text}."
+                    f"{text}, {shown_points(again - told)}: its card counts outputs without a score as zeros."
                 )
+            else:
+                said.append(f"{text}, {shown_points(again - told)}: it is not what was published.")
         return said
 
     def _of_counts(self) -> list[str]:

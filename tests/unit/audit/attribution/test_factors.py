@@ -5,13 +5,17 @@ from typing import Any
 import pytest
 
 from countermark_service.audit.attribution.factors import Remainder, remainder
-from countermark_service.releases.difference import FactorDifference, Status
+from countermark_service.releases.difference import Change, FactorDifference, Status
 
 FACTORS = ("verifier", "base_model", "data", "optimizer", "scaffold", "inference")
 
 
 def rest(**statuses: Status) -> Remainder:
-    differences = [FactorDifference(name, statuses.get(name, "same"), ()) for name in FACTORS]
+    differences = [
+        FactorDifference(name, status, (Change(f"{name}.id", "a", "b"),) if status == "differs" else ())
+        for name in FACTORS
+        for status in [statuses.get(name, "same")]
+    ]
     return remainder([*differences, FactorDifference("results", "differs", ())])
 
 
@@ -66,3 +70,15 @@ def test_every_run_that_is_named_is_a_mix_of_both_releases() -> None:
         assert run.from_first
         assert run.from_second
         assert set(run.from_first) | set(run.from_second) == set(FACTORS[1:])
+
+
+def test_other_seeds_are_chance_and_no_factor() -> None:
+    seeds = FactorDifference("optimizer", "differs", (Change("optimizer.seeds", [1], [2]),))
+    others = [FactorDifference(name, "same", ()) for name in FACTORS if name != "optimizer"]
+    found = remainder([*others, seeds])
+    assert (found.differing, found.other_seeds) == ((), True)
+    assert "optimizer" in found.same
+    assert "part of what remains is chance" in " ".join(found.sentences())
+
+    more = FactorDifference("optimizer", "differs", (*seeds.changes, Change("optimizer.steps", 1, 2)))
+    assert remainder([*others, more]).differing == ("optimizer",)

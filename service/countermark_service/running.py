@@ -74,11 +74,26 @@ class Program:
     """CPU time of the compiler, where there is one; None for the sandbox's own."""
 
 
+@dataclass(slots=True)
+class RunnerCounters:
+    """Counts since the start, for metrics."""
+
+    run: int = 0
+    """Programs that were run."""
+    kept: int = 0
+    """Requests answered by a run that was kept."""
+    joined: int = 0
+    """Requests answered by a run that was under way for another, or held."""
+    turned_away: int = 0
+    """Requests that were told to come again, because the time was over."""
+
+
 class Runner:
     """Runs programs, equal ones once."""
 
     def __init__(self, sandboxes: Sandboxes, store: TieredStore) -> None:
         """Run in `sandboxes` and keep in `store`; both stay their owners'."""
+        self.counters = RunnerCounters()
         self._sandboxes = sandboxes
         self._store = store
         self._lookups = _Lookups(store)
@@ -111,14 +126,19 @@ class Runner:
                 kept = _decoded(await self._lookups.get(key))
                 if kept is None and key not in self._flights:
                     kept = _decoded(self._store.peek([key])[0])  # one may have landed meanwhile
-                return await self._join(key, program) if kept is None else (kept, True)
+                if kept is None:
+                    return await self._join(key, program)
+                self.counters.kept += 1
+                return kept, True
         except TimeoutError:
+            self.counters.turned_away += 1
             raise self._sandboxes.saturated(waited=within) from None
 
     async def _join(self, key: bytes, program: Program) -> tuple[RawRun, bool]:
         """Wait for an equal run that is under way, or for a new one."""
         flight = self._flights.get(key)
         foreign = flight is not None
+        self.counters.joined += foreign
         if flight is None:
             flight = self._flights[key] = asyncio.create_task(self._run(program))
             flight.add_done_callback(lambda done: self._landed(key, program, done))
@@ -131,6 +151,7 @@ class Runner:
                 del self._waiting[key]
 
     async def _run(self, program: Program) -> RawRun:
+        self.counters.run += 1
         return await run_raw(
             self._sandboxes,
             program.kind,

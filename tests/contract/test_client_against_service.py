@@ -19,15 +19,21 @@ from countermark import (
     AsyncClient,
     Client,
     DigestMismatchError,
+    InvalidInputError,
     InvalidRequestError,
     Item,
     Outcome,
+    ReleaseConflictError,
+    UnknownReleaseError,
     UnknownVerifierError,
     VerdictFailedError,
     VersionRequiredError,
 )
 from countermark_service.model import Item as ServiceItem
 from countermark_service.receipts import Keyring, check, read
+from tests.cards import EXACT as EXACT_PIN
+from tests.cards import NUMERIC as NUMERIC_PIN
+from tests.cards import bare_card
 from tests.support import ServiceProcess
 
 EXACT, NUMERIC = "exact:1.0.0", "numeric:1.0.0"
@@ -214,3 +220,110 @@ def test_a_service_without_a_signing_key_says_so(client: Client) -> None:
     with pytest.raises(ApiError, match="no receipt can be signed here") as refused:
         client.score(EXACT, ITEMS, receipt=True)
     assert (refused.value.code, refused.value.attempts) == ("no_signing_key", 1)
+
+
+@pytest.fixture(scope="module")
+def release(service_url: str) -> str:
+    """A registered release: one task whose failures are zeros, one that leaves that to the caller."""
+    routes = [
+        {"task": "words", "data_sources": ["org/words"], "verifier": EXACT_PIN},
+        {"task": "sums", "verifier": NUMERIC_PIN, "on_failure": "zero"},
+    ]
+    card = bare_card(name="tests/contract", summary="Words and sums", verifier={"routes": routes})
+    with Client(service_url, timeout=120) as client:
+        first, again = client.register(card), client.register(card)
+        assert (first.name, first.tasks, first.grade) == ("tests/contract", ("words", "sums"), "F")
+        assert again.new is False
+        assert again.ref == first.ref
+        with pytest.raises(ReleaseConflictError) as refused:
+            client.register({**card, "summary": "Other words"})
+        assert refused.value.status == 409
+        with pytest.raises(InvalidRequestError):
+            client.register({**card, "sumary": "Words"})
+    return first.ref
+
+
+def test_a_release_is_listed_and_looked_up_by_name_and_by_digest(client: Client, release: str) -> None:
+    name = release.partition("@")[0]
+
+    assert release in [one.ref for one in client.releases()]
+    for ref in (name, release):
+        detail = client.release(ref)
+        assert (detail.ref, detail.summary, detail.card["version"]) == (release, "Words and sums", "1.0")
+        assert detail.completeness["grade"] == detail.grade == "F"
+        assert detail.advisories == ()
+    with pytest.raises(UnknownReleaseError):
+        client.release("tests/contract:9")
+    with pytest.raises(VersionRequiredError) as refused:
+        client.release("tests/contract")
+    assert refused.value.versions == ("1.0",)
+    with pytest.raises(DigestMismatchError):
+        client.release(f"{name}@sha256:{'0' * 64}")
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_a_batch_in_many_requests_is_scored_under_one_release(
+    service_url: str, release: str, pinned: bool
+) -> None:
+    ref = release if pinned else release.partition("@")[0]
+    with Client(service_url, timeout=120, max_items_per_request=1) as client:
+        result = client.score(release=ref, task="org/words", items=ITEMS)
+
+    assert result.rewards == RIGHT
+    assert result.verifier.ref == EXACT_PIN
+    assert result.release is not None
+    assert (result.release.ref, result.release.task, result.release.on_failure) == (
+        release,
+        "org/words",
+        "null",
+    )
+    assert result.advisories == ()
+
+
+def test_the_card_says_what_becomes_of_failures_and_the_client_believes_it(
+    client: Client, release: str
+) -> None:
+    items = [{"response": "4", "reference": "four"}, {"response": "4", "reference": "4"}]
+
+    result = client.score(release=release, task="sums", items=items)
+    stream = client.stream(release=release, task="sums", items=items)
+
+    assert result.rewards == [0.0, 1.0]
+    assert [one.score for one in result.verdicts] == [None, 1.0]
+    assert {index: verdict.reward for index, verdict in stream} == {0: 0.0, 1: 1.0}
+    assert stream.summary.release == result.release
+    for on_failure in ("null", "raise"):
+        with pytest.raises(InvalidRequestError) as refused:
+            client.score(release=release, task="sums", items=items, on_failure=on_failure)
+        assert refused.value.code == "release_contradicted"
+
+
+def test_a_task_that_the_card_does_not_have_is_named_with_those_that_it_has(
+    client: Client, release: str
+) -> None:
+    with pytest.raises(UnknownReleaseError) as refused:
+        client.score(release=release, task="proofs", items=ITEMS)
+    assert refused.value.problem["tasks"] == ["words", "sums"]
+    with pytest.raises(UnknownReleaseError):
+        list(client.stream(release=release, task="proofs", items=ITEMS))
+
+
+@pytest.mark.parametrize(
+    "named", [{}, {"release": "a:1"}, {"task": "a"}, {"verifier": EXACT, "release": "a:1", "task": "a"}]
+)
+def test_a_call_names_a_verifier_or_a_release_with_its_task(client: Client, named: dict[str, Any]) -> None:
+    for call in (client.score, client.stream):
+        with pytest.raises(InvalidInputError, match="exactly one of the two"):
+            call(**named, items=ITEMS)
+    with pytest.raises(InvalidInputError, match="no items to score"):
+        client.score(EXACT)
+
+
+async def test_the_asynchronous_client_scores_under_a_release_too(service_url: str, release: str) -> None:
+    async with AsyncClient(service_url, timeout=120) as client:
+        result = await client.score(release=release, task="words", items=ITEMS)
+        stream = client.stream(release=release, task="words", items=ITEMS)
+        streamed = {index: verdict.reward async for index, verdict in stream}
+
+    assert result.rewards == RIGHT == [streamed[n] for n in range(len(RIGHT))]
+    assert stream.summary.release == result.release

@@ -92,7 +92,9 @@ def test_every_command_that_a_page_names_exists() -> None:
     named = [
         match.groups()
         for page in PAGES
-        for match in re.finditer(r"(?:`|^)countermark ([a-z]+)(?: ([a-z]+))?", page.read_text(), re.MULTILINE)
+        for match in re.finditer(
+            r"(?:`|^)countermark ([a-z]+)(?: ([a-z]+(?:-[a-z]+)*))?", page.read_text(), re.MULTILINE
+        )
     ]
 
     unknown = [

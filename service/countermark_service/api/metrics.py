@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from countermark_service.assembly import Service
 from countermark_service.bundles import Bundle
-from countermark_service.model import Verdict
+from countermark_service.model import Outcome, Verdict
 from countermark_service.scoring import Scored
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -43,22 +43,34 @@ class Metrics:
             registry=self._registry,
         )
         self._registry.register(_Parts(service))
+        self._counters: dict[tuple[str, str, Outcome, bool], Counter] = {}
+        self._timers: dict[tuple[str, int], Histogram] = {}
 
     def count_batch(self, bundle: Bundle, scored: Sequence[Scored]) -> None:
         """Count the verdicts of one batch."""
         self._batch.observe(len(scored))
-        name, version = bundle.manifest.name, bundle.manifest.version
         for (outcome, cached), count in Tally((one.outcome, cached) for one, cached in scored).items():
-            self._items.labels(name, version, outcome.value, str(cached).lower()).inc(count)
+            self._verdicts(bundle, outcome, cached).inc(count)
 
     def count(self, bundle: Bundle, verdict: Verdict, *, cached: bool = False) -> None:
         """Count one verdict of a stream."""
-        manifest = bundle.manifest
-        self._items.labels(manifest.name, manifest.version, verdict.outcome.value, str(cached).lower()).inc()
+        self._verdicts(bundle, verdict.outcome, cached).inc()
+
+    def _verdicts(self, bundle: Bundle, outcome: Outcome, cached: bool) -> Counter:
+        """Return the counter of some verdicts; finding one by its labels costs more than counting."""
+        key = (bundle.manifest.name, bundle.manifest.version, outcome, cached)
+        found = self._counters.get(key)
+        if found is None:
+            found = self._counters[key] = self._items.labels(*key[:2], outcome.value, str(cached).lower())
+        return found
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
-        self._requests.labels(route, str(status)).observe(seconds)
+        key = (route, status)
+        found = self._timers.get(key)
+        if found is None:
+            found = self._timers[key] = self._requests.labels(route, str(status))
+        found.observe(seconds)
 
     def text(self) -> bytes:
         """Return everything in Prometheus's text format."""
@@ -76,6 +88,7 @@ class _Parts(Collector):
         yield from self._verifiers()
         yield from self._pool()
         yield from self._store()
+        yield from self._runs()
         yield from self._judges()
 
     def _verifiers(self) -> Iterable[Metric]:
@@ -121,6 +134,14 @@ class _Parts(Collector):
         yield GaugeMetricFamily(
             "countermark_store_degraded", "1 while the store does not answer", value=int(down)
         )
+
+    def _runs(self) -> Iterable[Metric]:
+        family = CounterMetricFamily(
+            "countermark_run_events", "What became of programs of raw runs", labels=["event"]
+        )
+        for name, value in asdict(self._service.runner.counters).items():
+            family.add_metric([name], value)
+        yield family
 
     def _judges(self) -> Iterable[Metric]:
         events = CounterMetricFamily(

@@ -81,6 +81,19 @@ class Column(_Part):
     """Published scores that are on no scale from 0 to 1 and take part in nothing."""
 
 
+class Mark(_Part):
+    """A way of writing that is more frequent among the answers of a kind of disagreement than elsewhere."""
+
+    name: str
+    """Such as ``a percent sign``."""
+    rows: int
+    """Disagreements whose answer has it."""
+    of: int
+    """Disagreements of the kind with a known answer."""
+    usual: float
+    """Share of all answers that have it, from an even sample of the rows."""
+
+
 class Comparison(_Part):
     """Two columns over the rows that both have scored, and over those that only one has."""
 
@@ -112,6 +125,11 @@ class Comparison(_Part):
     """Exact sign test over those questions."""
     kinds: dict[FlipKind, int] = {}
     """Disagreements by kind, a missing score on one side being one."""
+    about_first: dict[FlipKind, int] = {}
+    """Those of `kinds` that are about the first: it takes what the second refuses (equivalence), it finds no
+    answer (format), or it has no score. Extraction and other are about neither."""
+    marks: dict[FlipKind, Mark] = {}
+    """How the answers of these disagreements are written, where that is unusual; empty for a part of the rows."""
 
     @property
     def flips(self) -> int:
@@ -204,19 +222,6 @@ class Example(_Part):
     """As text, or JSON; its beginning."""
     sides: list[Side]
     pairs: list[PairKind]
-
-
-class Mark(_Part):
-    """A way of writing that is more frequent among the answers of a kind of disagreement than elsewhere."""
-
-    name: str
-    """Such as ``a percent sign``."""
-    rows: int
-    """Disagreements whose answer has it."""
-    of: int
-    """Disagreements of the kind with a known answer."""
-    usual: float
-    """Share of all answers that have it, from an even sample of the rows."""
 
 
 class Kind(_Part):

@@ -10,80 +10,31 @@ from countermark_service.audit.document import (
     PUBLISHED,
     Column,
     Comparison,
-    Estimate,
     Finding,
-    Kind,
+    Mark,
     Slice,
     Standing,
 )
 from countermark_service.audit.flips import FlipKind
-
-MINUS = "\u2212"
-_SPACE = "\u00a0"
-"""Keeps a number and its sign on one line."""
+from countermark_service.audit.wording import (
+    interval,
+    plural,
+    shown_count,
+    shown_points,
+    shown_score,
+    shown_share,
+)
 
 _REASONS: Mapping[FlipKind, str] = {
-    FlipKind.FORMAT: "one finds no answer in a form that it can read",
+    FlipKind.FORMAT: "{about} finds no answer in a form that it can read",
     FlipKind.EXTRACTION: "the two read different answers from the response",
-    FlipKind.EQUIVALENCE: "both read the same answer, and only one takes it as equal to the reference",
-    FlipKind.TIMEOUT: "one ran out of time",
-    FlipKind.REFERENCE: "one cannot read the reference",
-    FlipKind.FAILURE: "one failed",
+    FlipKind.EQUIVALENCE: "both read the same answer, and only {about} takes it as equal to the reference",
+    FlipKind.TIMEOUT: "{about} ran out of time",
+    FlipKind.REFERENCE: "{about} cannot read the reference",
+    FlipKind.FAILURE: "{about} failed",
     FlipKind.OTHER: "the verdicts do not tell why",
 }
-
-
-def shown_score(value: float, digits: int = 3) -> str:
-    """Write a score; never as 0 or 1 where it is not."""
-    text = f"{value:.{digits}f}"
-    if (value > 0 and float(text) == 0) or (value < 1 and float(text) == 1):
-        text = f"{value:.6f}".rstrip("0")
-    return text.replace("-", MINUS)
-
-
-def shown_points(value: float) -> str:
-    """Write a difference of scores in points, with its sign."""
-    points = abs(100 * value)
-    return _signed(100 * value, 1 if points >= 0.1 or points == 0 else 2 if points >= 0.01 else 3)
-
-
-def shown_count(count: int) -> str:
-    """Write a number with its thousands apart."""
-    return f"{count:,}"
-
-
-def shown_share(share: float) -> str:
-    """Write a share as percent."""
-    percent = 100 * share
-    if 0 < percent < 0.1:
-        return f"under 0.1{_SPACE}%"
-    if 99.9 < percent < 100:
-        return f"over 99.9{_SPACE}%"
-    return f"{percent:.1f}{_SPACE}%" if 0 < percent < 10 or 90 < percent < 100 else f"{percent:.0f}{_SPACE}%"
-
-
-def plural(count: int, one: str, many: str | None = None) -> str:
-    """Write a number with its noun."""
-    return f"{shown_count(count)} {one if count == 1 else many or one + 's'}"
-
-
-def points_range(low: float, high: float) -> str:
-    """Write two differences in points, with as many decimals as tell them apart."""
-    digits = 1 if 100 * (high - low) >= 0.5 else 2
-    return f"{_signed(100 * low, digits)} to {_signed(100 * high, digits)}"
-
-
-def _signed(points: float, digits: int) -> str:
-    text = f"{abs(points):.{digits}f}"
-    return text if float(text) == 0 else ("+" if points > 0 else MINUS) + text
-
-
-def interval(estimate: Estimate, *, points: bool = False) -> str:
-    """Write the interval of an estimate."""
-    level = f"{100 * estimate.level:.0f}{_SPACE}% interval"
-    if points:
-        return f"{level} {points_range(estimate.low, estimate.high)}"
-    return f"{level} {shown_score(estimate.low)} to {shown_score(estimate.high)}"
+"""Sentences without their beginning; `about` is the column that it is about."""
 
 
 def standing_of(published: Column | None, recomputed: Column | None, pair: Comparison | None) -> Standing:
@@ -92,8 +43,7 @@ def standing_of(published: Column | None, recomputed: Column | None, pair: Compa
         return "unpublished"
     if recomputed is None or pair is None or pair.difference is None:
         return "unscored"
-    missing = pair.first_alone + recomputed.refused + recomputed.waiting
-    if pair.flips == 0 and pair.changed == 0 and missing == 0:
+    if pair.flips == 0 and pair.changed == 0 and _unscored(recomputed, pair) == 0:
         return "reproduced"
     difference = pair.difference
     if recomputed.bounds is not None:
@@ -108,15 +58,17 @@ def standing_of(published: Column | None, recomputed: Column | None, pair: Compa
     return "agrees" if pair.changed == 0 and p > 1 - difference.level else "differs"
 
 
-def finding_of(
-    columns: Sequence[Column], comparisons: Sequence[Comparison], kinds: Sequence[Kind], what: str
-) -> Finding:
+def _unscored(recomputed: Column, pair: Comparison) -> int:
+    """Return how many rows have no recomputed score, whatever the reason."""
+    return pair.first_alone + recomputed.refused + recomputed.waiting
+
+
+def finding_of(columns: Sequence[Column], comparisons: Sequence[Comparison], what: str) -> Finding:
     """Say what a slice comes to.
 
     Args:
         columns: Of the slice, the published one first where there is one.
         comparisons: Of the slice.
-        kinds: Of the whole audit; used where the slice is the whole. Otherwise empty.
         what: Name of the slice in a sentence, such as ``gsm8k, model-a``; empty for the whole.
     """
     published = next((column for column in columns if column.id == PUBLISHED), None)
@@ -128,7 +80,55 @@ def finding_of(
         standing=standing,
         claimed=_claimed(published, what),
         holds=_holds(standing, published, main, pair),
-        why=_why(standing, verifiers, comparisons, pair, kinds),
+        why=_why(standing, verifiers, comparisons, pair),
+    )
+
+
+def main_of(one: Slice) -> Column | None:
+    """Return the verifier that a slice's published score is held against: the first that scores it."""
+    return next((column for column in one.columns if column.id != PUBLISHED), None)
+
+
+def finding_over(parts: Sequence[Slice]) -> Finding | None:
+    """Say what parts come to that different verifiers are to score; None where one verifier scores them all.
+
+    Scores of different verifiers make no common mean, so there is none: only verdicts are counted together.
+    """
+    mains = [main for part in parts if (main := main_of(part)) is not None]
+    if len({main.id for main in mains}) < 2:
+        return None
+    pairs = [
+        pair
+        for part in parts
+        if (main := main_of(part)) is not None and (pair := part.comparison(PUBLISHED, main.id)) is not None
+    ]
+    published = sum(part.finding.standing != "unpublished" for part in parts)
+    rows, lost = sum(pair.rows for pair in pairs), sum(pair.first_only for pair in pairs)
+    gained, alone = sum(pair.second_only for pair in pairs), sum(pair.first_alone for pair in pairs)
+    holds = (
+        f"Each set of outputs is held against the verifier of its task. Of {plural(rows, 'answer')} with both scores, "
+        f"{plural(lost + gained, 'verdict changes', 'verdicts change')}: {shown_count(lost)} from right to wrong "
+        f"and {shown_count(gained)} from wrong to right."
+    )
+    if alone:
+        holds += f" {plural(alone, 'published answer has', 'published answers have')} no recomputed score."
+    kinds: dict[FlipKind, int] = {}
+    for pair in pairs:
+        for kind, count in pair.kinds.items():
+            kinds[kind] = kinds.get(kind, 0) + count
+    told = [
+        f"{shown_count(count)} times {_REASONS[kind].format(about='one')}"
+        for kind, count in sorted(kinds.items(), key=lambda one: -one[1])
+    ]
+    standings = [part.finding.standing for part in parts]
+    order: tuple[Standing, ...] = (
+        "differs", "undecided", "unscored", "agrees", "reproduced", "unpublished",
+    )  # fmt: skip
+    return Finding(
+        standing=next(one for one in order if one in standings),
+        claimed=f"{plural(published, 'published score')}; a mean over all of them would mix verifiers.",
+        holds=holds if pairs else "Nothing was published that could be compared.",
+        why=f"{'; '.join(told)}.".capitalize() if told else "",
     )
 
 
@@ -162,10 +162,10 @@ def _holds(standing: Standing, published: Column | None, main: Column | None, pa
         f"{_flips(pair)}"
     )
     lost = ""
-    if pair.first_alone:
+    if unscored := _unscored(main, pair):
         lost = (
-            f" {plural(pair.first_alone, 'published answer has', 'published answers have')} no recomputed score; "
-            "they are left out, not counted as wrong."
+            f" {plural(unscored, 'answer has', 'answers have')} no recomputed score; they are left out, not "
+            "counted as wrong."
         )
     return f"{own}. {over}{lost}"
 
@@ -184,46 +184,57 @@ def _why(
     verifiers: Sequence[Column],
     comparisons: Sequence[Comparison],
     pair: Comparison | None,
-    kinds: Sequence[Kind],
 ) -> str:
     sentences = []
     if standing == "undecided" and pair is not None:
         sentences.append(
-            f"The {plural(pair.first_alone, 'answer')} without a recomputed score could move the mean further than "
-            "what was found, so nothing can be said either way until they are scored."
+            f"The {plural(_unscored(verifiers[0], pair), 'answer')} without a recomputed score could move the mean "
+            "further than what was found, so nothing can be said either way until they are scored."
         )
     if pair is not None and standing != "unscored":
-        sentences += _kinds(pair, kinds)
+        sentences += _kinds(pair, _labels(verifiers))
     nearest = _nearest(verifiers, comparisons)
     if nearest and standing != "reproduced":
         sentences.append(nearest)
     if standing == "unpublished":
-        sentences += _between_verifiers(verifiers, comparisons, kinds)
+        sentences += _between_verifiers(verifiers, comparisons)
     if not sentences and standing == "reproduced":
         sentences.append(_others(verifiers, comparisons))
     return " ".join(filter(None, sentences))
 
 
-def _kinds(pair: Comparison, kinds: Sequence[Kind]) -> list[str]:
+def _kinds(pair: Comparison, labels: Mapping[str, str]) -> list[str]:
     if not pair.disagreements or not pair.kinds:
         return []
-    marks = {kind.kind: mark_clause(kind) for kind in kinds}
     ordered = sorted(pair.kinds.items(), key=lambda one: -one[1])
     sentences = [] if len(ordered) == 1 else [f"{plural(pair.disagreements, 'disagreement')}."]
     for kind, count in ordered:
-        clause = marks.get(kind, "")
+        clause = mark_clause(pair.marks[kind]) if kind in pair.marks else ""
         times = "once" if count == 1 else f"{shown_count(count)} times"
         if len(ordered) == 1:
             times = "in the one disagreement" if count == 1 else f"in all {shown_count(count)} disagreements"
-        sentences.append(f"{times[0].upper()}{times[1:]} {_REASONS[kind]}{f' ({clause})' if clause else ''}.")
+        reason = _REASONS[kind].format(about=_about(pair, kind, labels))
+        sentences.append(f"{times[0].upper()}{times[1:]} {reason}{f' ({clause})' if clause else ''}.")
     return sentences
 
 
-def mark_clause(kind: Kind) -> str:
-    """Say what most answers of a kind have in common; empty where nothing stands out."""
-    if not kind.marks:
-        return ""
-    mark = kind.marks[0]
+def _about(pair: Comparison, kind: FlipKind, labels: Mapping[str, str]) -> str:
+    """Name the column that disagreements of a kind are about; both, with numbers, where it is not always one."""
+    of_first = pair.about_first.get(kind, 0)
+    of_second = pair.kinds[kind] - of_first
+    if not of_first or not of_second:
+        return labels[pair.first if of_first else pair.second]
+    return (
+        f"one ({labels[pair.first]} {shown_count(of_first)}, {labels[pair.second]} {shown_count(of_second)})"
+    )
+
+
+def _labels(columns: Sequence[Column]) -> dict[str, str]:
+    return {PUBLISHED: "the publisher", **{one.id: one.label for one in columns if one.id != PUBLISHED}}
+
+
+def mark_clause(mark: Mark) -> str:
+    """Say what most of some answers have in common."""
     if mark.of == 1:
         head = "that answer has"
     elif mark.rows == mark.of:
@@ -280,9 +291,7 @@ def _others(verifiers: Sequence[Column], comparisons: Sequence[Comparison]) -> s
     return ""
 
 
-def _between_verifiers(
-    verifiers: Sequence[Column], comparisons: Sequence[Comparison], kinds: Sequence[Kind]
-) -> list[str]:
+def _between_verifiers(verifiers: Sequence[Column], comparisons: Sequence[Comparison]) -> list[str]:
     if len(verifiers) < 2:
         return []
     pairs = [one for one in comparisons if one.first != PUBLISHED and one.rows]
@@ -297,7 +306,7 @@ def _between_verifiers(
         f"The verifiers do not agree: {labels[worst.first]} and {labels[worst.second]} differ on "
         f"{shown_count(worst.disagreements)} of {answers}."
     )
-    return [sentence, *_kinds(worst, kinds)]
+    return [sentence, *_kinds(worst, _labels(verifiers))]
 
 
 def headline_of(overall: Slice, parts: Sequence[Slice], complete: bool) -> str:
@@ -401,5 +410,5 @@ def _one(overall: Slice) -> str:
             f"{plural(pair.disagreements, 'verdict does', 'verdicts do')} not."
         )
     if standing == "undecided":
-        return f"Cannot be decided: {plural(pair.first_alone, 'answer')} got no score again."
+        return f"Cannot be decided: {plural(_unscored(main, pair), 'answer')} got no score again."
     return f"The published score does not hold: {difference} points under {main.label}."

@@ -139,6 +139,21 @@ def kind_of(one: Said, other: Said, *, reference: Iterable[str], response: str) 
     return Judgement(FlipKind.OTHER)
 
 
+def is_about(kind: FlipKind, one: Said) -> bool:
+    """Whether a disagreement of this kind is about the column that said `one`, and not about the other.
+
+    It is about the column that takes what the other refuses (equivalence), that finds no answer (format), or
+    that has no score. Where both read something else there is no telling: False either way round.
+    """
+    if kind is FlipKind.EQUIVALENCE:
+        return one.right is True
+    if kind is FlipKind.FORMAT:
+        return one.outcome == Outcome.NO_ANSWER
+    if kind in (FlipKind.TIMEOUT, FlipKind.REFERENCE, FlipKind.FAILURE):
+        return one.score is None or one.class_ == "time_limit"
+    return False
+
+
 def _inferred(read: tuple[str, ...], right: bool, reference: list[str], response: str) -> FlipKind | None:
     """Conclude from one reading and its verdict; the other side says the opposite and not what it read."""
     if not reference:

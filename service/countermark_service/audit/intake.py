@@ -8,6 +8,7 @@ with its place and its reason, and counted: nothing is dropped in silence.
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -18,12 +19,13 @@ from typing import Any
 import msgspec
 
 from countermark_service.audit.readers import DOCUMENTS, RECORDS
-from countermark_service.audit.readers.containers import look, records
+from countermark_service.audit.readers.containers import lists_in, look, records
 from countermark_service.audit.readers.interface import (
     MISSING,
     Found,
     InputFile,
     Read,
+    RecordReader,
     Remark,
     dig,
     shaped,
@@ -52,6 +54,7 @@ PARTS = (
 
 _TRANSACTION_ROWS = 512
 _HASHED_BYTES = 1 << 20
+_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 _LARGEST_GENERATION = 1 << 53
 _WITH_OWN_COLUMNS = frozenset({Table.name, OpenR1.name})
 """Formats whose reader looks at the caller's columns itself."""
@@ -155,6 +158,7 @@ class Intake:
         self._kept: list[tuple[str, int | None, str, str, int]] = []
         self._beside: set[Path] = set()
         self._metrics: dict[tuple[str, str], str] = {}
+        self._stems: set[str] = set()
 
     def read(self, files: Sequence[OutputFile], on_file: Progress) -> None:
         """Read everything; `on_file` hears how many bytes each file had.
@@ -171,6 +175,7 @@ class Intake:
             if document.claims(one)
             for path in document.beside(one)
         }
+        self._stems = {_stem(file.path) for file in files if file.path.resolve() not in self._beside}
         for file, one in zip(files, looked, strict=True):
             if one is not None:
                 self._read_file(file, one)
@@ -222,11 +227,14 @@ class Intake:
             if document.claims(one):
                 return document.name, document.read(one)
         if one.kind in ("jsonl", "parquet", "csv") or one.is_list:
-            for record in RECORDS:
-                if record.claims(one.first):
-                    if file.named or record is not Table or _is_outputs(one):
-                        return record.name, _record_reads(one, record(one))
-                    break
+            found = _record_format(one, any_table=file.named)
+            if found is not None:
+                return found.name, _record_reads(one, found(one))
+        elif one.kind == "json":
+            for member in lists_in(one):
+                found = _record_format(member, any_table=False)
+                if found is not None:
+                    return found.name, _record_reads(member, found(member))
         return None, iter([self._nothing(file, one)])
 
     def _nothing(self, file: OutputFile, one: InputFile) -> Read:
@@ -286,8 +294,11 @@ class Intake:
             return file.unusable(
                 found.line, "bad_params", f"row {found.line}: the parameters are no JSON object"
             )
-        task = self._plan.task or found.task or file.path.name.partition(".")[0]
+        named = self._plan.task or found.task
+        task = named or _stem(file.path)
         model = self._plan.model or found.model
+        if not model and named and own_columns and len(self._stems) > 1:
+            model = _stem(file.path)  # several tables of one task that name no model are not of one model
         prompt = _prompt(found.prompt)
         sample = found.sample
         if sample is None:
@@ -375,6 +386,14 @@ class Intake:
         return None, None
 
 
+def _record_format(file: InputFile, *, any_table: bool) -> type[RecordReader] | None:
+    """Return the format of a file's records; a table counts where it looks like outputs, or any does."""
+    for record in RECORDS:
+        if record.claims(file.first):
+            return record if any_table or record is not Table or _is_outputs(file) else None
+    return None
+
+
 def _record_reads(file: InputFile, reader: Any) -> Iterator[Read]:
     claims = type(reader).claims
     for line, record in records(file):
@@ -394,6 +413,11 @@ def _is_outputs(file: InputFile) -> bool:
     named = file.columns.get("response")
     names = USUAL["response"] if named is None else (named.partition(".")[0], named)
     return any(name in file.first for name in names)
+
+
+def _stem(path: Path) -> str:
+    """Return a file's name without its endings and without the number of a shard."""
+    return _SHARD.sub("", path.name.partition(".")[0]) or path.name
 
 
 def _response(value: Any) -> str | None:

@@ -49,6 +49,8 @@ class Judge(Protocol):
 
     pins: list[BundleRef]
     """Filled by `open`; each has name, version and digest."""
+    advisories: list[str]
+    """Filled by `open`: what became known of these verifiers after they were published, as sentences."""
 
     async def open(self, refs: Sequence[str]) -> None:
         """Find the verifiers; raises `CountermarkError` where one is not there."""

@@ -50,6 +50,8 @@ class AuditPlan:
     reading: ReadPlan
     release: Release | None = None
     """Its card routes tasks to verifiers."""
+    judge_mode: str | None = None
+    """Where judges' replies come from; None leaves it to the settings."""
 
     def document(self) -> dict[str, Any]:
         """Return what decides the numbers besides the inputs, as JSON values."""
@@ -60,6 +62,7 @@ class AuditPlan:
             "metric": self.reading.metric,
             "task": self.reading.task,
             "model": self.reading.model,
+            "judge_mode": self.judge_mode,
         }
 
     def routes(self, task: str) -> list[Route]:

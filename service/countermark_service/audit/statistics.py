@@ -269,8 +269,8 @@ def _wilson_clustered(value: float, rows: int, groups: _Clusters, level: float) 
         return 0.0, 1.0  # one item says nothing of others
     plain = value * (1 - value) / rows
     # Items that are all right or all wrong show no spread between rows: each then counts once.
-    effective = groups.spread() ** 2 / plain if plain > 0 else rows / groups.count
-    size = min(float(rows), rows / effective) if effective > 0 else float(rows)
+    design = groups.spread() ** 2 / plain if plain > 0 else rows / groups.count
+    size = min(float(rows), rows / design) if design > 0 else float(rows)
     t = float(stats.t.ppf((1 + level) / 2, groups.count - 1))
     middle = (value + t * t / (2 * size)) / (1 + t * t / size)
     half = t / (1 + t * t / size) * math.sqrt(value * (1 - value) / size + t * t / (4 * size * size))

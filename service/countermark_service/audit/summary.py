@@ -7,11 +7,9 @@ the file of flips, and the first of each kind become examples. Memory holds the 
 of all rows and the texts of one.
 """
 
-import hashlib
-import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import PurePath
@@ -22,6 +20,7 @@ import numpy as np
 
 from countermark_service import __version__
 from countermark_service.audit import statistics
+from countermark_service.audit.disagreements import Disagreements, KindCounts
 from countermark_service.audit.document import (
     PUBLISHED,
     Bounds,
@@ -30,11 +29,8 @@ from countermark_service.audit.document import (
     Comparison,
     Document,
     Estimate,
-    Example,
     FileEntry,
     InputFile,
-    Kind,
-    Mark,
     PinnedVerifier,
     Receipt,
     Remark,
@@ -42,38 +38,17 @@ from countermark_service.audit.document import (
     Slice,
     UnusableRows,
 )
-from countermark_service.audit.findings import finding_of, headline_of, shown_count
-from countermark_service.audit.flips import (
-    MEANINGS,
-    TITLES,
-    FlipKind,
-    Said,
-    kind_of,
-    marks_of,
-    reading,
-    reference_texts,
-)
-from countermark_service.audit.rows import OutputRow
-from countermark_service.audit.table import NONE, OUTCOMES, Flags, Part, Table, pairs_of, read_table
-from countermark_service.audit.work_file import StoredVerdict, WorkFile
+from countermark_service.audit.findings import finding_of, finding_over, headline_of
+from countermark_service.audit.flips import FlipKind
+from countermark_service.audit.table import NONE, OUTCOMES, Part, Table, pairs_of, read_table
+from countermark_service.audit.wording import shown_count
+from countermark_service.audit.work_file import WorkFile
 from countermark_service.model import FAILURES, Outcome
 
-EXAMPLES_PER_KIND = 12
-"""Rows of each kind that the document shows."""
-
-_PROMPT, _RESPONSE, _REFERENCE, _EXTRACTED, _REASON = 400, 800, 300, 160, 240
-"""Characters of the parts of an example."""
-_EXTRACTIONS = 4
-"""Readings of one verifier that an example shows."""
 _TASKS = 200
 """Names of tasks that a route tells."""
 MOST_PARTS = 2000
 """Parts, tasks and models that are told one by one, the largest: a file can name another model in every row."""
-_SAMPLED = 2000
-"""Rows from which it is learned how answers are usually written."""
-_TELLING_SHARE = 0.4
-_TELLING_RATIO = 2.0
-"""A mark is told where it has this share of a kind and is this much more frequent there than usual."""
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -123,13 +98,15 @@ class _Summary:
 
     def document(self, flips: BinaryIO, on_progress: Callable[[int, int], None]) -> Document:
         table, facts = self._table, self._facts
-        gathered = _Disagreements(self._work, table, self._ids, flips, on_progress)
+        gathered = Disagreements(self._work, table, self._ids, flips, on_progress)
         gathered.run()
         kinds = gathered.kinds()
-        overall = self._overall(gathered.by_pair, kinds)
+        overall = self._overall(gathered)
         parts = self._slices(gathered, lambda part: part)
         tasks = self._slices(gathered, lambda part: Part(part.task, part.variant, ""), model=False)
         models = self._slices(gathered, lambda part: Part("", "", part.model), task=False)
+        if (mixed := finding_over(parts)) is not None:
+            overall = overall.model_copy(update={"finding": mixed})
         if len(parts) == 1:
             parts = [parts[0].model_copy(update={"finding": overall.finding})]
         complete = not any(column.waiting for column in overall.columns)
@@ -215,30 +192,37 @@ class _Summary:
 
     # --- slices --------------------------------------------------------------------------------------
 
-    def _overall(self, by_pair: Mapping[tuple[int, int], Counter[FlipKind]], kinds: Sequence[Kind]) -> Slice:
+    def _overall(self, gathered: Disagreements) -> Slice:
         table = self._table
         every = np.ones(table.rows, np.bool_)
         columns = self._columns(every)
+        by_pair: dict[tuple[int, int], KindCounts] = {}
+        for (_, first, second), counts in gathered.by_part.items():
+            by_pair.setdefault((first, second), Counter()).update(counts)
         comparisons = [
-            self._comparison(every, first, second, by_pair[first, second])
+            self._comparison(every, first, second, by_pair.get((first, second), Counter()))
             for first, second in pairs_of(len(self._ids))
             if bool((table.there[first] & table.there[second]).any())
         ]
         adjusted = statistics.holm([one.mcnemar_p for one in comparisons])
+        place = {name: number for number, name in enumerate(self._ids)}
         comparisons = [
-            one.model_copy(update={"holm_p": p}) for one, p in zip(comparisons, adjusted, strict=True)
+            one.model_copy(
+                update={"holm_p": p, "marks": gathered.marks_between(place[one.first], place[one.second])}
+            )
+            for one, p in zip(comparisons, adjusted, strict=True)
         ]
         return Slice(
             rows=table.rows,
             items=len(np.unique(table.items)),
             columns=columns,
             comparisons=comparisons,
-            finding=finding_of(columns, comparisons, kinds, ""),
+            finding=finding_of(columns, comparisons, ""),
         )
 
     def _slices(
         self,
-        gathered: "_Disagreements",
+        gathered: Disagreements,
         key: Callable[[Part], Part],
         *,
         task: bool = True,
@@ -258,7 +242,7 @@ class _Summary:
         numbers = number_of_part[table.part] if table.rows else np.zeros(0, np.int64)
         order = np.argsort(numbers, kind="stable")
         ends = np.searchsorted(numbers[order], np.arange(len(found) + 1))
-        kinds: dict[tuple[int, int, int], Counter[FlipKind]] = {}
+        kinds: dict[tuple[int, int, int], KindCounts] = {}
         for (part, first, second), counts in gathered.by_part.items():
             kinds.setdefault((int(number_of_part[part]), first, second), Counter()).update(counts)
         return [
@@ -276,7 +260,7 @@ class _Summary:
     def _slice(
         self,
         rows: Any,
-        kinds: Callable[[int, int], Mapping[FlipKind, int]],
+        kinds: Callable[[int, int], KindCounts],
         task: str | None,
         variant: str | None,
         model: str | None,
@@ -300,7 +284,7 @@ class _Summary:
             items=len(np.unique(table.items[rows])),
             columns=columns,
             comparisons=comparisons,
-            finding=finding_of(columns, comparisons, (), name),
+            finding=finding_of(columns, comparisons, name),
         )
 
     def _columns(self, rows: Any) -> list[Column]:
@@ -351,7 +335,7 @@ class _Summary:
             )
         return columns
 
-    def _comparison(self, rows: Any, first: int, second: int, kinds: Mapping[FlipKind, int]) -> Comparison:
+    def _comparison(self, rows: Any, first: int, second: int, kinds: KindCounts) -> Comparison:
         table = self._table
         one, two = self._scores(first)[rows], self._scores(second)[rows]
         there = table.there[first][rows] & table.there[second][rows]
@@ -378,7 +362,8 @@ class _Summary:
             items_down=down,
             items_up=up,
             items_p=None if down is None or up is None else statistics.sign_test(down, up),
-            kinds={kind: kinds[kind] for kind in FlipKind if kinds.get(kind)},
+            kinds={kind: kinds[kind, None] for kind in FlipKind if kinds[kind, None]},
+            about_first={kind: kinds[kind, True] for kind in FlipKind if kinds[kind, True]},
         )
 
     def _scores(self, column: int) -> Any:
@@ -442,8 +427,8 @@ def _pinned(word: str, pins: Mapping[str, str]) -> str:
 
 
 def _kinds_of(
-    kinds: Mapping[tuple[int, int, int], Counter[FlipKind]], number: int, first: int, second: int
-) -> Mapping[FlipKind, int]:
+    kinds: Mapping[tuple[int, int, int], KindCounts], number: int, first: int, second: int
+) -> KindCounts:
     return kinds.get((number, first, second), Counter())
 
 
@@ -469,229 +454,3 @@ def _labels(pins: Sequence[Any]) -> list[str]:
         text if seen[text] == 1 else f"{text}@{(pin.digest or '')[7:15]}"
         for text, pin in zip(short, pins, strict=True)
     ]
-
-
-@dataclass
-class _KindTally:
-    """What is known so far of one kind."""
-
-    rows: int = 0
-    inferred: int = 0
-    with_answer: int = 0
-    marks: Counter[str] = field(default_factory=Counter)
-    shown: dict[tuple[tuple[int, int], ...], list[dict[str, Any]]] = field(default_factory=dict)
-    """Lines of the first rows for each set of pairs that disagree in this way."""
-
-    def show(self, pairs: tuple[tuple[int, int], ...], line: dict[str, Any]) -> None:
-        """Keep a line, if it is among the first of its kind."""
-        if pairs in self.shown or len(self.shown) < EXAMPLES_PER_KIND:
-            lines = self.shown.setdefault(pairs, [])
-            if len(lines) < EXAMPLES_PER_KIND:
-                lines.append(line)
-
-    def examples(self) -> list[Example]:
-        """Return the first of each set of pairs in turn, in the order of the rows."""
-        in_turn = itertools.chain.from_iterable(itertools.zip_longest(*self.shown.values()))
-        kept = list(itertools.islice((line for line in in_turn if line is not None), EXAMPLES_PER_KIND))
-        return [Example.model_validate(line) for line in sorted(kept, key=lambda line: int(line["row"]))]
-
-
-class _Disagreements:
-    """The pass over the rows on which columns disagree."""
-
-    def __init__(
-        self,
-        work: WorkFile,
-        table: Table,
-        ids: Sequence[str],
-        flips: BinaryIO,
-        on_progress: Callable[[int, int], None],
-    ) -> None:
-        self._work, self._table, self._ids = work, table, ids
-        self._flips, self._on_progress = flips, on_progress
-        self._hash = hashlib.sha256()
-        self._tallies: dict[FlipKind, _KindTally] = {}
-        self._masks: dict[tuple[int, int], Flags] = {
-            pair: mask for pair in pairs_of(len(ids)) if (mask := table.disagreeing(*pair)).any()
-        }
-        self.by_pair: dict[tuple[int, int], Counter[FlipKind]] = {
-            pair: Counter() for pair in pairs_of(len(ids))
-        }
-        self.by_part: dict[tuple[int, int, int], Counter[FlipKind]] = {}
-        """Kinds by the part of the rows and the pair."""
-        self.rows = 0
-        """Rows on which some pair disagrees."""
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of what was written, as hex digits."""
-        return self._hash.hexdigest()
-
-    def run(self) -> None:
-        """Read each such row, write its line and count its kinds."""
-        if not self._masks:
-            return
-        places = np.flatnonzero(np.any(np.stack(list(self._masks.values())), axis=0))
-        for done, place in enumerate(places.tolist()):
-            self._take(place)
-            if done % 256 == 0:
-                self._on_progress(done, len(places))
-        self._on_progress(len(places), len(places))
-        self.rows = len(places)
-
-    def _take(self, place: int) -> None:
-        row, verdicts = self._work.row(place), self._work.verdicts_of(place)
-        said = self._said(row, verdicts)
-        reference = reference_texts(row.reference, [one.detail for one in verdicts.values()])
-        pairs = []
-        for (first, second), mask in self._masks.items():
-            if mask[place]:
-                found = kind_of(said[first], said[second], reference=reference, response=row.response)
-                pairs.append((first, second, found))
-                self.by_pair[first, second][found.kind] += 1
-                part = int(self._table.part[place])
-                self.by_part.setdefault((part, first, second), Counter())[found.kind] += 1
-        line = self._line(row, verdicts, said, pairs)
-        data = _encode(line) + b"\n"
-        self._hash.update(data)
-        self._flips.write(data)
-        for kind in {found.kind for _, _, found in pairs}:
-            of_kind = [(first, second, found) for first, second, found in pairs if found.kind is kind]
-            tally = self._tallies.setdefault(kind, _KindTally())
-            tally.rows += 1
-            tally.inferred += all(found.inferred for _, _, found in of_kind)
-            texts = [
-                text for first, second, _ in of_kind for n in (first, second) for text in said[n].read or ()
-            ]
-            if texts:
-                tally.with_answer += 1
-                tally.marks.update(marks_of(texts))
-            tally.show(tuple((first, second) for first, second, _ in of_kind), line)
-
-    def _said(self, row: OutputRow, verdicts: Mapping[int, StoredVerdict]) -> list[Said]:
-        """Return what each column says, the published one first."""
-        extracted = row.extras.get("extracted")
-        read = reading({"answer": extracted}) if extracted is not None else None
-        published = float(self._table.published[row.index])
-        said = [Said(None if np.isnan(published) else published, None, read)]
-        for pin in range(self._table.pins):
-            one = verdicts.get(pin)
-            if one is None:
-                said.append(Said(None))
-                continue
-            ending = one.detail.get("class")
-            said.append(
-                Said(one.score, one.outcome, reading(one.detail), ending if isinstance(ending, str) else None)
-            )
-        return said
-
-    def _line(
-        self,
-        row: OutputRow,
-        verdicts: Mapping[int, StoredVerdict],
-        said: Sequence[Said],
-        pairs: Sequence[tuple[int, int, Any]],
-    ) -> dict[str, Any]:
-        speaking = _speaking(verdicts, said)
-        reference = row.reference if isinstance(row.reference, str) else _encode(row.reference).decode()
-        return {
-            "row": row.index,
-            "file": row.file,
-            "line": row.line,
-            "task": row.task,
-            "variant": row.variant,
-            "model": row.model,
-            "sample": _begin(row.sample, 200),
-            "generation": row.generation,
-            "prompt": None if row.prompt is None else _begin(row.prompt, _PROMPT),
-            "response": _end(row.response, _RESPONSE),
-            "response_characters": len(row.response),
-            "reference": _begin(reference, _REFERENCE),
-            "sides": [
-                {
-                    "column": self._ids[number],
-                    "outcome": None if one.outcome is None else str(one.outcome),
-                    "score": one.score,
-                    "extracted": None
-                    if one.read is None
-                    else [_begin(text, _EXTRACTED) for text in one.read[:_EXTRACTIONS]],
-                    "reason": _reason(verdicts.get(number - 1)),
-                }
-                for number, one in enumerate(said)
-                if number in speaking
-            ],
-            "pairs": [
-                {
-                    "first": self._ids[first],
-                    "second": self._ids[second],
-                    "kind": str(found.kind),
-                    "inferred": found.inferred,
-                }
-                for first, second, found in pairs
-            ],
-        }
-
-    def kinds(self) -> list[Kind]:
-        """Return the kinds that occur, the most frequent first."""
-        usual = self._usual() if self._tallies else {}
-        kinds = [
-            Kind(
-                kind=kind,
-                title=TITLES[kind],
-                meaning=MEANINGS[kind],
-                rows=tally.rows,
-                inferred=tally.inferred,
-                marks=_telling(tally, usual),
-                examples=tally.examples(),
-            )
-            for kind, tally in self._tallies.items()
-        ]
-        order = list(FlipKind)
-        return sorted(kinds, key=lambda one: (-one.rows, order.index(one.kind)))
-
-    def _usual(self) -> dict[str, float]:
-        """Return how many of all answers have each mark, from rows evenly spread over the audit."""
-        rows = self._table.rows
-        counts: Counter[str] = Counter()
-        answers = 0
-        for place in sorted({int(p) for p in np.linspace(0, rows - 1, min(rows, _SAMPLED))}):
-            texts = [
-                text for one in self._work.verdicts_of(place).values() for text in reading(one.detail) or ()
-            ]
-            if texts:
-                answers += 1
-                counts.update(marks_of(texts))
-        return {mark: count / answers for mark, count in counts.items()}
-
-
-def _telling(tally: _KindTally, usual: Mapping[str, float]) -> list[Mark]:
-    """Return the marks that are frequent in a kind and rarer elsewhere, the most telling first."""
-    of = tally.with_answer
-    found = [
-        Mark(name=name, rows=count, of=of, usual=usual.get(name, 0.0))
-        for name, count in tally.marks.items()
-        if count / of >= _TELLING_SHARE and count / of >= _TELLING_RATIO * usual.get(name, 0.0)
-    ]
-    return sorted(found, key=lambda mark: (-(mark.rows / mark.of - mark.usual), mark.name))[:3]
-
-
-def _speaking(verdicts: Mapping[int, StoredVerdict], said: Sequence[Said]) -> set[int]:
-    """Return the columns that say something about a row."""
-    columns = {1 + pin for pin in verdicts}
-    return columns | {0} if said[0].score is not None else columns
-
-
-def _reason(verdict: StoredVerdict | None) -> str | None:
-    if verdict is None or verdict.outcome == Outcome.SCORED:
-        return None
-    told = [verdict.detail.get(key) for key in ("code", "message")]
-    text = ": ".join(one for one in told if isinstance(one, str))
-    return _begin(text, _REASON) if text else None
-
-
-def _begin(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "\u2026"
-
-
-def _end(text: str, most: int) -> str:
-    return text if len(text) <= most else "\u2026" + text[-(most - 1) :]

@@ -17,7 +17,7 @@ from countermark_service.bundles.strict import Strict, as_tuple, fault
 from countermark_service.bundles.template import TemplateError, check_path
 
 RULES = 1
-MARK = re.compile(r"\{\{\s*([a-z_]+(?:[.\[][^\s{}]*)?)\s*\}\}")
+MARK = re.compile(r"\{\{\s*([a-z_]+|(?:item|sample)[.\[][^\s{}]*)\s*\}\}")
 """A place in a message where data goes."""
 PLACES = {
     "text": {"prompt", "response", "reference"},

@@ -5,6 +5,7 @@ compared is in `attribute_run`; the rules are in `audit.attribution`.
 """
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -130,7 +131,7 @@ def _judge(server: str | None, batch: int, data: Path | None) -> "Judge":
 
 def _finish(
     document: dict[str, Any],
-    findings: "list[PairFinding] | list[RunsFinding]",
+    findings: "Sequence[PairFinding | RunsFinding]",
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -199,7 +200,7 @@ def runs_parts(one: "RunsFinding") -> list[Any]:
         *([f"{level} over questions"] if one.over_questions else []),
     ]
     effects = table("term", numbers=numbers)
-    scale = 100 if one.verifier is not None else 1
+    scale = 1 if one.crossed is None else 100  # scores of a table are shown as they were given
     for each in found.effects:
         between = (
             "-" if each.interval is None else " to ".join(f"{scale * bound:+.4g}" for bound in each.interval)

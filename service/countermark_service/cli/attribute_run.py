@@ -320,10 +320,12 @@ def _table(file: Path) -> list[dict[str, Any]]:
 
 
 def _number(text: str) -> str | float:
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _level(value: Any) -> Level:

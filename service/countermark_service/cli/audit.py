@@ -6,21 +6,24 @@ This module is the command: options, progress, the summary. Reading is in
 
 import asyncio
 import fcntl
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from countermark_service.cli.options import DataOption, JsonOption, command_settings
+from countermark_service.cli.options import DataOption, JsonOption
 from countermark_service.errors import CountermarkError
 
 if TYPE_CHECKING:
     from countermark_service.audit.document import Document
     from countermark_service.audit.intake import ReadPlan
     from countermark_service.audit.judging import Judge
+    from countermark_service.audit.plan import AuditPlan
     from countermark_service.audit.run import Progress
     from countermark_service.audit.work_file import WorkFile
     from countermark_service.cli.audit_summary import AuditSummary
@@ -28,6 +31,25 @@ if TYPE_CHECKING:
 
 INCOMPLETE = 4
 """Exit code of an audit that ran to its end, but not over everything it was given."""
+
+
+_NEEDS = {
+    "--report": ("jinja2", "scipy"),
+    "--verdicts jsonl.zst": ("zstandard",),
+    "--verdicts parquet": ("pyarrow",),
+}
+"""Modules of the extra `audit` that options need, which the extra `service` does not bring."""
+
+
+class MissingExtraError(CountermarkError):
+    """What an option needs is not installed."""
+
+    code = "missing_extra"
+
+    def __init__(self, option: str, missing: Sequence[str]) -> None:
+        without = " Without it: --no-report." if option == "--report" else ""
+        super().__init__(f"{option} needs {', '.join(missing)}: pip install 'countermark[audit]'.{without}")
+        self.option, self.missing = option, list(missing)
 
 
 class FolderInUseError(CountermarkError):
@@ -97,6 +119,13 @@ def audit(
         typer.Option("--report/--no-report", help="Write `audit.json`, `flips.jsonl` and `report.html`."),
     ] = True,
     batch: Annotated[int, typer.Option(min=1, max=4096, help="Rows that go together.")] = 256,
+    judge_mode: Annotated[
+        Literal["auto", "replay", "fresh"] | None,
+        typer.Option(
+            help="Where judges' replies come from: transcripts only (replay), the model only (fresh), or both.",
+            show_default=False,
+        ),
+    ] = None,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -115,30 +144,31 @@ def audit(
     """
     from countermark_service.audit.plan import refs_of
     from countermark_service.cli.console import note, print_json, show
+    from countermark_service.cli.judges import choose_judge
 
     if server is not None and in_process:
         raise typer.BadParameter("--server and --in-process exclude each other", param_hint="--in-process")
-    release = _release(card)
-    refs = refs_of(release, verifier or [])
-    reading = _reading(columns or [], metric, task, model)
+    for option in (f"--verdicts {verdicts}", *(["--report"] if report else [])):
+        missing = [name for name in _NEEDS.get(option, ()) if importlib.util.find_spec(name) is None]
+        if missing:
+            raise MissingExtraError(option, missing)
+    asked = _Asked(
+        outputs=outputs,
+        release=_release(card),
+        verifiers=verifier or [],
+        reading=_reading(columns or [], metric, task, model),
+        judge_mode=judge_mode,
+        out=out,
+        batch=batch,
+        retry_failed=retry_failed,
+    )
+    refs = refs_of(asked.release, asked.verifiers)
     with _alone(out):
-        work, summary = asyncio.run(
-            _run(
-                outputs,
-                release,
-                refs,
-                verifier or [],
-                reading,
-                _judge(server, batch, data),
-                out,
-                batch,
-                retry_failed,
-            )
-        )
+        work, summary = asyncio.run(_run(asked, refs, choose_judge(server, batch, data, judge_mode)))
         with work:
             summary.files = _write(work, out, verdicts)
             if report:
-                summary.headline = _report(work, out, release).headline
+                summary.headline = _report(work, out, asked.release).headline
                 summary.files += [str(out / name) for name in ("audit.json", "flips.jsonl", "report.html")]
             note(f"the audit is in {out}")
     if as_json:
@@ -147,6 +177,21 @@ def audit(
         show(*summary.parts())
     if summary.incomplete:
         raise typer.Exit(INCOMPLETE)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the command line asked for."""
+
+    outputs: Sequence[str]
+    release: "Release | None"
+    verifiers: Sequence[str]
+    """Those named with --verifier."""
+    reading: "ReadPlan"
+    judge_mode: str | None
+    out: Path
+    batch: int
+    retry_failed: bool
 
 
 def _release(card: Path | None) -> "Release | None":
@@ -168,12 +213,6 @@ def _reading(columns: Sequence[str], metric: str | None, task: str | None, model
             raise typer.BadParameter(f"names {part} twice", param_hint="--columns")
         found[part] = column
     return ReadPlan(found, metric, task, model)
-
-
-def _judge(server: str | None, batch: int, data: Path | None) -> "Judge":
-    from countermark_service.cli.judges import LocalJudge, RemoteJudge
-
-    return LocalJudge(command_settings(data)) if server is None else RemoteJudge(server, batch)
 
 
 @contextmanager
@@ -199,49 +238,19 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-async def _run(
-    outputs: Sequence[str],
-    release: "Release | None",
-    refs: Sequence[str],
-    asked: Sequence[str],
-    reading: "ReadPlan",
-    judge: "Judge",
-    out: Path,
-    batch: int,
-    retry_failed: bool,
-) -> "tuple[WorkFile, AuditSummary]":
+async def _run(asked: _Asked, refs: Sequence[str], judge: "Judge") -> "tuple[WorkFile, AuditSummary]":
     """Read and score; the caller closes the work file."""
     from countermark_service.audit.intake import find_files
-    from countermark_service.audit.plan import AuditPlan, begin, verifiers_of
-    from countermark_service.audit.run import AuditRun
-    from countermark_service.cli.audit_summary import AuditSummary
-    from countermark_service.cli.console import console, note
+    from countermark_service.audit.plan import begin
+    from countermark_service.cli.console import note
 
     try:
-        await judge.open(refs)
-        verifiers = verifiers_of(release, asked, refs, judge.pins)
-        if len(verifiers) != len(refs):  # two references to one pin
-            await judge.open([str(one.pin) for one in verifiers])
-        files = find_files(outputs, besides=out)
-        plan = AuditPlan(verifiers, reading, release)
+        plan = await _plan(asked, refs, judge)
+        files = find_files(asked.outputs, besides=asked.out)
         with _byte_bar(2 * sum(file.path.stat().st_size for file in files)) as advance:
-            work = begin(out, plan, files, advance)
+            work = begin(asked.out, plan, files, advance)
         try:
-            with work.transaction():
-                work.set_meta("command", [Path(sys.argv[0]).name, *sys.argv[1:]])
-                if retry_failed and (again := work.forget_failures()):
-                    note(f"{again} verdicts without a score are made again")
-            if work.missing(0, 1):
-                screen = console(stderr=True)
-                with screen.status("preparing the verifiers") if screen.is_terminal else nullcontext():
-                    await judge.prepare()
-            with _verdict_bar() as show_progress:
-                progress = await AuditRun(work, judge, batch=batch, on_progress=show_progress).run()
-            with work.transaction():
-                work.set_meta("state", "scored")
-            if progress.before:
-                note(f"{progress.before} of {progress.due} verdicts were there already")
-            return work, AuditSummary.of(work, progress)
+            return work, await _score(asked, work, judge)
         except BaseException:
             if work.verdict_count():
                 note(f"what was scored is kept in {work.path}: the same command goes on from there")
@@ -249,6 +258,46 @@ async def _run(
             raise
     finally:
         await judge.close()
+
+
+async def _plan(asked: _Asked, refs: Sequence[str], judge: "Judge") -> "AuditPlan":
+    """Find the verifiers, and say what there is to know of them."""
+    from countermark_service.audit.plan import AuditPlan, verifiers_of
+    from countermark_service.cli.console import note
+
+    await judge.open(refs)
+    for advisory in judge.advisories:
+        note(f"{advisory}.")
+    for place, ref in ({} if asked.release is None else asked.release.card.unpinned()).items():
+        note(f"the card names {ref} at {place} without its digest: it is what that name means here")
+    verifiers = verifiers_of(asked.release, asked.verifiers, refs, judge.pins)
+    if len(verifiers) != len(refs):  # two references to one pin
+        await judge.open([str(one.pin) for one in verifiers])
+    return AuditPlan(verifiers, asked.reading, asked.release, asked.judge_mode)
+
+
+async def _score(asked: _Asked, work: "WorkFile", judge: "Judge") -> "AuditSummary":
+    """Score what has no verdict yet."""
+    from countermark_service.audit.run import AuditRun
+    from countermark_service.cli.audit_summary import AuditSummary
+    from countermark_service.cli.console import console, note
+
+    with work.transaction():
+        work.set_meta("advisories", judge.advisories)
+        work.set_meta("command", [Path(sys.argv[0]).name, *sys.argv[1:]])
+        if asked.retry_failed and (again := work.forget_failures()):
+            note(f"{again} verdicts without a score are made again")
+    if work.missing(0, 1):
+        screen = console(stderr=True)
+        with screen.status("preparing the verifiers") if screen.is_terminal else nullcontext():
+            await judge.prepare()
+    with _verdict_bar() as show_progress:
+        progress = await AuditRun(work, judge, batch=asked.batch, on_progress=show_progress).run()
+    with work.transaction():
+        work.set_meta("state", "scored")
+    if progress.before:
+        note(f"{progress.before} of {progress.due} verdicts were there already")
+    return AuditSummary.of(work, progress)
 
 
 def _write(work: "WorkFile", out: Path, kind: Literal["jsonl", "jsonl.zst", "parquet"]) -> list[str]:
@@ -266,10 +315,12 @@ def _report(work: "WorkFile", out: Path, release: "Release | None") -> "Document
     from countermark_service.audit.outputs import claims_of, write_outputs
     from countermark_service.audit.summary import Facts
 
-    if release is None:
-        return write_outputs(work, out)
-    title = f"Audit of {release.card.name}:{release.card.version}"
-    return write_outputs(work, out, Facts(title=title, claims=claims_of(release)))
+    facts = Facts()
+    if release is not None:
+        title = f"Audit of {release.card.name}:{release.card.version}"
+        facts = Facts(title=title, claims=claims_of(release))
+    with _report_bar() as show_progress:
+        return write_outputs(work, out, facts, show_progress)
 
 
 @contextmanager
@@ -310,5 +361,21 @@ def _verdict_bar() -> "Iterator[Callable[[Progress], None]]":
 
         def advance(run: "Progress") -> None:
             bar.update(task, total=run.due, completed=run.before + run.done, failed=run.failed)
+
+        yield advance
+
+
+@contextmanager
+def _report_bar() -> Iterator[Callable[[int, int], None]]:
+    """Show how many of the rows that verifiers disagree on are sorted; give what moves the bar."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+    from countermark_service.cli.console import progress
+
+    with progress(TextColumn("reporting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()) as bar:
+        task = bar.add_task("reporting", total=None)
+
+        def advance(done: int, total: int) -> None:
+            bar.update(task, total=total, completed=done)
 
         yield advance

@@ -34,6 +34,8 @@ class AuditSummary:
     progress: Progress
     again: Sequence[str]
     """The command line that made the audit, which makes it again."""
+    advisories: Sequence[str]
+    """What became known of the verifiers after they were published."""
     files: list[str] = field(default_factory=list)
     headline: str = ""
     """What the audit comes to, in a sentence."""
@@ -65,6 +67,7 @@ class AuditSummary:
             refused=[work.refusal_count(pin) for pin in range(len(verifiers))],
             progress=progress,
             again=work.meta("command") or [],
+            advisories=work.meta("advisories") or [],
         )
 
     @property
@@ -92,6 +95,7 @@ class AuditSummary:
             "verdicts_before": self.progress.before,
             "seconds": round(self.progress.seconds, 3),
             "degraded": sorted(self.progress.degraded),
+            "advisories": list(self.advisories),
             "again": shlex.join(self.again),
             "files": self.files,
         }

@@ -1,17 +1,22 @@
 """Who judges the rows of `countermark score` and `countermark audit`: this process, or a service somewhere else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from countermark_service.audit.judging import Judged, Judgement, RowRefusedError
+from countermark_service.cli.options import command_settings
 from countermark_service.errors import CountermarkError, RequestError
 from countermark_service.model import BundleRef, Item
 
 if TYPE_CHECKING:
+    import countermark
+    from countermark_service.audit.judging import Judge
     from countermark_service.bundles import Bundle
     from countermark_service.model import Verdict
+    from countermark_service.registry import Advisory
     from countermark_service.settings import Settings
 
 
@@ -19,6 +24,28 @@ class ServiceError(CountermarkError):
     """The service at the other end did not do what it was asked; carries the client's own code and text."""
 
     code = "service"
+
+
+JudgeModeName = Literal["auto", "replay", "fresh"]
+
+
+def choose_judge(server: str | None, batch: int, data: Path | None, mode: JudgeModeName | None) -> "Judge":
+    """Return the judge that was asked for: a service, or this machine.
+
+    Args:
+        server: Address of a service; None is this machine.
+        batch: Items of one request.
+        data: Data folder of this machine, by option.
+        mode: Where judges' replies come from; None leaves it to the settings.
+
+    Raises:
+        SettingsError: A setting of this machine cannot be used.
+        ServiceError: The address is none.
+    """
+    if server is not None:
+        return RemoteJudge(server, batch, mode)
+    settings = command_settings(data)
+    return LocalJudge(settings if mode is None else settings.model_copy(update={"judge_mode": mode}))
 
 
 class _Rest(msgspec.Struct, frozen=True):
@@ -38,16 +65,21 @@ class LocalJudge:
         """Nothing is started yet."""
         from countermark_service.assembly import assemble
 
-        # The queue's bounds protect a service from strangers; this command bounds its own work.
-        unbounded = {"queue_items": 1 << 40, "queue_mib": 1 << 20}
-        self._service = assemble(settings.model_copy(update=unbounded))
+        # The queue's bounds protect a service from strangers; this command bounds its own work. What a service
+        # may refuse because it is yanked must run here: old scores are computed again by what made them.
+        own = {"queue_items": 1 << 40, "queue_mib": 1 << 20, "refuse_yanked": False}
+        self._service = assemble(settings.model_copy(update=own))
         self._bundles: list[Bundle] = []
         self.pins: list[BundleRef] = []
+        self.advisories: list[str] = []
 
     async def open(self, refs: Sequence[str]) -> None:
         """Find the bundles; see `Judge`."""
         self._bundles = [self._service.scorer.resolve(ref) for ref in refs]
         self.pins = [bundle.ref for bundle in self._bundles]
+        self.advisories = _sentences(
+            one for bundle in self._bundles for one in self._service.scorer.advisories_of(bundle)
+        )
 
     def refusal(self, verifier: int, item: Item) -> str | None:
         """Hold `item` to the limits and to the bundle's parameters; see `Judge`."""
@@ -87,9 +119,7 @@ class LocalJudge:
 class RemoteJudge:
     """Judges at a service, through the client."""
 
-    def __init__(
-        self, url: str, batch: int, judge_mode: Literal["auto", "replay", "fresh"] | None = None
-    ) -> None:
+    def __init__(self, url: str, batch: int, judge_mode: JudgeModeName | None = None) -> None:
         """`batch` items go in one request; `judge_mode` None leaves it to the service."""
         import math
 
@@ -101,6 +131,7 @@ class RemoteJudge:
             raise ServiceError(str(exc).replace("base_url", "--server", 1)) from exc
         self._judge_mode = judge_mode
         self.pins: list[BundleRef] = []
+        self.advisories: list[str] = []
 
     async def open(self, refs: Sequence[str]) -> None:
         """Ask which digests the references mean, so that all batches are judged by the same; see `Judge`."""
@@ -111,6 +142,7 @@ class RemoteJudge:
         except countermark.CountermarkClientError as exc:
             raise ServiceError(str(exc)) from exc
         self.pins = [BundleRef(info.name, info.version, info.digest) for info in found]
+        self.advisories = _sentences(one for info in found for one in info.advisories)
 
     def refusal(self, verifier: int, item: Item) -> str | None:
         """Nothing is known here; the service says it. See `Judge`."""
@@ -153,3 +185,13 @@ def _document(item: Item) -> Mapping[str, Any]:
     if item.prompt is not None:
         document["prompt"] = item.prompt
     return document
+
+
+def _sentences(advisories: "Iterable[Advisory | countermark.Advisory]") -> list[str]:
+    """Say what became known of verifiers, each thing once."""
+    said = {}
+    for one in advisories:
+        instead = f"; instead: {one.replacement}" if one.replacement else ""
+        kind = "is yanked" if one.kind == "yanked" else "has a warning"
+        said[one.id] = f"{one.pin} {kind}: {one.reason.rstrip('.')}{instead} ({one.id}, {one.date})"
+    return list(said.values())

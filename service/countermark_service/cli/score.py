@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from countermark_service.cli.options import DataOption, JsonOption, command_settings
+from countermark_service.cli.options import DataOption, JsonOption
 from countermark_service.errors import CountermarkError
 from countermark_service.model import OnFailure
 
@@ -92,6 +92,7 @@ def score(
     COUNTERMARK_API_KEY.
     """
     from countermark_service.cli.console import print_json, show
+    from countermark_service.cli.judges import choose_judge
     from countermark_service.cli.rows import Columns
     from countermark_service.cli.score_run import Plan
 
@@ -105,7 +106,7 @@ def score(
         batch=batch,
         skip_bad_rows=skip_bad_rows,
     )
-    summary = asyncio.run(_run(plan, _judge(server, batch, data, judge_mode), out))
+    summary = asyncio.run(_run(plan, choose_judge(server, batch, data, judge_mode), out))
     on_stderr = out == "-"
     if as_json:
         print_json(summary.document(), stderr=on_stderr)
@@ -124,24 +125,15 @@ def _params(text: str) -> dict[str, Any]:
     return found
 
 
-def _judge(
-    server: str | None, batch: int, data: Path | None, mode: Literal["auto", "replay", "fresh"] | None
-) -> "Judge":
-    from countermark_service.cli.judges import LocalJudge, RemoteJudge
-
-    if server is not None:
-        return RemoteJudge(server, batch, mode)
-    settings = command_settings(data)
-    return LocalJudge(settings if mode is None else settings.model_copy(update={"judge_mode": mode}))
-
-
 async def _run(plan: "Plan", judge: "Judge", out: str) -> "Summary":
-    from countermark_service.cli.console import console
+    from countermark_service.cli.console import console, note
     from countermark_service.cli.score_run import ScoreRun, refuse_bad_rows
     from countermark_service.cli.tally import Summary, Tally
 
     try:
         await judge.open(plan.verifiers)
+        for advisory in judge.advisories:
+            note(f"{advisory}.")
         if not plan.skip_bad_rows:
             refuse_bad_rows(plan, judge)
         screen = console(stderr=True)

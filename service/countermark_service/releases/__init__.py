@@ -1,6 +1,7 @@
 """Cards that name the whole feedback interface of a release: rules apart from storage."""
 
 from countermark_service.releases.book import (
+    DamagedReleaseError,
     Registered,
     ReleaseBook,
     ReleaseConflictError,
@@ -36,6 +37,7 @@ __all__ = [
     "CardError",
     "Completeness",
     "ContradictionError",
+    "DamagedReleaseError",
     "FactorGrade",
     "Outputs",
     "Registered",

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from countermark_service.errors import CountermarkError
+from countermark_service.errors import CountermarkError, UnavailableError
 from countermark_service.model import BundleRef
 from countermark_service.releases.card import CARD_NAME
 from countermark_service.releases.release import (
@@ -81,14 +81,24 @@ class ReleaseConflictError(CountermarkError):
         self.release, self.registered, self.offered = name, registered, offered
 
 
+class DamagedReleaseError(CountermarkError):
+    """The file of a registered release is not what it was."""
+
+    code: ClassVar[str] = "damaged_release"
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"release {name} cannot be used: {problem} Restore the file; nothing was scored.")
+        self.release = name
+
+
 class ReleaseMismatchError(CountermarkError):
-    """A card that does not have the digest that names it."""
+    """A release named with another digest than its card has."""
 
     code: ClassVar[str] = "release_digest_mismatch"
 
-    def __init__(self, name: str, *, pinned: str, found: str, where: str) -> None:
+    def __init__(self, name: str, *, pinned: str, found: str) -> None:
         super().__init__(
-            f"{where} names {name} with the card {pinned}, and the card is {found}. Nothing was scored."
+            f"the request names {name} with the card {pinned}, and the card is {found}. Nothing was scored."
         )
         self.release, self.pinned, self.found = name, pinned, found
 
@@ -137,7 +147,7 @@ class ReleaseBook:
         Raises:
             CardError: It names a verifier without digest.
             ReleaseConflictError: Its name and version is registered with another card.
-            OSError: The folder cannot be written.
+            UnavailableError: The folder cannot be written; nothing is registered.
         """
         require_pins(release, file="the card")
         known = self._find(*_key(release))
@@ -162,7 +172,8 @@ class ReleaseBook:
             ReleaseVersionRequiredError: It names no version; the versions are in the error.
             UnknownReleaseError: It is not registered here.
             ReleaseMismatchError: Its digest is not the one of the card.
-            CardError: Its file cannot be read.
+            DamagedReleaseError: Its file was changed.
+            UnavailableError: Its file cannot be read.
         """
         return self.find(ref).release
 
@@ -202,7 +213,7 @@ class ReleaseBook:
         found = dict(self._fixed)
         for file in sorted(self._folder.glob("*/*.json")):
             name, version = file.parent.name.replace(_SEPARATOR, "/"), file.name.removesuffix(".json")
-            with contextlib.suppress(CardError, ReleaseMismatchError):
+            with contextlib.suppress(DamagedReleaseError):
                 one = self._find(name, version)
                 if one is not None:
                     found[name, version] = one
@@ -227,25 +238,27 @@ class ReleaseBook:
         except FileNotFoundError:
             return None
         except OSError as exc:
-            raise CardError(str(file), "", f"cannot be read: {exc.strerror or exc}") from exc
-        kept = read_document(content, file=str(file), limit=_LARGEST_FILE)
-        digest, since, document = kept.get("digest"), kept.get("registered"), kept.get("card")
-        if not (isinstance(digest, str) and isinstance(since, str) and isinstance(document, dict)):
-            raise CardError(str(file), "", "is not what registering a release writes; restore it")
-        release = release_of(document, file=str(file))
+            raise UnavailableError(f"{file} cannot be read: {exc.strerror or exc}.") from exc
+        try:
+            kept = read_document(content, file=str(file), limit=_LARGEST_FILE)
+            digest, since, document = kept.get("digest"), kept.get("registered"), kept.get("card")
+            if not (isinstance(digest, str) and isinstance(since, str) and isinstance(document, dict)):
+                raise CardError(str(file), "", "is not what registering a release writes")
+            release = release_of(document, file=str(file))
+        except CardError as exc:
+            raise DamagedReleaseError(f"{name}:{version}", str(exc)) from exc
         if release.digest != digest or _key(release) != (name, version):
-            raise ReleaseMismatchError(
-                f"{name}:{version}", pinned=digest, found=str(release.ref), where=str(file)
-            )
+            problem = f"{file} was registered with the card {digest} and holds {release.ref}."
+            raise DamagedReleaseError(f"{name}:{version}", problem)
         return Registered(release, since)
 
     def _create(self, release: Release, made: str) -> bool:
         """Write the file of a release; False where there is one."""
         file = self._file(*_key(release))
         kept: dict[str, Any] = {"digest": release.digest, "registered": made, "card": dict(release.document)}
-        file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f".{secrets.token_hex(8)}.part")
         try:
+            file.parent.mkdir(parents=True, exist_ok=True)
             with part.open("x", encoding="utf-8") as opened:
                 json.dump(kept, opened, ensure_ascii=False, indent=2)
                 opened.flush()
@@ -253,8 +266,12 @@ class ReleaseBook:
             os.link(part, file)
         except FileExistsError:
             return False
+        except OSError as exc:
+            message = f"{file} cannot be written, so nothing is registered: {exc.strerror or exc}."
+            raise UnavailableError(message) from exc
         finally:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
         return True
 
 
@@ -265,4 +282,4 @@ def _key(release: Release) -> tuple[str, str]:
 def _hold_to(wanted: BundleRef, release: Release) -> None:
     if wanted.digest is not None and wanted.digest != release.digest:
         name = f"{release.card.name}:{release.card.version}"
-        raise ReleaseMismatchError(name, pinned=wanted.digest, found=release.digest, where="the request")
+        raise ReleaseMismatchError(name, pinned=wanted.digest, found=release.digest)

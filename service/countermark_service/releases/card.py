@@ -74,6 +74,10 @@ Ref = Annotated[str, Field(max_length=512), AfterValidator(_is_ref)]
 """A verifier with its version; a pin once it carries the digest."""
 Count = Annotated[int, Field(ge=0, le=_LARGEST_WHOLE)]
 Seed = Annotated[int, Field(ge=-_LARGEST_WHOLE, le=_LARGEST_WHOLE)]
+Part = Literal[
+    "response", "reference", "prompt", "id", "group", "params", "task", "model", "variant", "generation"
+]
+"""Parts of a row of outputs."""
 Lines = Annotated[tuple[Line, ...], Field(max_length=_MOST_ENTRIES), BeforeValidator(as_tuple)]
 Values = Annotated[dict[str, JsonValue], Field(max_length=_MOST_ENTRIES)]
 
@@ -283,14 +287,10 @@ class Outputs(Strict):
 
     file: Line = Field(description="Path from the card's folder, or an address.")
     digest: Digest | None = Field(None, description="SHA-256 of the file.")
-    format: Literal["jsonl", "csv"] | None = Field(
-        None, description="As the name ends, where it is not said."
-    )
-    columns: Annotated[
-        dict[Literal["response", "reference", "prompt", "id", "params", "group"], Line], Field()
-    ] = Field(
+    columns: dict[Part, Line] = Field(
         {},
-        description="Names of the columns that differ; `group` names what the samples of one prompt share.",
+        description="Columns that are called otherwise than usual, by part of a row. `group` (or `id`) names what "
+        "the samples of one prompt share.",
     )
 
 

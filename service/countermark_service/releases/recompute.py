@@ -57,14 +57,14 @@ def counts_failures(card: ReleaseCard, result: Result) -> bool:
 
 
 def recompute(
-    result: Result, scores: Sequence[float | None], groups: Iterable[str | int | float | None], *, zero: bool
+    result: Result, scores: Sequence[float | None], groups: Iterable[str], *, zero: bool
 ) -> Recomputed:
     """Return the number of a result, from the scores of its outputs.
 
     Args:
         result: What was published.
         scores: One for each output, None where there is none.
-        groups: What the samples of one prompt share, one for each output; counts for pass@K only.
+        groups: Which prompt it answers, one for each output; counts for pass@K only.
         zero: Whether a missing score counts as 0; else it is left out.
 
     Raises:
@@ -93,12 +93,10 @@ def _mean(scores: Sequence[float]) -> float:
     return math.fsum(scores) / len(scores)
 
 
-def _pass_at(k: int, scores: Sequence[float | None], groups: Iterable[str | int | float | None]) -> float:
+def _pass_at(k: int, scores: Sequence[float | None], groups: Iterable[str]) -> float:
     """Return the unbiased estimate of Chen et al. 2021 (arXiv 2107.03374), eq. 1: 1 - C(n-c, k) / C(n, k)."""
-    samples: dict[str | int | float, list[float]] = defaultdict(list)
+    samples: dict[str, list[float]] = defaultdict(list)
     for score, group in zip(scores, groups, strict=True):
-        if group is None:
-            raise NotRecomputableError("pass@K needs `outputs.columns.group`, which every row must have")
         kept = samples[group]
         if score is not None:
             kept.append(score)
@@ -106,6 +104,9 @@ def _pass_at(k: int, scores: Sequence[float | None], groups: Iterable[str | int 
     for group, kept in samples.items():
         n, right = len(kept), sum(score >= 1.0 for score in kept)
         if k < 1 or n < k:
-            raise NotRecomputableError(f"the group {group!r} has {n} scored samples, and pass@{k} needs {k}")
+            raise NotRecomputableError(
+                f"the prompt {group!r} has {n} scored samples, and pass@{k} needs {k}; `outputs.columns.group` "
+                "names what the samples of one prompt share"
+            )
         estimates.append(1.0 - math.comb(n - right, k) / math.comb(n, k))
     return _mean(estimates)

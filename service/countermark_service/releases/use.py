@@ -68,7 +68,13 @@ class ReleaseUse:
         if not params:
             return items
         return [
-            Item(one.response, one.reference, self._joined(one.params, first + place), one.prompt, one.id)
+            Item(
+                one.response,
+                one.reference,
+                self._joined(one.params, first + place) if one.params else params,
+                one.prompt,
+                one.id,
+            )
             for place, one in enumerate(items)
         ]
 

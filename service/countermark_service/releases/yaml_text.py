@@ -13,6 +13,7 @@ from countermark_service.releases.release import CardError
 LARGEST_TEXT = 4 << 20
 """Bytes."""
 _MOST_VALUES = 100_000
+_DEEPEST = 100
 
 
 def load_yaml(text: str, *, file: str) -> Any:
@@ -34,21 +35,27 @@ def load_yaml(text: str, *, file: str) -> Any:
     except (YAMLError, ValueError, RecursionError) as exc:
         first = " ".join(str(exc).split())[:200]
         raise CardError(file, "", f"is not YAML that can be read: {first}") from exc
-    _count(value, file)
+    hold_to_bounds(value, file=file)
     return value
 
 
-def _count(value: Any, file: str) -> None:
-    """Walk a document as its readers will; aliases make it a graph that is larger than its text."""
+def hold_to_bounds(value: Any, *, file: str) -> None:
+    """Refuse a document that is deeper or larger than any configuration is.
+
+    It is walked as its readers will walk it: aliases make it a graph that is larger than its text.
+
+    Raises:
+        CardError: It is.
+    """
     count, level = 0, [value]
-    while level:
+    for _ in range(_DEEPEST):
         below: list[Any] = []
         for one in level:
-            if isinstance(one, dict):
-                below.extend(one.values())
-            elif isinstance(one, list):
-                below.extend(one)
-            count += 1
+            below.extend(one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
             if count + len(below) > _MOST_VALUES:
                 raise CardError(file, "", f"stands for over {_MOST_VALUES} values")
+        if not below:
+            return
+        count += len(below)
         level = below
+    raise CardError(file, "", f"is nested over {_DEEPEST} levels deep")

@@ -91,8 +91,8 @@ def test_without_a_known_key_nothing_is_told(
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/metrics"])
-def test_health_and_figures_are_open(tight: ServiceProcess, path: str) -> None:
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/metrics", "/v1/receipts/keys"])
+def test_health_figures_and_public_keys_are_open(tight: ServiceProcess, path: str) -> None:
     assert httpx.get(tight.url + path).status_code == 200
 
 
@@ -103,6 +103,17 @@ def test_a_key_without_the_scope_is_known_and_refused(tight: ServiceProcess, key
     problem = answer.json()
     assert (answer.status_code, problem["code"]) == (403, "forbidden")
     assert (problem["scope"], problem["granted"]) == ("score", ["audit"])
+
+
+def test_receipts_are_checked_for_auditors(tight: ServiceProcess, keys: AccessKeys) -> None:
+    codes = []
+    for scope in ("score", "audit"):
+        secret, _ = keys.add([scope], scope)
+        headers = {"Authorization": f"Bearer {secret}"}
+        codes.append(
+            httpx.post(f"{tight.url}/v1/receipts/verify", json={"receipt": {}}, headers=headers).status_code
+        )
+    assert codes == [403, 200]
 
 
 def test_a_key_opens_as_soon_as_it_is_made_and_shuts_as_soon_as_it_is_removed(

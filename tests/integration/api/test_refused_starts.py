@@ -46,3 +46,20 @@ def test_a_verifier_to_preload_that_is_not_here_is_refused(tmp_path: Path) -> No
     write_bundle(tmp_path / "bundles", "def verify(item): ...\n")
     line = line_of(start(tmp_path / "data", bundles=str(tmp_path / "bundles"), preload="subject:2.0.0"))
     assert "no verifier 'subject:2.0.0' is here. Versions here: 1.0.0." in line
+
+
+def test_a_folder_of_cards_with_a_fault_is_refused_with_its_place(tmp_path: Path) -> None:
+    missing = line_of(start(tmp_path / "data", releases=str(tmp_path / "cards")))
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards" / "one.json").write_text('{"schema_version": 1, "name": "a", "version": "1", "x": 1}')
+    wrong = line_of(start(tmp_path / "data", releases=str(tmp_path / "cards")))
+
+    assert "is no folder of release cards" in missing
+    assert "one.json, `x`: is no field of a card" in wrong
+
+
+def test_a_list_of_advisories_with_a_fault_is_refused_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "advisories.toml").write_text('[[advisory]]\nid = "adv-1"\n')
+    line = line_of(start(tmp_path / "data"))
+    assert "advisories.toml, [[advisory]] 1: `date` is missing" in line

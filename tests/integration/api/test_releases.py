@@ -333,6 +333,28 @@ def test_a_service_may_refuse_what_is_yanked(
         assert caller.http.get("/v1/verifiers/asking:1.0.0").status_code == 200
 
 
+def test_cards_of_a_folder_are_there_from_the_start_even_where_a_verifier_is_not(
+    start_service: StartService, tmp_path: Path, card: dict[str, Any]
+) -> None:
+    gone = "gone:1.0@sha256:" + "1" * 64
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards" / "one.json").write_text(json.dumps(card))
+    (tmp_path / "cards" / "two.json").write_text(
+        json.dumps(bare_card(name="tests/gone", verifier={"routes": [{"task": "a", "verifier": gone}]}))
+    )
+    service = start_service(tmp_path / "data", releases=str(tmp_path / "cards"))
+    with Caller(service) as caller:
+        scored = caller.post({"release": "tests/routes:1.0", "task": "obey", "items": [item("right")]}).json()
+        shown = caller.http.get("/v1/releases/tests/gone:1.0")
+        refused = caller.post({"release": "tests/gone:1.0", "task": "a", "items": [item("right")]})
+
+        assert scored["verdicts"][0]["reward"] == 1.0
+        assert caller.post(card, path="/v1/releases").status_code == 200
+        assert caller.post({**card, "summary": "x"}, path="/v1/releases").status_code == 409
+        assert (shown.status_code, shown.json()["registered"], shown.json()["advisories"]) == (200, None, [])
+        assert (refused.status_code, refused.json()["code"]) == (404, "unknown_verifier")
+
+
 def test_the_documented_card_is_the_published_schema(caller: Caller, card: dict[str, Any]) -> None:
     document = caller.http.get("/openapi.json").json()
     whole = {"$ref": "#/components/schemas/ReleaseCard", "components": document["components"]}

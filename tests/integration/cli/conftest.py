@@ -24,6 +24,7 @@ PRELOADED = [
     "countermark_service.assembly",
     "countermark",
     "structlog",
+    "countermark_service.cli.attribute_run",
     __name__,
 ]
 

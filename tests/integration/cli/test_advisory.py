@@ -39,6 +39,11 @@ def test_an_advisory_is_shown_wherever_the_verifier_is(cli: Cli, own: dict[str, 
     listed = " ".join(cli("advisory", "list", env=own).out.split())
     assert "Reads years. Instead: last-number:1.1.0" in listed
     assert cli("verifier", "show", "last-number:1.1.0", "--json", env=own).json["advisories"] == []
+    marked = {
+        one["ref"]: one["advisories"] for one in cli("verifier", "list", "--json", env=own).json["verifiers"]
+    }
+    assert [ref for ref, about in marked.items() if about] == [pin]
+    assert "YANKED: " in cli("verifier", "list", env=own).out
 
     withdrawn = cli("advisory", "withdraw", added.json["id"], "--reason", "It does not.", env=own)
 

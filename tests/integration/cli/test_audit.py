@@ -132,6 +132,7 @@ def test_a_card_sends_each_task_to_its_verifier_with_its_parameters(audit: Cli, 
     ended = audit(outputs(tmp_path / "rows.jsonl"), "--card", release, "--out", "a", "--json")
 
     assert ended.code == 0, ended.err
+    assert f"the card names {FIRST} at verifier.routes[0].verifier without its digest" in ended.err
     assert [(v["version"], v["role"], v["items"]) for v in ended.json["verifiers"]] == [
         ("1.0.0", "card", 3), ("1.1.0", "card", 3),
     ]  # fmt: skip
@@ -232,37 +233,42 @@ def test_a_row_that_a_verifier_does_not_take_has_no_verdict_and_the_others_have(
     assert "score" not in refused
 
 
-def test_a_run_that_is_killed_goes_on_without_scoring_twice(
-    tmp_path: Path, variables: dict[str, str], audit: Cli
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_is_stopped_goes_on_without_scoring_twice(
+    tmp_path: Path, variables: dict[str, str], audit: Cli, how: signal.Signals
 ) -> None:
     write_bundle(tmp_path / "own", SLOW, name="slow")
     env = {**variables, "COUNTERMARK_BUNDLES": f"{variables['COUNTERMARK_BUNDLES']}:{tmp_path / 'own'}"}
-    file = outputs(tmp_path / "rows.jsonl", 160)
+    file = outputs(tmp_path / "rows.jsonl", 120)
+    file.write_text(file.read_text().replace("first", how.name))  # nothing that the other case has judged
     command = [str(file), "--verifier", "slow:1.0.0", "--out", str(tmp_path / "a"), "--batch", "8"]
     work = tmp_path / "a" / "audit.sqlite"
     process = subprocess.Popen(
         [sys.executable, "-m", "countermark_service", "audit", *command],
-        env=env, stderr=subprocess.DEVNULL, start_new_session=True,
+        env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + SECONDS
-    while stored(work) < 40:
+    while stored(work) < 24:
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    os.killpg(process.pid, how)
+    _, said = process.communicate(timeout=SECONDS)
     kept = dict(stored_rows(work))
 
     ended = audit(*command, "--json", env=env)
 
-    assert 40 <= len(kept) < 160, "it was killed in the middle"
+    assert process.returncode == (130 if how is signal.SIGINT else -signal.SIGKILL)
+    assert ("the same command goes on from there" in said) is (how is signal.SIGINT)
+    assert "Traceback" not in said
+    assert 24 <= len(kept) < 120, "it was stopped in the middle"
     assert ended.code == 0, ended.err
     assert ended.json["verdicts_before"] == len(kept)
-    assert ended.json["verifiers"][0]["items"] == 160
-    assert f"{len(kept)} of 160 verdicts were there already" in ended.err
+    assert ended.json["verifiers"][0]["items"] == 120
+    assert f"{len(kept)} of 120 verdicts were there already" in ended.err
     verdicts = lines(tmp_path / "a" / "verdicts.jsonl")
-    assert [line["row"] for line in verdicts] == list(range(160))
-    assert [len(line["verdicts"]) for line in verdicts] == [1] * 160
+    assert [line["row"] for line in verdicts] == list(range(120))
+    assert [len(line["verdicts"]) for line in verdicts] == [1] * 120
     assert kept.items() <= dict(stored_rows(work)).items(), "what was there is untouched"
 
 
@@ -422,3 +428,31 @@ def test_the_shared_schema_accepts_what_is_written(audit: Cli, tmp_path: Path) -
         pins = {r["metric_config"]["additional_details"]["verifier"] for r in aggregate["evaluation_results"]}
         assert pins == {one["answer_attribution"][0]["extraction_method"] for one in lines(samples)}
         assert len(pins) == 2
+
+
+def test_what_became_known_of_a_verifier_is_said_and_does_not_stop_the_audit(
+    audit: Cli, cli: Cli, tmp_path: Path
+) -> None:
+    env = {"COUNTERMARK_DATA": str(tmp_path / "data")}
+    added = cli("advisory", "add", "exact:1.0.0", "--yank", "--reason", "Eats commas.", env=env)
+    assert added.code == 0, added.err
+
+    ended = audit(
+        outputs(tmp_path / "rows.jsonl"), "--verifier", "exact:1.0.0", "--out", "a", "--json", env=env
+    )
+
+    assert ended.code == 0, ended.err
+    (said,) = ended.json["advisories"]
+    assert said.startswith("exact:1.0.0@sha256:")
+    assert "is yanked: Eats commas" in said
+    assert said in ended.err
+
+
+def test_where_judges_replies_come_from_is_part_of_the_plan(audit: Cli, tmp_path: Path) -> None:
+    file = outputs(tmp_path / "rows.jsonl")
+    assert audit(file, "--verifier", FIRST, "--out", "a").code == 0
+
+    other = audit(file, "--verifier", FIRST, "--out", "a", "--judge-mode", "replay")
+
+    assert other.code == 1
+    assert "judge_mode: there nothing, here replay" in other.err

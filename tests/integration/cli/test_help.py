@@ -25,7 +25,8 @@ COMMANDS = dict(commands(app))
 
 def test_the_commands_are_those_that_the_documentation_names() -> None:
     assert set(COMMANDS) == {
-        "serve", "score", "audit", "demo", "doctor", "settings", "access add", "access list", "access remove",
+        "serve", "score", "audit", "attribute", "demo", "doctor", "settings",
+        "access add", "access list", "access remove",
         "verifier list", "verifier show", "verifier new", "verifier check", "verifier publish",
         "verifier build", "verifier export", "verifier import", "judge probe", "judge export", "judge import",
         "keys new", "keys rotate", "keys retire", "keys list", "keys export", "receipt verify", "receipt prove",

@@ -213,7 +213,7 @@ def test_check_runs_vectors_and_scores_outputs_again(cli: Cli, write_card: Write
             told(metric="pass@2", outputs={"file": "outputs.jsonl", "columns": {"group": "q"}}),
             "has 1 scored samples",
         ),
-        (told(outputs={"file": "outputs.jsonl", "columns": {"response": "answer"}}), "has no 'answer'"),
+        (told(outputs={"file": "outputs.jsonl", "columns": {"response": "answer"}}), "no column 'answer'"),
         (told(outputs={"file": "outputs.jsonl", "digest": "sha256:" + "0" * 64}), "it is another file"),
     ],
 )
@@ -228,6 +228,35 @@ def test_check_says_which_result_does_not_hold(
 
     assert found["result results[0]"]["status"] == "fail"
     assert said in found["result results[0]"]["found"]
+
+
+def test_check_reads_outputs_in_the_formats_that_people_publish(
+    cli: Cli, write_card: Write, tmp_path: Path
+) -> None:
+    import pyarrow  # type: ignore[import-untyped]  # it ships no types
+    import pyarrow.parquet  # type: ignore[import-untyped]
+
+    samples = [
+        {
+            "doc_id": n, "doc": {"q": "?"}, "target": row["reference"], "arguments": {"gen_args_0": {"arg_0": "?"}},
+            "resps": [[row["response"]]], "filtered_resps": [row["response"]], "filter": "none", "metrics": ["acc"],
+            "acc": 1.0,
+        }
+        for n, row in enumerate(OUTPUTS)
+    ]  # fmt: skip
+    (tmp_path / "samples_sums.jsonl").write_text("".join(json.dumps(one) + "\n" for one in samples))
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(OUTPUTS), tmp_path / "rows.parquet")
+    filtered = [*samples, *({**one, "filter": "strict"} for one in samples)]
+    (tmp_path / "two.jsonl").write_text("".join(json.dumps(one) + "\n" for one in filtered))
+    write_card(
+        *(told(outputs={"file": name}) for name in ("samples_sums.jsonl", "rows.parquet", "two.jsonl"))
+    )
+    cli("release", "lock")
+
+    found = checks(cli, "--no-vectors", code=1)
+
+    assert [found[f"result results[{n}]"]["status"] for n in range(3)] == ["ok", "ok", "fail"]
+    assert "2 tasks or variants" in found["result results[2]"]["found"]
 
 
 def test_check_reads_no_file_outside_of_the_cards_folder(cli: Cli, write_card: Write, tmp_path: Path) -> None:
@@ -366,6 +395,10 @@ def test_embed_writes_all_files_or_none(cli: Cli, write_card: Write, tmp_path: P
     assert good.read_text() == "# Sums\n"
     assert cli("release", "embed", "--into", good).code == 0
     assert cli("release", "extract", bad).code == 1
+    below = tmp_path / "docs" / "README.md"
+    below.parent.mkdir()
+    below.write_text("# Sums\n")
+    assert "must lie beside the card or above it" in cli("release", "embed", "--into", below).err
 
 
 # --- register ----------------------------------------------------------------------------------------------

@@ -124,6 +124,9 @@ def test_a_language_that_does_not_run_here_is_no_failed_program(http: httpx.Clie
 def test_a_verifier_in_the_path_says_what_programs_find(http: httpx.Client) -> None:
     code = "import sys; print(sys.version_info[:2])"
     assert run(http, code, path="/sandbox-fusion/python-stdio:1.0.0/run_code")["status"] == "Success"
+    numpy = "import numpy; print(numpy.arange(3).sum())"
+    with_numpy = run(http, numpy, path="/sandbox-fusion/python-stdio-sci:1.0.0/run_code")
+    assert (with_numpy["run_result"]["stdout"], run(http, numpy)["status"]) == ("3\n", "Failed")
 
     other = http.post("/sandbox-fusion/cpp-stdio:1.0.0/run_code", json={"code": code, "language": "python"})
     assert (other.status_code, "cpp" in other.json()["detail"]) == (422, True)

@@ -183,6 +183,46 @@ def test_what_was_issued_is_found_by_the_verifiers_digest(services: list[Service
     assert json.loads(issued[-1].envelope) == reply["receipt"]["envelope"]
 
 
+@pytest.mark.parametrize(
+    ("verifier", "item"),
+    [
+        ("composite/boxed-numeric:1.0.0", {"response": "so \\boxed{4}", "reference": "4"}),
+        (
+            "python-call:1.0.0",
+            {
+                "response": "```python\ndef add(a, b):\n    return a + b\n```",
+                "reference": {"entry_point": "add", "tests": [{"args": [1, 2.0], "expected": 3.0}]},
+            },
+        ),
+    ],
+)
+def test_verifiers_of_every_kind_have_receipts(
+    services: list[ServiceProcess], verifier: str, item: dict[str, Any]
+) -> None:
+    reply = score(services[0], verifier=verifier, items=[item])
+    finding = verify(services[0], receipt=reply["receipt"], items=[item], verdicts=reply["verdicts"])
+    assert finding["valid"], finding
+    assert finding["statement"]["predicate"]["surroundings"] == [reply["verdicts"][0]["surroundings"]]
+
+
+def test_a_release_is_named_in_the_receipts_of_what_was_scored_by_it(services: list[ServiceProcess]) -> None:
+    """Its parameters are part of the items; whoever checks them need not know them."""
+    pin = httpx.get(f"{services[0].url}/v1/verifiers/numeric:1.0.0").json()["ref"]
+    routes = [{"task": "sums", "verifier": pin, "params": {"relative_tolerance": 0.0}}]
+    card = {"schema_version": 1, "name": "lab/sums", "version": "1.0", "verifier": {"routes": routes}}
+    registered = httpx.post(f"{services[0].url}/v1/releases", json=card)
+    assert registered.status_code in (200, 201), registered.text
+    body = {"release": "lab/sums:1.0", "task": "sums", "items": BODY["items"], "receipt": True}
+    reply = httpx.post(f"{services[0].url}/v1/score", json=body, timeout=60).json()
+
+    finding = verify(services[0], receipt=reply["receipt"], items=BODY["items"], verdicts=reply["verdicts"])
+    assert finding["valid"], finding
+    named = finding["statement"]["predicate"]["release"]
+    assert (named["ref"], named["task"]) == (reply["release"]["ref"], "sums")
+    issued = Ledger(services[0].data / "receipts.sqlite").receipts_naming(reply["release"]["digest"])
+    assert [one.items for one in issued] == [4]
+
+
 def test_without_a_signing_key_a_receipt_is_refused_before_anything_is_scored(
     service: ServiceProcess,
 ) -> None:

@@ -553,6 +553,51 @@ def test_the_metric_task_and_model_that_are_asked_for_win(tmp_path: Path) -> Non
     assert [(r.metric, r.published, r.task, r.model) for r in found.rows] == [("math_verify", 1.0, "t", "m")]
 
 
+def test_a_list_within_a_document_is_a_table_where_it_looks_like_outputs(tmp_path: Path) -> None:
+    rows = [{"id": str(n), "completion": "2", "answer": "2", "pad": "x" * 500_000} for n in range(5)]
+    document = {
+        "config": {"model": "m"},
+        "stages": [{"name": "load"}],
+        "results": rows,
+        "summary": {"acc": 1},
+    }
+
+    found = read(tmp_path, write_json(tmp_path / "run.json", document, 1))
+
+    assert (found.formats, found.unusable) == (["table"], [])
+    assert [(row.line, row.sample) for row in found.rows] == [(n + 1, str(n)) for n in range(5)]
+
+
+def test_tables_of_one_task_that_name_no_model_are_of_one_model_each(tmp_path: Path) -> None:
+    files = [
+        write_lines(tmp_path / name, [{"id": "a", "response": "2", "reference": "2"}])
+        for name in ("small.jsonl", "large-00000-of-00002.jsonl", "large-00001-of-00002.jsonl")
+    ]
+
+    found = read(tmp_path, *files, task="sums")
+
+    assert [(row.task, row.model, row.sample, row.generation) for row in found.rows] == [
+        ("sums", "small", "a", 0), ("sums", "large", "a", 0), ("sums", "large", "a", 1),
+    ]  # fmt: skip
+
+
+def test_messages_stand_for_the_response_where_nothing_else_does(tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "\\boxed{2}"}]
+    record = {
+        "problem": "1+1?",
+        "solution": "$2$",
+        "messages": messages,
+        "correct": True,
+        "source": "olympiads",
+    }
+
+    found = read(tmp_path, write_lines(tmp_path / "train.jsonl", [record]))
+
+    assert [(r.prompt, r.response, r.reference, r.published) for r in found.rows] == [
+        ("1+1?", "\\boxed{2}", "$2$", 1.0)
+    ]
+
+
 @pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="needs the outputs in ../shared/data")
 def test_outputs_that_were_published_are_read_to_the_last(tmp_path: Path) -> None:
     columns = {"response": "code.0", "reference": "gt", "prompt": "question"}

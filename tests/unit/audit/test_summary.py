@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from countermark_service.audit import AuditVerifier, Input, OutputRow, WorkFile, summary
+from countermark_service.audit import AuditVerifier, Input, OutputRow, Refusal, WorkFile, summary
+from countermark_service.audit.disagreements import EXAMPLES_PER_KIND
 from countermark_service.audit.document import PUBLISHED, Document
 from countermark_service.audit.flips import FlipKind
-from countermark_service.audit.summary import EXAMPLES_PER_KIND, summarise
+from countermark_service.audit.summary import summarise
 from countermark_service.audit.work_file import NewVerdict, Route
 from countermark_service.model import BundleRef
 from tests.unit.audit.sample import LENIENT, STRICT, make_work_file
@@ -69,6 +70,8 @@ def test_disagreements_are_sorted_by_kind(document: Document) -> None:
         FlipKind.FORMAT: 12, FlipKind.EQUIVALENCE: 24, FlipKind.TIMEOUT: 12, FlipKind.FAILURE: 12,
     }  # fmt: skip
     assert sum(pair.kinds.values()) == pair.disagreements
+    # Strict alone takes an answer on 12 rows, finds none on 12, and runs out of time; lenient fails.
+    assert pair.about_first == {FlipKind.FORMAT: 12, FlipKind.EQUIVALENCE: 12, FlipKind.TIMEOUT: 12}
     # The published scores say not what was read, so against lenient the kind is inferred.
     assert [(kind.kind, kind.rows, kind.inferred) for kind in document.kinds] == [
         (FlipKind.EXTRACTION, 24, 24), (FlipKind.EQUIVALENCE, 24, 0), (FlipKind.FORMAT, 12, 0),
@@ -188,10 +191,44 @@ def test_the_finding_follows_from_the_numbers(
     assert headline in document.headline
 
 
+def test_why_names_who_takes_what_the_other_refuses(document: Document, tmp_path: Path) -> None:
+    found = summarised(tmp_path, [(1.0, 1.0)] * 60 + [(1.0, None)] * 20)
+    assert found.overall.finding.why.endswith("In all 20 disagreements strict:1.0.0 ran out of time.")
+    assert all("lenient:2.0.0 disagrees on" in part.finding.why for part in document.parts)
+
+
 def test_a_reproduced_score_with_a_failure_is_not_called_reproduced(tmp_path: Path) -> None:
     document = summarised(tmp_path, [(1.0, 1.0)] * 200 + [(0.0, 0.0)] * 200 + [(0.0, None)])
     assert document.overall.finding.standing != "reproduced"
     assert "left out, not counted as wrong" in document.overall.finding.holds
+
+
+def test_rows_that_are_refused_leave_a_claim_undecided_and_are_numbered(tmp_path: Path) -> None:
+    with work_of(tmp_path / "audit.sqlite", [(1.0, 1.0), (0.0, 0.0)] * 20) as work:
+        with work.transaction():
+            for index in range(40, 60):
+                row = OutputRow(
+                    index=index, file="rows.jsonl", line=index + 1, task="task", sample=str(index), response="7",
+                    reference="7", published=1.0, metric="score",
+                )  # fmt: skip
+                work.add_rows([row])
+                work.add_refusal(Refusal(index, 0, "too long"))
+        document = summarise(work, io.BytesIO())
+    assert document.headline == "Cannot be decided: 20 answers got no score again."
+
+
+def test_an_audit_that_was_stopped_says_that_rows_wait(tmp_path: Path) -> None:
+    with work_of(tmp_path / "audit.sqlite", [(1.0, 1.0), (0.0, 0.0)] * 20) as work:
+        with work.transaction():
+            row = OutputRow(
+                index=40, file="rows.jsonl", line=41, task="task", sample="40", response="7", reference="7",
+                published=1.0, metric="score",
+            )  # fmt: skip
+            work.add_rows([row])
+        document = summarise(work, io.BytesIO())
+    assert not document.complete
+    assert document.headline.startswith("Not finished: rows still wait for their score. So far: ")
+    assert document.overall.finding.standing != "reproduced"
 
 
 def test_published_scores_of_minus_one_and_one_are_shifted_and_said(tmp_path: Path) -> None:
@@ -264,6 +301,67 @@ def test_a_file_with_another_model_in_every_row_stays_small(
     assert document.parts_left_out == 4
     assert document.overall.rows == 20
     assert any("9 sets of outputs" in note for note in document.notes)
+
+
+def test_what_the_answers_of_a_kind_have_in_common_is_told_for_each_pair(tmp_path: Path) -> None:
+    other = BundleRef("lenient", "2.0.0", "sha256:" + "b" * 64)
+    with WorkFile.create(tmp_path / "audit.sqlite") as work:
+        with work.transaction():
+            work.add_input(Input("rows.jsonl", 1, "0" * 64, "jsonl"))
+            work.set_verifiers([AuditVerifier(STRICT, "asked"), AuditVerifier(other, "asked")])
+            work.add_routes("task", [Route(0, {}, "null"), Route(1, {}, "null")])
+            for index in range(60):
+                percent = index % 10 == 0
+                read = json.dumps({"gold": ["20"], "answer": ["20\\%" if percent else "20"]}).encode()
+                row = OutputRow(
+                    index=index, file="rows.jsonl", line=index + 1, task="task", sample=str(index),
+                    response="20", reference="20", published=1.0, metric="score",
+                )  # fmt: skip
+                work.add_rows([row])
+                for pin, score in enumerate((float(not percent), 1.0)):
+                    work.add_verdicts([NewVerdict(index, pin, "scored", score, score, False, read, b"{}")])
+        document = summarise(work, io.BytesIO())
+    pair = document.overall.comparison(PUBLISHED, str(STRICT))
+    assert pair is not None
+    mark = pair.marks[FlipKind.EQUIVALENCE]
+    assert (mark.name, mark.rows, mark.of) == ("a percent sign", 6, 6)
+    assert mark.usual == pytest.approx(0.1)
+    assert document.overall.finding.why == (
+        "In all 6 disagreements both read the same answer, and only the publisher takes it as equal to the "
+        "reference (all 6 such answers have a percent sign; 10\u00a0% of all answers do). The published verdicts "
+        "are those of lenient:2.0.0: all 60 agree with it."
+    )
+
+
+def test_tasks_of_different_verifiers_have_no_common_mean(tmp_path: Path) -> None:
+    with WorkFile.create(tmp_path / "audit.sqlite") as work:
+        with work.transaction():
+            work.add_input(Input("rows.jsonl", 1, "0" * 64, "jsonl"))
+            work.set_verifiers([AuditVerifier(STRICT, "card"), AuditVerifier(LENIENT, "card")])
+            for pin, task in enumerate(("algebra", "geometry")):
+                work.add_routes(task, [Route(pin, {}, "null")])
+            for index in range(80):
+                pin = index % 2
+                score = float(pin == 0 or index % 4 == 1)
+                row = OutputRow(
+                    index=index, file="rows.jsonl", line=index + 1, task=("algebra", "geometry")[pin],
+                    sample=str(index), response="7", reference="7", published=1.0, metric="score",
+                )  # fmt: skip
+                work.add_rows([row])
+                work.add_verdicts([NewVerdict(index, pin, "scored", score, score, False, b"{}", b"{}")])
+        document = summarise(work, io.BytesIO())
+    assert [part.finding.standing for part in document.parts] == ["reproduced", "differs"]
+    assert (
+        document.headline == "Of 2 published scores, 1 is reproduced verdict for verdict and 1 does not hold."
+    )
+    assert document.overall.finding.claimed == (
+        "2 published scores; a mean over all of them would mix verifiers."
+    )
+    assert (
+        "Of 80 answers with both scores, 20 verdicts change: 20 from right" in document.overall.finding.holds
+    )
+    columns = {column.id: column.due for column in document.overall.columns}
+    assert columns == {PUBLISHED: 80, str(STRICT): 40, str(LENIENT): 40}
 
 
 def test_routes_of_many_tasks_that_are_alike_are_told_once(document: Document) -> None:

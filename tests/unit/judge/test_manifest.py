@@ -105,3 +105,32 @@ def test_a_composite_that_cannot_be_is_refused_by_its_key(old: str, new: str, ke
     with pytest.raises(ManifestError) as caught:
         read_manifest(COMPOSITE.replace(old, new, 1).encode())
     assert caught.value.key == key
+
+
+TEMPLATE = (
+    JUDGE.replace("rules = 1", 'rules = 1\nreference = "template"')
+    .replace("uses_prompt = true\n", "")
+    .replace("{{prompt}} {{response}} {{reference}}", "{{sample.output_json.a[0]}} {{ item.x }} {{item}}")
+)
+
+
+def test_messages_of_a_template_name_values_of_item_and_sample() -> None:
+    judge = read_manifest(TEMPLATE.encode()).judge
+    assert judge is not None
+    assert judge.messages[1].places == {"sample.output_json.a[0]", "item.x", "item"}
+    assert not judge.shows_prompt
+
+
+@pytest.mark.parametrize(
+    "place", ["{{sample.choices}}", "{{item.}}", "{{sample}}", "{{response}}", "{{sample.output_text.x}}"]
+)
+def test_a_place_that_no_template_has_is_refused(place: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(TEMPLATE.replace("{{ item.x }}", place).encode())
+    assert caught.value.key == "judge.messages"
+
+
+def test_a_grader_is_no_folder() -> None:
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(f'{HEAD}runtime = "grader"\n'.encode())
+    assert (caught.value.key, caught.value.value) == ("runtime", "'grader'")

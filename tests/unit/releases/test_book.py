@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from countermark_service.errors import CountermarkError
+from countermark_service.errors import CountermarkError, UnavailableError
 from countermark_service.releases import (
     CardError,
+    DamagedReleaseError,
     Release,
     ReleaseBook,
     ReleaseConflictError,
@@ -115,9 +116,9 @@ def test_a_card_that_was_changed_on_the_disk_is_refused_and_the_others_go_on(fol
 
     book = ReleaseBook(folder)
 
-    with pytest.raises(ReleaseMismatchError):
+    with pytest.raises(DamagedReleaseError, match="was registered with the card"):
         book.resolve("tests/full:1.0")
-    with pytest.raises(ReleaseMismatchError):
+    with pytest.raises(DamagedReleaseError):
         book.register(release())
     assert book.versions("tests/full") == ["2.0"]
 
@@ -127,7 +128,7 @@ def test_a_file_that_is_damaged_is_an_error_for_who_asks(folder: Path, content: 
     ReleaseBook(folder).register(release())
     (folder / "tests@full" / "1.0.json").write_bytes(content)
 
-    with pytest.raises(CardError) as refused:
+    with pytest.raises(DamagedReleaseError) as refused:
         ReleaseBook(folder).resolve("tests/full:1.0")
 
     assert "1.0.json" in str(refused.value)
@@ -141,6 +142,17 @@ def test_a_card_without_digests_is_not_registered(folder: Path) -> None:
 
     assert refused.value.field == "verifier.routes[0].verifier"
     assert "countermark release lock" in str(refused.value)
+
+
+def test_a_folder_that_cannot_be_written_registers_nothing_and_says_so(folder: Path) -> None:
+    folder.write_text("in the way")
+    book = ReleaseBook(folder)
+
+    with pytest.raises(UnavailableError, match="Not a directory"):
+        book.register(release())
+
+    folder.unlink()
+    assert book.register(release())[1] is True
 
 
 def test_folders_of_cards_are_registered_with_the_start(folder: Path, tmp_path: Path) -> None:

@@ -265,6 +265,8 @@ def test_a_readme_of_a_model() -> None:
         (b"python -m verl 'data.train_files=a", "a.sh", "cannot be split into words"),
         (b"---\na: [\n---\n", "README.md", "not YAML"),
         (b"[" * 100_000, "a.json", "YAML"),
+        (b'{"a":' * 500 + b"1" + b"}" * 500, "a.json", "over 100 levels deep"),
+        (b"a: " + b"{a: " * 200 + b"1" + b"}" * 200, "a.yaml", "over 100 levels deep"),
     ],
 )  # fmt: skip
 def test_what_is_no_such_file_is_refused_in_a_sentence(content: bytes, file: str, word: str) -> None:

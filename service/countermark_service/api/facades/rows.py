@@ -112,8 +112,11 @@ def after_prompt(query: str, prompt: str, options: Options, index: int) -> str:
     """
     if options.prompt == "keep":
         return query
-    start = query.find(prompt, 0, len(prompt) + _LEAD_CHARS)
-    if start < 0 or not _LEAD.fullmatch(query, 0, start):
+    most = len(prompt) + _LEAD_CHARS
+    start = query.find(prompt, 0, most)
+    while start > 0 and not _LEAD.fullmatch(query, 0, start):  # found inside of a token, as `s` is in `<s>s`
+        start = query.find(prompt, start + 1, most)
+    if start < 0:
         raise RequestError(
             f"query[{index}] does not begin with prompts[{index}], so where the response begins is not known. Was the "
             "prompt cut to its maximal length? `?prompt=keep` scores the whole text.",
@@ -207,6 +210,19 @@ async def scored_rows(
         VerdictFailedError: Some have no score, and `on_failure` is ``raise``.
         CountermarkError: What `POST /v1/score` refuses.
     """
+    if len(rows) == 1:  # what most clients send
+        bundle = parts.service.scorer.resolve(rows[0].ref)
+        ordered = [(bundle, one) for one in await judged_by(parts, bundle, [rows[0].item])]
+    else:
+        ordered = await _scored_by_ref(parts, rows)
+    if on_failure is OnFailure.RAISE and any(verdict.score is None for _, (verdict, _) in ordered):
+        advice = "The other verdicts are kept. `?on_failure=zero` in the URL makes such a reward 0, if that is wanted."
+        refuse_failures([row.item for row in rows], [one for _, one in ordered], advice=advice)
+    return ordered
+
+
+async def _scored_by_ref(parts: Parts, rows: Sequence[Row]) -> list[tuple[Bundle, Scored]]:
+    """Score rows, those of one verifier together, as many at a time as a request may have."""
     by_ref: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         by_ref.setdefault(row.ref, []).append(index)
@@ -218,11 +234,7 @@ async def scored_rows(
             some = indices[start : start + most]
             scored = await judged_by(parts, bundles[ref], [rows[index].item for index in some])
             found.update((index, (bundles[ref], one)) for index, one in zip(some, scored, strict=True))
-    ordered = [found[index] for index in range(len(rows))]
-    if on_failure is OnFailure.RAISE:
-        advice = "The other verdicts are kept. `?on_failure=zero` in the URL makes such a reward 0, if that is wanted."
-        refuse_failures([row.item for row in rows], [one for _, one in ordered], advice=advice)
-    return ordered
+    return [found[index] for index in range(len(rows))]
 
 
 def text_of_messages(messages: Any, role: str) -> str | None:

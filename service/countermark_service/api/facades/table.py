@@ -16,6 +16,7 @@ from countermark_service.api.facades import (
     sandbox_fusion,
     slime,
 )
+from countermark_service.api.facades.by_prefix import ByPrefix
 from countermark_service.api.facades.path_token import PathToken
 from countermark_service.errors import SettingsError
 
@@ -67,8 +68,7 @@ def install(app: FastAPI, names: Sequence[str]) -> None:
         SettingsError: A name that is none.
     """
     routers = chosen(names)
-    for router in routers:
-        app.include_router(router)
+    app.router.routes.insert(0, ByPrefix(routers))
     for name, router in AT_ROOT.items():
         if FACADES[name] in routers:
             app.include_router(router)

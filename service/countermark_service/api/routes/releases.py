@@ -30,6 +30,7 @@ _REGISTER_REFUSALS = problems(
         413: "The card is too large",
         415: "Not JSON",
         422: "Not a card, a verifier without digest, or parameters that its verifier does not take",
+        503: "The data folder cannot be written",
     }
 )
 _BODY = {

@@ -33,6 +33,8 @@ _MOST_FACTORS = 16
 _MOST_TERMS = 4096
 _FEWEST_CONTRASTS = 3
 """Effects that Lenth's method needs at least."""
+_ENOUGH_CONTRASTS = 7
+"""Effects from which on it is used unasked, those of eight runs: with fewer, its intervals say nothing."""
 
 
 @dataclass(frozen=True)
@@ -301,7 +303,7 @@ def _error(
         left = scores - found.matrix @ (np.linalg.pinv(found.matrix) @ scores)
         return "residual", math.sqrt(float(left @ left) / free) * per_effect, float(free)
     two_level = all(len(levels) == 2 for levels in found.factors.values())
-    if two_level and _orthogonal(found.matrix) and len(estimates) >= _FEWEST_CONTRASTS:
+    if two_level and _orthogonal(found.matrix) and len(estimates) >= _ENOUGH_CONTRASTS:
         pseudo, freedom = lenth(estimates)
         return "lenth", pseudo, freedom
     return "none", None, None

@@ -105,10 +105,14 @@ class PairFinding:
         said = []
         for side, cell in ((self.first, "first_first"), (self.second, "second_second")):
             if side.published is not None:
-                again = self.decomposition.cells[cell]
+                told, again = side.published.value, self.decomposition.cells[cell].value
+                text = (
+                    f"{side.name} published {100 * told:.1f} ({side.published.metric}); under its own verifier the "
+                    f"questions compared here give {100 * again:.1f}"
+                )
+                away = abs(again - told) >= 0.0005  # what a tenth of a point shows
                 said.append(
-                    f"{side.name} published {100 * side.published.value:.1f} ({side.published.metric}); under its own "
-                    f"verifier the questions compared here give {100 * again.value:.1f}."
+                    f"{text}, {points(again - told)}: it is not what was published." if away else f"{text}."
                 )
         return said
 
@@ -190,10 +194,7 @@ class RunsFinding:
             said.append(f"Intervals between runs stand on {basis[found.error]}.")
         for one in found.effects:
             if one.aliased_with:
-                others = ", ".join(
-                    f"{'' if abs(weight - 1) < 1e-6 else f'{weight:+g} x '}{name}"
-                    for name, weight in one.aliased_with.items()
-                )
+                others = ", ".join(_weighted(name, weight) for name, weight in one.aliased_with.items())
                 said.append(f"The effect of {one.term} is aliased: it holds {others} as well.")
         said += [
             f"The effect of {alias.term} cannot be estimated: it is the mean itself in these runs."
@@ -236,6 +237,12 @@ class RunsFinding:
             "counts": None if self.crossed is None else self.crossed.document(),
             "sentences": self.sentences(),
         }
+
+
+def _weighted(name: str, weight: float) -> str:
+    if abs(abs(weight) - 1) < 1e-6:
+        return name if weight > 0 else f"minus {name}"
+    return f"{weight:+.3g} times {name}"
 
 
 def _side(side: Side, pin: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import io
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -122,6 +123,22 @@ def _look_at_document(file: InputFile, text: bytes) -> None:
     file.first = first
 
 
+def lists_in(file: InputFile) -> Iterator[InputFile]:
+    """Yield an object in JSON once for each of its members that is a list of records, as far as its head shows.
+
+    Raises:
+        InputFileError: It cannot be opened or unpacked.
+    """
+    with opened(file.path, file.name) as raw, explained(file.name):
+        head = _head(unpacked(file.name, raw))
+    try:
+        for member, place, value in JsonStream(file.name, io.BytesIO(head), lists=file.first):
+            if member is not None and place == 1 and isinstance(value, dict):
+                yield replace(file, member=member, first=value)
+    except InputFileError:
+        return  # the head ends
+
+
 def records(file: InputFile) -> Iterator[tuple[int, dict[str, Any] | Unusable]]:
     """Yield every record with its place in the file, or why it is none.
 
@@ -154,7 +171,10 @@ def _json_lines(file: InputFile) -> Iterator[tuple[int, dict[str, Any] | Unusabl
 
 def _json_list(file: InputFile) -> Iterator[tuple[int, dict[str, Any] | Unusable]]:
     with opened(file.path, file.name) as raw, explained(file.name):
-        for _, place, value in JsonStream(file.name, unpacked(file.name, raw)):
+        lists = () if file.member is None else (file.member,)
+        for member, place, value in JsonStream(file.name, unpacked(file.name, raw), lists):
+            if member != file.member or not place:
+                continue
             if isinstance(value, dict):
                 yield place, value
             else:

@@ -57,10 +57,11 @@ class InspectArchive:
         if file.kind != "zip":
             return False
         try:
-            with _Entries(file) as entries:
-                return "header.json" in entries.names or "_journal/start.json" in entries.names
-        except InputFileError:
-            return False  # `read` of nobody: it is said that this is no whole archive
+            with zipfile.ZipFile(file.path) as archive:
+                names = archive.namelist()
+        except (zipfile.BadZipFile, OSError, NotImplementedError):
+            return False  # it is no whole archive, and that is said where no format claims a file
+        return "header.json" in names or "_journal/start.json" in names
 
     @staticmethod
     def beside(file: InputFile) -> Sequence[Path]:
@@ -266,17 +267,32 @@ class _Parts:
         return texts[place] if place < len(texts) and isinstance(texts[place], str) else None
 
 
+_DAMAGE = (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, zlib.error)
+"""What zipfile raises for an entry that is not as its archive says."""
+
+
+def _zstd_error(name: str) -> type[Exception]:
+    """Make zipfile read zstd, which it knows itself from Python 3.14 on; return what it then raises for damage.
+
+    Raises:
+        InputFileError: What that takes is not installed.
+    """
+    try:
+        if sys.version_info >= (3, 14):
+            from compression.zstd import ZstdError
+        else:
+            import zipfile_zstd  # type: ignore[import-untyped]  # noqa: F401 - importing it is all
+            from zstandard import ZstdError
+    except ImportError as exc:
+        raise InputFileError(name, "is a packed log: pip install 'countermark[audit]'") from exc
+    return ZstdError
+
+
 class _Entries:
     """The entries of a ZIP archive, each read within bounds."""
 
     def __init__(self, file: InputFile) -> None:
-        if sys.version_info < (3, 14):
-            try:
-                # Teaches zipfile to read zstd, which it knows itself from 3.14 on.
-                import zipfile_zstd  # type: ignore[import-untyped]  # noqa: F401
-            except ImportError as exc:
-                problem = "is a packed log: pip install 'countermark[audit]'"
-                raise InputFileError(file.name, problem) from exc
+        self._damage = (*_DAMAGE, _zstd_error(file.name))
         self._file = file
         try:
             self._archive = zipfile.ZipFile(file.path)
@@ -303,8 +319,6 @@ class _Entries:
         Raises:
             InputFileError: It is not there, damaged, too large or no JSON.
         """
-        import zstandard
-
         problem = f"the entry {name} "
         try:
             info = self._archive.getinfo(name)
@@ -316,14 +330,7 @@ class _Entries:
                 data = stream.read(_LARGEST_ENTRY + 1)
         except KeyError as exc:
             raise InputFileError(self._file.name, problem + "is missing") from exc
-        except (
-            zipfile.BadZipFile,
-            OSError,
-            EOFError,
-            NotImplementedError,
-            zlib.error,
-            zstandard.ZstdError,
-        ) as exc:
+        except self._damage as exc:
             raise InputFileError(self._file.name, f"{problem}is damaged: {exc}") from exc
         except RuntimeError as exc:  # zipfile's way to say that an entry is encrypted
             raise InputFileError(self._file.name, f"{problem}cannot be read: {exc}") from exc

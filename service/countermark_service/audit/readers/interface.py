@@ -86,6 +86,8 @@ class InputFile:
     the head ends in it."""
     is_list: bool = False
     """For ``json``: whether the document is a list, so that `first` is of its first element."""
+    member: str | None = None
+    """For ``json`` that is an object: the member that is a list of records, where one is."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Parts of a row (`response`, `reference`, …) to the columns that the caller named for them."""
 

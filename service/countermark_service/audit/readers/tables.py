@@ -22,13 +22,13 @@ from countermark_service.audit.readers.interface import (
 USUAL: Mapping[str, tuple[str, ...]] = {
     "response": (
         "response", "responses", "output", "completion", "completions", "generation", "generations",
-        "prediction", "model_output",
+        "prediction", "predictions", "model_output", "messages",
     ),
-    "reference": ("reference", "answer", "target", "gold", "ground_truth", "gts", "label", "expected"),
+    "reference": ("reference", "answer", "target", "gold", "ground_truth", "gts", "label", "expected", "solution"),
     "prompt": ("prompt", "question", "problem", "input", "query", "instruction"),
     "published": (
         "published", "correct", "is_correct", "acc", "accuracy", "score", "reward", "exact_match",
-        "correctness_math_verify", "correctness_llama",
+        "correctness_math_verify", "correctness_llama", "correctness", "scores", "rewards",
     ),
     "sample": ("id", "uuid", "sample_id", "question_id", "doc_id", "idx", "index"),
     "task": ("task", "task_name", "dataset", "data_source", "benchmark"),

@@ -29,8 +29,11 @@ from countermark_service.audit.document import (
     Slice,
     Standing,
 )
-from countermark_service.audit.findings import (
-    mark_clause,
+from countermark_service.audit.findings import finding_over, mark_clause
+from countermark_service.audit.flips import RIGHT
+from countermark_service.audit.report import plots
+from countermark_service.audit.report.visible import attribute, shown, shown_with
+from countermark_service.audit.wording import (
     plural,
     points_range,
     shown_count,
@@ -38,9 +41,6 @@ from countermark_service.audit.findings import (
     shown_score,
     shown_share,
 )
-from countermark_service.audit.flips import RIGHT
-from countermark_service.audit.report import plots
-from countermark_service.audit.report.visible import attribute, shown, shown_with
 from countermark_service.model import FAILURES, Outcome
 
 MOST_TABLE_ROWS = 200
@@ -67,7 +67,7 @@ SEVERAL: dict[Standing, str] = {
 
 _ENDINGS: dict[Outcome, str] = {
     Outcome.SCORED: "Scored",
-    Outcome.NO_ANSWER: "No answer found, 0",
+    Outcome.NO_ANSWER: "No answer (scores 0)",
     Outcome.BAD_REFERENCE: "Reference unreadable",
     Outcome.TIMEOUT: "Timeout",
     Outcome.ERROR: "Error",
@@ -141,6 +141,7 @@ class _View:
         self.question = _question(standings, len(self.verifiers))
         self.alone = any(pair.first_alone + pair.second_alone for pair in overall.comparisons)
         self.several = len(document.parts) > 1
+        self.together = finding_over(document.parts) is None
         self.command = _wrapped(document.command)
 
     @property

@@ -72,5 +72,7 @@ def _looked_at(subject: "Subject", *, vectors: bool, results: bool) -> "list[Lin
             lines.extend(checks.vectors(subject, lambda done: bar.update(task, completed=done)))
         if results:
             task = bar.add_task("scoring outputs again", total=None)
-            lines.extend(checks.results(subject, lambda done: bar.update(task, completed=done)))
+            lines.extend(
+                checks.results(subject, lambda done, total: bar.update(task, completed=done, total=total))
+            )
     return lines

@@ -195,7 +195,9 @@ def vectors(subject: Subject, advance: Callable[[int], None] = lambda _: None) -
         advance(number)
 
 
-def results(subject: Subject, advance: Callable[[int], None] = lambda _: None) -> Iterator[Line]:
+def results(
+    subject: Subject, advance: Callable[[int, int], None] = lambda done, total: None
+) -> Iterator[Line]:
     """Every result whose outputs are here comes out again."""
     from countermark_service.cli.release.rescore import NotAtHandError, rescore
 

@@ -51,6 +51,10 @@ def embed(
     for target in targets:
         content = read_target(target)
         path = Path(os.path.relpath(file.resolve(), target.resolve().parent)).as_posix()
+        if path.startswith("../"):
+            raise CardError(
+                str(target), "", f"must lie beside the card or above it, so that both travel; {file} does not"
+            )
         if is_croissant(content):
             made[target] = embed_in_croissant(
                 content, release, file.read_bytes(), card=path, file=str(target)

@@ -7,7 +7,6 @@ import typer
 
 from countermark_service.cli.options import DataOption, JsonOption, command_settings
 from countermark_service.cli.release.card_file import CardArgument
-from countermark_service.errors import UnavailableError
 
 if TYPE_CHECKING:
     from countermark_service.releases import Release
@@ -48,12 +47,7 @@ def _kept(release: "Release", data: Path | None) -> bool:
 
     settings = command_settings(data)
     Scorer(build_registry(settings), {}, TieredStore(MemoryStore())).check_release(release)
-    try:
-        return build_releases(settings).register(release)[1]
-    except OSError as exc:
-        raise UnavailableError(
-            f"{settings.data / 'releases'} cannot be written: {exc.strerror or exc}."
-        ) from exc
+    return build_releases(settings).register(release)[1]
 
 
 def _sent(document: dict[str, Any], server: str) -> bool:

@@ -1,14 +1,23 @@
-"""Results of a card computed again from their outputs, on this machine."""
+"""Results of a card computed again from their outputs, on this machine.
 
-from collections.abc import Callable
+Outputs are read as an audit reads them: the format that they are published in is
+known by content, and no more than a batch of rows is in memory. An audit goes on
+over rows that it cannot use and counts them; here one such row is an error, as a
+number over the others would be another number.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
+from countermark_service.audit import OutputRow, WorkFile
+from countermark_service.audit.intake import Intake, ReadPlan, describe, find_files
 from countermark_service.cli.judges import LocalJudge
-from countermark_service.cli.release.card_file import file_digest, outputs_at_hand
-from countermark_service.cli.rows import BadRow, Columns, Row, open_rows
+from countermark_service.cli.release.card_file import outputs_at_hand
 from countermark_service.errors import CountermarkError
 from countermark_service.model import Item
-from countermark_service.releases import ReleaseCard, Result
+from countermark_service.releases import Outputs, ReleaseCard, Result
 from countermark_service.releases.recompute import (
     NotRecomputableError,
     Recomputed,
@@ -36,7 +45,11 @@ class OutputsError(CountermarkError):
 
 
 async def rescore(
-    card: ReleaseCard, result: Result, card_file: Path, settings: Settings, advance: Callable[[int], None]
+    card: ReleaseCard,
+    result: Result,
+    card_file: Path,
+    settings: Settings,
+    advance: Callable[[int, int], None],
 ) -> Recomputed:
     """Score the outputs of a result again, all of them, and compare.
 
@@ -45,7 +58,7 @@ async def rescore(
         result: One of its results.
         card_file: Where the card is: outputs are found from its folder.
         settings: For workers, store and limits.
-        advance: Is told how many bytes of the outputs are read.
+        advance: Is told how many of how many rows are scored.
 
     Raises:
         NotAtHandError: Its outputs are not here, or its metric is none that can be computed.
@@ -62,71 +75,99 @@ async def rescore(
     file = outputs_at_hand(card_file, result.outputs)
     if isinstance(file, str):
         raise NotAtHandError(file)
-    if result.outputs.digest is not None and (found := file_digest(file)) != result.outputs.digest:
-        raise OutputsError(
-            f"{file} is {found}, and the card names {result.outputs.digest}: it is another file"
-        )
-    scores, groups = await _scores(card, result, judge, file, settings, advance)
-    if result.n is not None and len(scores) != result.n:
-        raise OutputsError(f"{file} has {len(scores)} rows, and the card counts n = {result.n}")
+    with (
+        tempfile.TemporaryDirectory(prefix="countermark-check-") as folder,
+        WorkFile.create(Path(folder) / "rows.sqlite") as work,
+    ):
+        _read(work, file, result, result.outputs)
+        scores, groups = await _scores(card, result, judge, work, settings, advance)
     try:
         return recompute(result, scores, groups, zero=counts_failures(card, result))
     except NotRecomputableError as exc:
         raise OutputsError(f"{file}: {exc}") from exc
 
 
+def _read(work: WorkFile, file: Path, result: Result, outputs: Outputs) -> None:
+    """Read the outputs into a work file.
+
+    Raises:
+        OutputsError: They are not those of the card, or some row of them cannot be scored.
+    """
+    (found,) = find_files([str(file)])
+    told = describe(found, lambda _: None)
+    if outputs.digest is not None and f"sha256:{told.sha256}" != outputs.digest:
+        raise OutputsError(
+            f"{file} is sha256:{told.sha256}, and the card names {outputs.digest}: it is another file"
+        )
+    work.add_input(told)
+    columns: dict[str, str] = {}
+    for part, column in outputs.columns.items():
+        columns["sample" if part == "group" else part] = column
+    if "id" in columns:  # it names the question, where nothing else does
+        own = columns.pop("id")
+        columns.setdefault("sample", own)
+    Intake(work, ReadPlan(columns)).read([found], lambda _: None)
+    bad = sum(work.unusable_counts().values())
+    if bad:
+        first = next(work.unusable(1))
+        place = "" if first.line is None else f", line {first.line}"
+        raise OutputsError(
+            f"{file}{place}: {first.message.rstrip('.')} ({bad} in all). Nothing was compared; a card names columns "
+            "in `outputs.columns`."
+        )
+    kinds = sorted({(task, variant) for task, variant, _, _ in work.groups()})
+    if len(kinds) > 1:
+        shown = ", ".join(f"{task}{f' ({variant})' if variant else ''}" for task, variant in kinds[:6])
+        raise OutputsError(
+            f"{file} holds the outputs of {len(kinds)} tasks or variants ({shown}): a result names a file of its own"
+        )
+    if result.n is not None and work.row_count() != result.n:
+        raise OutputsError(f"{file} has {work.row_count()} rows, and the card counts n = {result.n}")
+
+
 async def _scores(
     card: ReleaseCard,
     result: Result,
     pin: str,
-    file: Path,
+    work: WorkFile,
     settings: Settings,
-    advance: Callable[[int], None],
-) -> tuple[list[float | None], list[str | int | float | None]]:
-    """Return the score of every row, and what its group is called."""
-    assert result.outputs is not None  # noqa: S101 - looked at by the caller
-    named: dict[str, str] = {str(key): column for key, column in result.outputs.columns.items()}
-    group = named.pop("group", None)
-    if group is not None:
-        named["id"] = group  # a row's id is handed through, whatever it is called
-    columns = Columns(**named)
+    advance: Callable[[int, int], None],
+) -> tuple[list[float | None], list[str]]:
+    """Return the score of every row, and which prompt it answers."""
     route = route_of(card, result)
+    params = route.params if route is not None else {}
     judge = LocalJudge(settings)
     scores: list[float | None] = []
-    groups: list[str | int | float | None] = []
-    batch: list[Item] = []
-
-    async def judge_batch() -> None:
-        judged = await judge.judge(0, batch)
-        scores.extend(one.score for one in judged.judgements)
-        batch.clear()
-
+    groups: list[str] = []
     try:
         await judge.open([pin])
         await judge.prepare()
-        with open_rows(
-            str(file), columns, route.params if route is not None else {}, result.outputs.format
-        ) as rows:
-            characters = 0
+        for rows in _batches(work):
+            items = []
             for row in rows:
-                _refuse_bad(row, judge, file)
-                assert isinstance(row, Row)  # noqa: S101 - a bad one was refused
-                batch.append(row.item)
-                groups.append(row.id)
-                characters += len(row.item.response)
-                if len(batch) >= _BATCH_ROWS or characters >= _BATCH_CHARACTERS:
-                    await judge_batch()
-                    characters = 0
-                    advance(rows.position())
-            if batch:
-                await judge_batch()
+                item = Item(row.response, row.reference, {**row.params, **params}, row.prompt)
+                problem = judge.refusal(0, item)
+                if problem is not None:
+                    raise OutputsError(
+                        f"{row.file}, line {row.line}: {problem.rstrip('.')}. Nothing was compared."
+                    )
+                items.append(item)
+                groups.append(row.sample)
+            judged = await judge.judge(0, items)
+            scores.extend(one.score for one in judged.judgements)
+            advance(len(scores), work.row_count())
     finally:
         await judge.close()
-    return scores, groups if group else [None] * len(scores)
+    return scores, groups
 
 
-def _refuse_bad(row: Row | BadRow, judge: LocalJudge, file: Path) -> None:
-    """Refuse a row that cannot be scored: a number over the others would be another number."""
-    problem = row.problem if isinstance(row, BadRow) else judge.refusal(0, row.item)
-    if problem is not None:
-        raise OutputsError(f"{file}, line {row.line}: {problem.rstrip('.')}. Nothing was compared.")
+def _batches(work: WorkFile) -> Iterator[list[OutputRow]]:
+    rows = work.rows()
+    while batch := list(islice(rows, 1)):
+        characters = len(batch[0].response)
+        for row in islice(rows, _BATCH_ROWS - 1):
+            batch.append(row)
+            characters += len(row.response)
+            if characters >= _BATCH_CHARACTERS:
+                break
+        yield batch

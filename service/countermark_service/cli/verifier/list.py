@@ -10,10 +10,12 @@ def list_(data: DataOption = None, as_json: JsonOption = False) -> None:
 
     Digests are shortened to fit; `--json` and `countermark verifier show` have the whole pins.
     """
-    from countermark_service.assembly import build_registry
+    from countermark_service.assembly import build_advisories, build_registry
     from countermark_service.cli.console import note, print_json, short_digest, show, table
 
-    registry = build_registry(command_settings(data))
+    settings = command_settings(data)
+    registry, advisories = build_registry(settings), build_advisories(settings)
+    about = {bundle.digest: advisories.about([bundle.digest]) for bundle in registry}
     if as_json:
         verifiers = [
             {
@@ -24,6 +26,7 @@ def list_(data: DataOption = None, as_json: JsonOption = False) -> None:
                 "runtime": bundle.manifest.runtime,
                 "summary": bundle.manifest.summary,
                 "origin": bundle.origin,
+                "advisories": [one.document() for one in about[bundle.digest]],
             }
             for bundle in registry
         ]
@@ -34,7 +37,10 @@ def list_(data: DataOption = None, as_json: JsonOption = False) -> None:
     for bundle in registry:
         manifest = bundle.manifest
         name = f"{manifest.name}:{manifest.version}"
-        rows.add_row(name, short_digest(bundle.digest), manifest.runtime, manifest.summary)
+        marks = "".join(
+            f"{kind.upper()}: " for kind in dict.fromkeys(one.kind for one in about[bundle.digest])
+        )
+        rows.add_row(name, short_digest(bundle.digest), manifest.runtime, marks + manifest.summary)
     show(rows)
     for ref, exc in registry.broken.items():
         note(f"not usable: {ref}: {exc}")

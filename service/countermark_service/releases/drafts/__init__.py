@@ -20,7 +20,7 @@ from countermark_service.releases.drafts.verl import is_verl, overrides_of, read
 from countermark_service.releases.drafts.words import command_words
 from countermark_service.releases.front_matter import has_front_matter
 from countermark_service.releases.release import CardError, place
-from countermark_service.releases.yaml_text import LARGEST_TEXT, load_yaml
+from countermark_service.releases.yaml_text import LARGEST_TEXT, hold_to_bounds, load_yaml
 
 __all__ = ["Draft", "read_draft", "read_draft_file"]
 
@@ -128,9 +128,12 @@ def _structured(text: str, file: str) -> Any:
     """Return the JSON or YAML value in a text; None where it is neither."""
     if text.lstrip()[:1] in ("{", "["):
         try:
-            return json.loads(text)
+            value = json.loads(text)
         except (ValueError, RecursionError):
             pass  # YAML's flow style begins alike
+        else:
+            hold_to_bounds(value, file=file)
+            return value
     try:
         return load_yaml(text, file=file)
     except CardError:

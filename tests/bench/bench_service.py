@@ -91,4 +91,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     os.environ.pop("COUNTERMARK_CONFIG", None)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # it would have each start compile the sources anew
     main()

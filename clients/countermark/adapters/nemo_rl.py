@@ -105,7 +105,7 @@ class Scorer:
         )
 
     def global_post_process_and_metrics(self, batch: Any) -> tuple[Any, dict[str, float]]:
-        """Return the batch with the rewards of rollouts that did not end set to 0, as NeMo RL does, and metrics."""
+        """Return the batch as it is, and metrics; a rollout that was cut off counts as wrong, as in NeMo RL's own."""
         rewards = batch["rewards"] * batch["is_end"]
         return batch, {
             "accuracy": float(rewards.mean()),

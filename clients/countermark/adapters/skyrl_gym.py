@@ -6,7 +6,7 @@
 in the process that makes the environments, before the trainer starts, and rows with ``env_class="countermark"``
 and the reference in ``reward_spec.ground_truth``, as SkyRL's own data sets have it. A row's ``reward_spec`` may
 name a ``verifier``, and the row a ``data_source``. The same settings may stand in the trainer's config, under
-``environment.skyrl_gym.countermark``.
+``environment.skyrl_gym.countermark``, where it takes keys of one's own.
 
 **What a failed verdict becomes.** `step` raises, and so ends the run: SkyRL has no reward that means "none". The
 alternative is a number that the user names, ``on_failure=0.5``.
@@ -15,10 +15,13 @@ alternative is a number that the user names, ``on_failure=0.5``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields as dataclass_fields
+from dataclasses import is_dataclass
 from typing import Any
 
 from skyrl_gym.envs import base_text_env, registration  # type: ignore[import-not-found]
 
+from .._errors import InvalidInputError
 from ._columns import prompt_text
 from ._rows import Fields
 from ._scoring import RewardSource, check_policy
@@ -30,7 +33,7 @@ class CountermarkEnv(base_text_env.BaseTextEnv):  # type: ignore[misc]
     """One response, one verdict, one reward.
 
     Args:
-        env_config: Settings from the trainer's config, laid over `options`.
+        env_config: Settings from the trainer's config, a mapping or a dataclass, laid over `options`.
         extras: The row, less its prompt.
         options: ``gold`` (the field with the reference) and those of `RewardSource`.
 
@@ -40,12 +43,12 @@ class CountermarkEnv(base_text_env.BaseTextEnv):  # type: ignore[misc]
 
     def __init__(
         self,
-        env_config: Mapping[str, Any] | None = None,
+        env_config: Any = None,
         extras: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
-        self._source, self._fields = _settings({**options, **dict(env_config or {})})
+        self._source, self._fields = _settings({**options, **_named(env_config)})
         self._row = extras or {}
         self._prompt: Any = None
         self._failed = 0
@@ -94,6 +97,21 @@ def register(verifier: str | None = None, *, id: str = ID, **options: Any) -> No
     settings = options if verifier is None else {"verifier": verifier, **options}
     _settings(settings)
     registration.register(id=id, entry_point=f"{__name__}:{CountermarkEnv.__name__}", kwargs=settings)
+
+
+def _named(config: Any) -> dict[str, Any]:
+    """Return the settings in a part of the trainer's config; older ones are mappings, newer ones dataclasses.
+
+    Raises:
+        InvalidInputError: It is neither.
+    """
+    if config is None:
+        return {}
+    if isinstance(config, Mapping):
+        return {str(name): value for name, value in config.items()}
+    if is_dataclass(config) and not isinstance(config, type):
+        return {field.name: getattr(config, field.name) for field in dataclass_fields(config)}
+    raise InvalidInputError(f"env_config is a {type(config).__name__}; it must be a mapping or a dataclass.")
 
 
 def _settings(options: Mapping[str, Any]) -> tuple[RewardSource, Fields]:

@@ -10,7 +10,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -55,6 +55,11 @@ PARTS = (
 _TRANSACTION_ROWS = 512
 _HASHED_BYTES = 1 << 20
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+_SOLUTION = re.compile(r"\n#### [^\n]+\Z")
+_SOLUTION_NOTE = (
+    "the reference is a whole solution that ends in '#### answer'; a verifier that wants the answer alone gets it "
+    "with --reference-pattern '#### (.+)'"
+)
 _LARGEST_GENERATION = 1 << 53
 _WITH_OWN_COLUMNS = frozenset({Table.name, OpenR1.name})
 """Formats whose reader looks at the caller's columns itself."""
@@ -82,6 +87,9 @@ class ReadPlan:
     """The task of every row, whatever the files say."""
     model: str | None = None
     """The model of every row, whatever the files say."""
+    reference_pattern: str | None = None
+    """Regular expression that finds the answer in a reference that is a text: the last match counts, its first
+    group where it has one. A reference that it does not match is none."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +101,14 @@ class OutputFile:
     """As it is called in messages and rows."""
     named: bool
     """True where the caller named it; a file that a folder holds may be something else than outputs."""
+    beside: bool = False
+    """True where it is read with another one, as the scores of a HELM run are."""
 
 
 def find_files(outputs: Sequence[str], besides: Path | None = None) -> list[OutputFile]:
-    """Return the files that are meant, in order: files, and everything below folders; each once.
+    """Return the files that are meant, in order: files, everything below folders, and what is read with them.
+
+    Each is there once. What is read with a file is an input like any other: numbers depend on it.
 
     Args:
         outputs: Paths of files and folders.
@@ -127,7 +139,19 @@ def find_files(outputs: Sequence[str], besides: Path | None = None) -> list[Outp
             raise NoOutputsError(output, "is no regular file; an audit names its inputs by digest")
         else:
             raise NoOutputsError(output, "does not exist")
+    for path in [path for file in list(found.values()) for path in _read_with(file)]:
+        there = found.get(path.resolve(), OutputFile(path, str(path), False))
+        found[path.resolve()] = replace(there, beside=True)
     return list(found.values())
+
+
+def _read_with(file: OutputFile) -> Sequence[Path]:
+    """Return the files that are read with one; what a look shows is not kept, there may be many files."""
+    try:
+        one = look(file.path, file.name, {})
+    except InputFileError:
+        return []  # reading says it
+    return next((document.beside(one) for document in DOCUMENTS if document.claims(one)), [])
 
 
 def describe(file: OutputFile, progress: Progress) -> Input:
@@ -156,9 +180,9 @@ class Intake:
         self._rows: list[OutputRow] = []
         self._unusable: list[Unusable] = []
         self._kept: list[tuple[str, int | None, str, str, int]] = []
-        self._beside: set[Path] = set()
         self._metrics: dict[tuple[str, str], str] = {}
         self._stems: set[str] = set()
+        self._pattern = re.compile(plan.reference_pattern) if plan.reference_pattern is not None else None
 
     def read(self, files: Sequence[OutputFile], on_file: Progress) -> None:
         """Read everything; `on_file` hears how many bytes each file had.
@@ -166,30 +190,19 @@ class Intake:
         Raises:
             WorkFileError: The work file cannot be written.
         """
-        looked = [self._look(file) for file in files]
-        self._beside = {
-            path.resolve()
-            for one in looked
-            if one is not None
-            for document in DOCUMENTS
-            if document.claims(one)
-            for path in document.beside(one)
-        }
-        self._stems = {_stem(file.path) for file in files if file.path.resolve() not in self._beside}
-        for file, one in zip(files, looked, strict=True):
-            if one is not None:
-                self._read_file(file, one)
-            on_file(file.path.stat().st_size)
+        self._stems = {_stem(file.path) for file in files if not file.beside}
+        sizes = {one.path: one.size for one in self._work.inputs}
+        for file in files:
+            self._read_file(file)
+            on_file(sizes[file.name])
 
-    def _look(self, file: OutputFile) -> InputFile | None:
+    def _read_file(self, file: OutputFile) -> None:
         try:
-            return look(file.path, file.name, self._plan.columns)
+            one = look(file.path, file.name, self._plan.columns)
         except InputFileError as exc:
             with self._work.transaction():
                 self._work.add_unusable([Unusable(file.name, None, "unreadable", str(exc))])
-            return None
-
-    def _read_file(self, file: OutputFile, one: InputFile) -> None:
+            return
         before = self._next
         self._metrics = {}
         name, reads = self._reads(file, one)
@@ -221,7 +234,7 @@ class Intake:
 
     def _reads(self, file: OutputFile, one: InputFile) -> tuple[str | None, Iterator[Read]]:
         """Return the name of the format and what its reader yields."""
-        if file.path.resolve() in self._beside:
+        if file.beside:
             return "beside", iter(())
         for document in DOCUMENTS:
             if document.claims(one):
@@ -289,6 +302,14 @@ class Intake:
                 f"row {found.line} has no reference; name where it stands with --columns reference=COLUMN"
             )
             return file.unusable(found.line, "no_reference", problem)
+        whole = reference
+        if self._pattern is not None:
+            reference = self._answer(reference)
+            if reference is None:
+                problem = f"row {found.line}: --reference-pattern finds nothing in the reference {str(whole)[-80:]!r}"
+                return file.unusable(found.line, "no_reference", problem)
+        elif isinstance(reference, str) and _SOLUTION.search(reference):
+            self._kept.append((file.name, found.line, "reference_is_solution", _SOLUTION_NOTE, 1))
         params = _params(found.params)
         if params is None:
             return file.unusable(
@@ -308,7 +329,8 @@ class Intake:
             index=self._next, file=file.name, line=found.line, task=task, variant=found.variant, model=model,
             sample=sample, generation=0, prompt=prompt, response=response, reference=reference, params=params,
             published=published, metric=metric,
-            extras={name: value for name, value in found.extras.items() if value is not None and value != {}},
+            extras={name: value for name, value in found.extras.items() if value is not None and value != {}}
+            | ({} if whole is reference else {"whole_reference": whole}),
         )  # fmt: skip
         try:
             msgspec.json.encode((prompt, response, reference, params, row.extras, task, model, sample))
@@ -319,6 +341,18 @@ class Intake:
             problem = f"row {found.line} holds what cannot be written as JSON: {exc}"
             return file.unusable(found.line, "not_json", problem)
         return self._numbered(file, found, row)
+
+    def _answer(self, reference: Any) -> Any:
+        """Return what the pattern finds in a text, or in every text of a list; None where it finds nothing."""
+        if isinstance(reference, list):
+            found = [self._answer(one) for one in reference]
+            return None if None in found else found
+        if not isinstance(reference, str) or self._pattern is None:
+            return reference
+        last = None
+        for last in self._pattern.finditer(reference):  # noqa: B007 - the last one is what is wanted
+            pass
+        return None if last is None else last[1 if self._pattern.groups else 0]
 
     def _numbered(self, file: InputFile, found: Found, row: OutputRow) -> OutputRow | Unusable:
         """Give a response its number among those to its question; one that is there twice is a duplicate."""

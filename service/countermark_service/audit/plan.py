@@ -62,6 +62,7 @@ class AuditPlan:
             "metric": self.reading.metric,
             "task": self.reading.task,
             "model": self.reading.model,
+            "reference_pattern": self.reading.reference_pattern,
             "judge_mode": self.judge_mode,
         }
 

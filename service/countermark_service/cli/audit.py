@@ -7,6 +7,7 @@ This module is the command: options, progress, the summary. Reading is in
 import asyncio
 import fcntl
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -107,6 +108,14 @@ def audit(
     model: Annotated[
         str | None, typer.Option(help="Model of every row, whatever the files say.", show_default=False)
     ] = None,
+    reference_pattern: Annotated[
+        str | None,
+        typer.Option(
+            help="Regular expression that finds the answer in a reference text, such as `#### (.+)`: the last match "
+            "counts, its first group where it has one.",
+            show_default=False,
+        ),
+    ] = None,
     verdicts: Annotated[
         Literal["jsonl", "jsonl.zst", "parquet"], typer.Option(help="Format of the file of verdicts.")
     ] = "jsonl",
@@ -156,7 +165,7 @@ def audit(
         outputs=outputs,
         release=_release(card),
         verifiers=verifier or [],
-        reading=_reading(columns or [], metric, task, model),
+        reading=_reading(columns or [], metric, task, model, reference_pattern),
         judge_mode=judge_mode,
         out=out,
         batch=batch,
@@ -200,7 +209,9 @@ def _release(card: Path | None) -> "Release | None":
     return None if card is None else read_release_file(card)
 
 
-def _reading(columns: Sequence[str], metric: str | None, task: str | None, model: str | None) -> "ReadPlan":
+def _reading(
+    columns: Sequence[str], metric: str | None, task: str | None, model: str | None, pattern: str | None
+) -> "ReadPlan":
     from countermark_service.audit.intake import PARTS, ReadPlan
 
     found: dict[str, str] = {}
@@ -212,7 +223,12 @@ def _reading(columns: Sequence[str], metric: str | None, task: str | None, model
         if part in found:
             raise typer.BadParameter(f"names {part} twice", param_hint="--columns")
         found[part] = column
-    return ReadPlan(found, metric, task, model)
+    try:
+        re.compile(pattern or "")
+    except re.error as exc:
+        problem = f"{pattern!r} is no regular expression: {exc}"
+        raise typer.BadParameter(problem, param_hint="--reference-pattern") from exc
+    return ReadPlan(found, metric, task, model, pattern)
 
 
 @contextmanager
@@ -304,9 +320,12 @@ def _write(work: "WorkFile", out: Path, kind: Literal["jsonl", "jsonl.zst", "par
     """Write what programs read; return the names of the files."""
     from countermark_service.audit.every_eval_ever import write_every_eval_ever
     from countermark_service.audit.verdict_files import write_unusable, write_verdicts
+    from countermark_service.cli.console import console
 
-    written = [work.path, write_verdicts(work, out, kind), write_unusable(work, out)]
-    written.append(write_every_eval_ever(work, out))
+    screen = console(stderr=True)
+    with screen.status("writing the verdicts") if screen.is_terminal else nullcontext():
+        written = [work.path, write_verdicts(work, out, kind), write_unusable(work, out)]
+        written.append(write_every_eval_ever(work, out))
     return [str(path) for path in written]
 
 

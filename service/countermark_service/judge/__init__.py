@@ -1,12 +1,12 @@
 """Language models as judges: endpoints, questions, replies, transcripts.
 
 What a bundle declares becomes messages (`render`, `shown`), is asked or looked up
-(`asker`, over `client` and `transcripts`), and is read by contract (`parse`).
+(`asker`, over `client`, which is loaded with the first question, and `transcripts`), and is read by contract (`parse`).
 How votes become a verdict is the runtime's matter.
 """
 
+from countermark_service.judge.answer import Answer, CallError
 from countermark_service.judge.asker import Asker, Question, Told
-from countermark_service.judge.client import Answer, CallError, ModelClient
 from countermark_service.judge.counters import JudgeCounters, ModelCounters
 from countermark_service.judge.endpoints import Endpoint, Endpoints, read_endpoints
 from countermark_service.judge.mode import JudgeMode, judging
@@ -22,7 +22,6 @@ __all__ = [
     "Endpoints",
     "JudgeCounters",
     "JudgeMode",
-    "ModelClient",
     "ModelCounters",
     "Probe",
     "ProbeBook",

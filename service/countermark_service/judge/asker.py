@@ -8,9 +8,9 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from countermark_service.judge.client import Answer, CallError, ModelClient
+from countermark_service.judge.answer import Answer, CallError
 from countermark_service.judge.counters import JudgeCounters
 from countermark_service.judge.endpoints import Endpoint, Endpoints
 from countermark_service.judge.mode import JudgeMode, asked_mode
@@ -27,6 +27,9 @@ from countermark_service.judge.transcripts import (
     request_bytes,
 )
 from countermark_service.store import TieredStore
+
+if TYPE_CHECKING:
+    from countermark_service.judge.client import ModelClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ class Asker:
         """Where answers come from, for whoever asks now."""
         return asked_mode() or self._mode
 
-    def client(self, model: str) -> ModelClient:
+    def client(self, model: str) -> "ModelClient":
         """Return the client of a model.
 
         Raises:
@@ -110,6 +113,8 @@ class Asker:
                     "judge_no_endpoint",
                     f"no endpoint here is for the model {model!r}: name one in the file of the setting `judges`.",
                 )
+            from countermark_service.judge.client import ModelClient  # see `answer`
+
             found = self._clients[model] = ModelClient(endpoint, self.counters.of(model))
         return found
 

@@ -10,11 +10,10 @@ neither ever holds the key.
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import httpx
 
-from countermark_service.errors import CountermarkError
+from countermark_service.judge.answer import Answer, CallError
 from countermark_service.judge.counters import ModelCounters
 from countermark_service.judge.endpoints import Endpoint
 from countermark_service.judge.pace import Pace, backoff_seconds, retry_after_seconds
@@ -23,29 +22,6 @@ from countermark_service.judge.transport import BoundedTransport, ReplyTooLargeE
 
 _RETRIED = frozenset({408, 409, 425, 429})
 _SHOWN_CHARS = 300
-
-
-class CallError(CountermarkError):
-    """A question without an answer; `code` is one of the texts below."""
-
-    code = "judge_unreachable"
-
-    def __init__(self, code: str, message: str, *, attempts: int = 0) -> None:
-        super().__init__(message)
-        self.kind, self.attempts = code, attempts
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A reply, and what it took."""
-
-    raw: str
-    reply: Reply
-    attempts: int
-    seconds: float
-    """Wall time of the attempt that was answered."""
-    cost: float | None
-    """In the currency of the operator's prices; None without prices."""
 
 
 class _AgainError(Exception):

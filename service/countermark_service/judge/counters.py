@@ -3,6 +3,10 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+OTHERS = "(others)"
+"""What is counted together once there are many: a definition that comes with a request may name any model."""
+_MOST_MODELS = 256
+
 
 @dataclass(slots=True)
 class ModelCounters:
@@ -45,6 +49,8 @@ class JudgeCounters:
 
     def of(self, model: str) -> ModelCounters:
         """Return the counts of one model."""
+        if len(self.models) >= _MOST_MODELS and model not in self.models:
+            model = OTHERS
         found = self.models.get(model)
         if found is None:
             found = self.models[model] = ModelCounters()

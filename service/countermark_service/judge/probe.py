@@ -12,13 +12,16 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import msgspec
 
-from countermark_service.judge.client import Answer, CallError, ModelClient
+from countermark_service.judge.answer import Answer, CallError
 from countermark_service.judge.transcripts import request_bytes
+
+if TYPE_CHECKING:
+    from countermark_service.judge.client import ModelClient
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +62,7 @@ class Probe(msgspec.Struct, frozen=True):
     calls: int
 
 
-async def probe(client: ModelClient) -> Probe:
+async def probe(client: "ModelClient") -> Probe:
     """Ask the questions, all at once within the endpoint's bounds.
 
     Raises:
@@ -96,7 +99,9 @@ async def probe(client: ModelClient) -> Probe:
     )
 
 
-async def _ask(client: ModelClient, text: str, *, max_tokens: int = 16, **options: Any) -> Answer | CallError:
+async def _ask(
+    client: "ModelClient", text: str, *, max_tokens: int = 16, **options: Any
+) -> Answer | CallError:
     endpoint = client.endpoint
     request = {
         "model": endpoint.served,
@@ -165,7 +170,7 @@ class ProbeBook:
         self._known: dict[str, dict[str, Any]] | None = None
         self._probing: dict[str, asyncio.Task[dict[str, Any] | None]] = {}
 
-    async def of(self, client: ModelClient) -> dict[str, Any] | None:
+    async def of(self, client: "ModelClient") -> dict[str, Any] | None:
         """Return what is known of a server, probing it if need be; None where it does not answer."""
         name = _name(client)
         known = self._read()
@@ -177,13 +182,13 @@ class ProbeBook:
             task.add_done_callback(lambda _: self._probing.pop(name, None))
         return await asyncio.shield(task)
 
-    async def _first(self, client: ModelClient) -> dict[str, Any] | None:
+    async def _first(self, client: "ModelClient") -> dict[str, Any] | None:
         try:
             return await self.renew(client)
         except CallError:
             return None  # the question itself will meet the same, and say it
 
-    async def renew(self, client: ModelClient) -> dict[str, Any]:
+    async def renew(self, client: "ModelClient") -> dict[str, Any]:
         """Probe a server now and keep what was found.
 
         Raises:
@@ -219,6 +224,6 @@ class ProbeBook:
             )
 
 
-def _name(client: ModelClient) -> str:
+def _name(client: "ModelClient") -> str:
     endpoint = client.endpoint
     return " ".join((endpoint.model, endpoint.base_url, endpoint.served, endpoint.revision)).strip()

@@ -1,8 +1,10 @@
 """Finds bundles in folders and answers which one a reference means.
 
 Folders come in order: the operator's, then the ones shipped with Countermark. A
-bundle that cannot be used (malformed, or not what was published) is kept with
-its reason: asking for it raises that reason, the others go on.
+bundle is read when it is first asked for, held to what was published, and kept: a
+service with many of them starts as soon as one with few. One that cannot be used
+(malformed, or not what was published) is kept as its reason: asking for it raises
+that reason, the others go on.
 """
 
 import re
@@ -21,6 +23,9 @@ from countermark_service.model import BundleRef
 from countermark_service.registry.children import check_children
 from countermark_service.registry.published import PublishedList, read_published
 
+_Key = tuple[str, str]
+"""Name, with its namespace, and version, as the path of a folder says them."""
+
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -37,80 +42,79 @@ class Registry:
     """Every bundle of some folders, by reference."""
 
     def __init__(self, roots: Sequence[Path]) -> None:
-        """Read all bundles below `roots`.
+        """Look which bundles lie below `roots`.
 
         Raises:
             BundleError: A root is missing or its published list cannot be read.
         """
         self._roots = list(roots)
-        self._bundles: dict[tuple[str, str], Bundle] = {}
-        self._broken: dict[tuple[str, str], BundleError] = {}
+        self._folders: dict[_Key, list[tuple[Path, PublishedList]]] = {}
+        self._read: dict[_Key, Bundle | BundleError] = {}
         for root in self._roots:
             if not root.is_dir():
                 raise BundleError(
                     f"the bundle folder {root} does not exist: create it or drop it from the settings."
                 )
-            self._read_root(root)
-        self._break_composites()
+            published = read_published(root)
+            for folder in _bundle_folders(root):
+                claimed = (folder.parent.relative_to(root).as_posix(), folder.name)
+                self._folders.setdefault(claimed, []).append((folder, published))
 
-    def _break_composites(self) -> None:
-        """Put composites aside whose children are not usable, until what is left is sound."""
-        while True:
-            bad = {
-                key: exc for key, one in self._bundles.items() if (exc := self._child_fault(one)) is not None
-            }
-            if not bad:
-                return
-            for key, exc in bad.items():
-                del self._bundles[key]
-                self._broken[key] = exc
-
-    def _child_fault(self, bundle: Bundle) -> BundleError | None:
-        try:
-            check_children(bundle, self)
-        except BundleError as exc:
-            return exc
-        return None
-
-    def _read_root(self, root: Path) -> None:
-        published = read_published(root)
-        for folder in _bundle_folders(root):
-            claimed = (folder.parent.relative_to(root).as_posix(), folder.name)
+    def _find(self, key: _Key) -> Bundle | BundleError:
+        """Return the bundle that the folders of `key` hold, or why it cannot be used."""
+        if key not in self._read:
             try:
-                bundle = _read_checked(folder, claimed, published)
+                bundle = self._read_folders(key)
+                self._read[key] = bundle  # already, as composites may lead back here
+                check_children(bundle, self)
             except BundleError as exc:
-                if claimed not in self._bundles:
-                    self._broken.setdefault(claimed, exc)
-                continue
-            self._add(claimed, bundle)
+                self._read[key] = exc
+        return self._read[key]
 
-    def _add(self, key: tuple[str, str], bundle: Bundle) -> None:
-        known = self._bundles.get(key)
-        if known is None:
-            if key not in self._broken:
-                self._bundles[key] = bundle
-        elif known.digest != bundle.digest:
-            del self._bundles[key]
-            self._broken[key] = BundleError(
-                f"{key[0]}:{key[1]} is in two folders with different content: {known.origin} "
-                f"({known.digest}) and {bundle.origin} ({bundle.digest}). Give one of them another version."
-            )
+    def _read_folders(self, key: _Key) -> Bundle:
+        """Read the first folder of `key` and hold the others that can be read to it.
+
+        Raises:
+            BundleError: The first cannot be used, or another has other content.
+        """
+        (folder, published), *others = self._folders[key]
+        first = _read_checked(folder, key, published)
+        for folder, published in others:
+            try:
+                other = _read_checked(folder, key, published)
+            except BundleError:
+                continue  # nothing is taken from there
+            if other.digest != first.digest:
+                raise BundleError(
+                    f"{key[0]}:{key[1]} is in two folders with different content: {first.origin} "
+                    f"({first.digest}) and {other.origin} ({other.digest}). Give one of them another version."
+                )
+        return first
+
+    def _usable(self) -> list[tuple[_Key, Bundle]]:
+        """Read everything; return what can be used, by name, then version in natural order."""
+        found = [(key, self._find(key)) for key in self._folders]
+        usable = [(key, one) for key, one in found if isinstance(one, Bundle)]
+        return sorted(usable, key=lambda entry: (entry[0][0], _natural(entry[0][1])))
+
+    def __len__(self) -> int:
+        """How many bundles are in sight, usable or not; reads none."""
+        return len(self._folders)
 
     def __iter__(self) -> Iterator[Bundle]:
         """Every usable bundle, by name, then version in natural order."""
-        for _, bundle in sorted(
-            self._bundles.items(), key=lambda entry: (entry[0][0], _natural(entry[0][1]))
-        ):
-            yield bundle
+        return iter([bundle for _, bundle in self._usable()])
 
     @property
     def broken(self) -> dict[str, BundleError]:
         """Why some folders are not usable, by `name:version`."""
-        return {f"{name}:{version}": exc for (name, version), exc in self._broken.items()}
+        found = {key: self._find(key) for key in self._folders}
+        return {f"{name}:{v}": exc for (name, v), exc in found.items() if isinstance(exc, BundleError)}
 
     def versions(self, name: str) -> list[str]:
-        """Return the versions of `name`, in natural order."""
-        return sorted((v for n, v in self._bundles if n == name), key=_natural)
+        """Return the usable versions of `name`, in natural order."""
+        keys = [key for key in self._folders if key[0] == name]
+        return sorted((key[1] for key in keys if isinstance(self._find(key), Bundle)), key=_natural)
 
     def resolve(self, ref: BundleRef | str) -> Bundle:
         """Return the bundle that `ref` means.
@@ -126,19 +130,22 @@ class Registry:
         if wanted.version is None:
             versions = self.versions(wanted.name)
             if not versions:
-                raise UnknownVerifierError(wanted.name, names=sorted({name for name, _ in self._bundles}))
+                raise UnknownVerifierError(wanted.name, names=self._names())
             raise VersionRequiredError(wanted.name, versions)
         key = (wanted.name, wanted.version)
-        if key in self._broken:
-            raise self._broken[key]
-        bundle = self._bundles.get(key)
-        if bundle is None:
-            names = sorted({name for name, _ in self._bundles})
-            raise UnknownVerifierError(str(wanted), versions=self.versions(wanted.name), names=names)
+        if key not in self._folders:
+            versions = self.versions(wanted.name)
+            raise UnknownVerifierError(str(wanted), versions=versions, names=self._names())
+        bundle = self._find(key)
+        if isinstance(bundle, BundleError):
+            raise bundle
         if wanted.digest is not None and wanted.digest != bundle.digest:
             name = f"{wanted.name}:{wanted.version}"
             raise DigestMismatchError(name, pinned=wanted.digest, found=bundle.digest, pinned_by="the pin")
         return bundle
+
+    def _names(self) -> list[str]:
+        return sorted({key[0] for key, _ in self._usable()})
 
 
 def _bundle_folders(root: Path) -> Iterator[Path]:

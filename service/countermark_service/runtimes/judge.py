@@ -21,8 +21,8 @@ from countermark_service.bundles import Bundle
 from countermark_service.bundles.judge_table import JudgeTable
 from countermark_service.bundles.template import MissingValueError, value_at
 from countermark_service.errors import SaturatedError, UnavailableError
+from countermark_service.judge.answer import CallError
 from countermark_service.judge.asker import Asker, Question, Told
-from countermark_service.judge.client import CallError
 from countermark_service.judge.mode import JudgeMode
 from countermark_service.judge.parse import UnreadableError, Vote, read_vote, response_format
 from countermark_service.judge.render import as_line, messages

@@ -106,7 +106,8 @@ def test_a_step_without_a_verdict_raises_or_gives_the_number_that_was_said(skyrl
 
 
 def test_the_row_or_the_config_names_the_verifier(skyrl: dict[str, Any]) -> None:
-    assert skyrl["by_row"]["reward"] == skyrl["by_config"]["reward"] == 1.0
+    assert [skyrl[kind]["reward"] for kind in ("by_row", "by_config", "by_dataclass")] == [1.0, 1.0, 1.0]
+    assert "must be a mapping or a dataclass" in skyrl["wrong_config"]["says"]
     assert "no verifier is named" in skyrl["unnamed"]["says"]
     assert "no field 'reward_spec.ground_truth'" in skyrl["no_reference"]["says"]
 

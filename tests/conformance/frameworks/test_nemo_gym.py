@@ -113,18 +113,18 @@ class Ran:
 
 
 FAILING = [Sample("", "raise", "right"), Sample("", "right", "right"), *slow(24, "verifiers")]
-INTERRUPTED = [Sample("", f"work 40 vf {n} {'right' if n % 3 else 'wrong'}", "right") for n in range(60)]
+INTERRUPTED = [Sample("", f"work 40 vf {n} {'right' if n % 3 else 'wrong'}", "right") for n in range(30)]
 
 
 @pytest.fixture(scope="module")
 def ran(verifiers: Path, service_url: str, narrow: ServiceProcess) -> Ran:
     """All of verifiers' runs in one process, because it takes long to be imported."""
-    with Wire(service_url) as wire, Wire(narrow.url, kill_at(narrow, 60)) as breaking, started_again(narrow):
+    with Wire(service_url) as wire, Wire(narrow.url, kill_at(narrow, 30)) as breaking, started_again(narrow):
         runs = [
             tasks(f"{wire.url}/nemo-gym/{MATH}", samples(12)),
             tasks(service_url, samples(6), in_row=MATH),
             tasks(f"{service_url}/nemo-gym", samples(6), in_row=MATH),
-            tasks(f"{service_url}/nemo-gym/{MATH}", samples(200), at_once=200),
+            tasks(f"{service_url}/nemo-gym/{MATH}", samples(48), at_once=48),
             tasks(f"{narrow.url}/nemo-gym/{SUBJECT}", FAILING, at_once=26),
             tasks(f"{breaking.url}/nemo-gym/{SUBJECT}", INTERRUPTED, at_once=2),
         ]
@@ -144,8 +144,9 @@ def test_the_pin_may_come_with_the_row(ran: Ran, service_url: str) -> None:
         assert [one["reward"] for one in found] == direct(service_url, samples(6))
 
 
-def test_two_hundred_tasks_at_once_get_the_verifier_s_scores(ran: Ran, service_url: str) -> None:
-    assert [one["reward"] for one in ran.many] == direct(service_url, samples(200))
+def test_many_tasks_at_once_get_the_verifier_s_scores(ran: Ran, service_url: str) -> None:
+    """Not two hundred: this client makes two connections a task, and reads all certificates for each."""
+    assert [one["reward"] for one in ran.many] == direct(service_url, samples(48))
 
 
 def test_verifiers_counts_a_failure_of_ours_as_an_errored_rollout(ran: Ran) -> None:
@@ -154,7 +155,7 @@ def test_verifiers_counts_a_failure_of_ours_as_an_errored_rollout(ran: Ran) -> N
 
 
 def test_a_service_that_is_killed_and_comes_back_makes_no_reward_of_its_absence(ran: Ran) -> None:
-    wanted = [float(n % 3 > 0) for n in range(60)]
+    wanted = [float(n % 3 > 0) for n in range(30)]
     assert all(
         "raised" in one or one["reward"] == score for one, score in zip(ran.interrupted, wanted, strict=True)
     )

@@ -344,6 +344,7 @@ def test_another_audit_in_the_same_folder_is_refused_and_says_why(audit: Cli, tm
         (["rows.jsonl", "--verifier", FIRST, "--columns", "answer=x"], 2, "PART=COLUMN"),
         (["rows.jsonl", "--verifier", FIRST, "--columns", "reference=x,reference=y"], 2, "names reference twice"),
         (["rows.jsonl", "--verifier", FIRST, "--server", "http://127.0.0.1:1", "--in-process"], 2, "exclude"),
+        (["rows.jsonl", "--verifier", FIRST, "--reference-pattern", "(("], 2, "no regular expression"),
         (["rows.jsonl", "--verifier", FIRST, "--columns", "response=nothing"], 1, "no column 'nothing'"),
         (["rows.jsonl", "--verifier", FIRST, "--out", "rows.jsonl"], 1, "rows.jsonl cannot be written"),
     ],

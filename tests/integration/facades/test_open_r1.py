@@ -174,6 +174,11 @@ def test_a_language_that_does_not_run_here_costs_only_its_own_entry(http: httpx.
     assert "ruby" in ruby["exception_str"]
 
 
+def test_a_script_runs_each_time_as_its_programs_run_on_the_clock(http: httpx.Client) -> None:
+    code = "import os\nos.urandom(8).hex()"
+    assert len({value(one) for one in (*executed(http, code, code), *executed(http, code))}) == 3
+
+
 def test_older_clients_name_one_language_and_an_empty_batch_is_empty(http: httpx.Client) -> None:
     body = {"scripts": ["1", "2"], "language": "python", "timeout": 5, "request_timeout": 5}
     assert [value(one) for one in http.post("/open-r1/execute_batch", json=body).json()] == ["1", "2"]

@@ -264,11 +264,10 @@ def mixed() -> list[tuple[str, str, Any, float]]:
     return [(NUMERIC, "So 42", "42", 1.0), (EXACT, "So 42", "42", 0.0), (EXACT, "42", "42", 1.0)]
 
 
+@pytest.mark.parametrize("trainer", TRAINERS[:3], ids=lambda one: one.name)
 def test_without_a_pin_in_the_path_each_row_names_its_verifier(
     trainer: Trainer, http: httpx.Client, mixed: list[tuple[str, str, Any, float]]
 ) -> None:
-    if trainer.name == "reward-kit":
-        pytest.skip("its path always has a pin")
     for ref, response, reference, score in mixed:
         if trainer.name == "nemo-gym":
             body = {**trainer.body("Why?", response, reference), "verifier": ref}

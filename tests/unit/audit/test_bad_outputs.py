@@ -147,7 +147,7 @@ def test_a_line_without_measure_is_skipped(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_value_without_measure_ends_a_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_stream, "LARGEST_LINE", 4096)
+    monkeypatch.setattr(json_stream, "_LARGEST_VALUE", 4096)
     monkeypatch.setattr(json_stream, "_WINDOW", 1024)
 
     found = read(tmp_path, write_json(tmp_path / "rows.json", [GOOD, GOOD | {"response": "x" * 100_000}]))
@@ -304,6 +304,17 @@ def test_parquet_with_text_that_is_not_utf8(tmp_path: Path) -> None:
 
     assert [row.sample for row in found.rows] == ["a", "c"]
     assert found.reasons == [(2, "not_utf8")]
+
+
+def test_parquet_whose_columns_have_no_name_that_can_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "rows.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"response": ["2"], "reference": ["2"]}), file)
+    file.write_bytes(file.read_bytes().replace(b"response", b"resp\xe8nse"))
+
+    found = read(tmp_path, file)
+
+    assert found.reasons == [(None, "unreadable")]
+    assert "no whole Parquet file" in found.unusable[0].message
 
 
 def test_parquet_that_is_damaged_inside_keeps_the_rows_before(tmp_path: Path) -> None:

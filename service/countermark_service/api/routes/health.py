@@ -32,7 +32,7 @@ async def readyz(parts: PartsDep) -> Ready:
         {
             "status": "degraded" if service.scorer.store.degraded else "ready",
             "version": __version__,
-            "verifiers": len(list(service.scorer.registry)),
+            "verifiers": len(service.scorer.registry),
             "containment": service.pool.containment.level.value,
             "sandbox": service.sandboxes.state(),
             "store": store,

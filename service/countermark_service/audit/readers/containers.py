@@ -211,9 +211,11 @@ def _parquet(path: Path, name: str) -> Any:
     except ImportError as exc:
         raise InputFileError(name, "is a Parquet file: pip install 'countermark[audit]'") from exc
     try:
-        return pyarrow.parquet.ParquetFile(path, pre_buffer=False)
-    except (pyarrow.ArrowException, OSError) as exc:
+        table = pyarrow.parquet.ParquetFile(path, pre_buffer=False)
+        _ = table.schema_arrow.names  # names may be what no reader can decode
+    except (pyarrow.ArrowException, OSError, ValueError) as exc:
         raise InputFileError(name, f"is no whole Parquet file: {_one_line(exc)}") from exc
+    return table
 
 
 def _parquet_records(file: InputFile) -> Iterator[tuple[int, dict[str, Any] | Unusable]]:
@@ -221,6 +223,7 @@ def _parquet_records(file: InputFile) -> Iterator[tuple[int, dict[str, Any] | Un
 
     table = _parquet(file.path, file.name)
     row = 0
+    wanted = list(file.wanted) or None
     with table:
         for group in range(table.num_row_groups):
             meta = table.metadata.row_group(group)
@@ -233,7 +236,7 @@ def _parquet_records(file: InputFile) -> Iterator[tuple[int, dict[str, Any] | Un
                 row += meta.num_rows
                 continue
             try:
-                for batch in table.iter_batches(batch_size=_BATCH, row_groups=[group], use_threads=False):
+                for batch in table.iter_batches(_BATCH, [group], wanted, use_threads=False):
                     for record in _batch_records(batch):
                         row += 1
                         if record is None:
@@ -241,7 +244,7 @@ def _parquet_records(file: InputFile) -> Iterator[tuple[int, dict[str, Any] | Un
                             yield row, file.unusable(row, "not_utf8", problem)
                         else:
                             yield row, record
-            except (pyarrow.ArrowException, OSError) as exc:
+            except (pyarrow.ArrowException, OSError, ValueError) as exc:
                 raise InputFileError(file.name, f"cannot be read behind row {row}: {_one_line(exc)}") from exc
 
 

@@ -20,6 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
+
 from countermark_service.audit.readers.containers import opened
 from countermark_service.audit.readers.interface import (
     MISSING,
@@ -41,6 +43,27 @@ _MOST_TIMES = 10_000
 _REFERENCE = re.compile(r"attachment://(\w+)")
 _GRADES = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 """How Inspect itself turns a grade into a number."""
+
+_decode = msgspec.json.decode
+
+
+class _Sample(msgspec.Struct):
+    """What is looked at of a sample. Its events, the largest part by far, are stepped over and not built."""
+
+    id: Any = msgspec.UNSET
+    epoch: Any = msgspec.UNSET
+    input: Any = msgspec.UNSET
+    choices: Any = msgspec.UNSET
+    target: Any = msgspec.UNSET
+    messages: Any = msgspec.UNSET
+    output: Any = msgspec.UNSET
+    scores: Any = msgspec.UNSET
+    error: Any = msgspec.UNSET
+    limit: Any = msgspec.UNSET
+    uuid: Any = msgspec.UNSET
+    invalidation: Any = msgspec.UNSET
+    attachments: Any = msgspec.UNSET
+
 
 _Lookup = Callable[[str], str | None]
 """From the name of an attachment to its text."""
@@ -227,9 +250,9 @@ def _sample(entries: "_Entries", prefix: str, names: Sequence[str]) -> tuple[dic
     """
     whole = f"{prefix}.json"
     if whole in names:
-        sample = entries.json(whole)
+        sample = entries.sample(whole)
         return sample, object_of(sample.get("attachments")).get
-    sample = entries.json(f"{prefix}/sample.json")
+    sample = entries.sample(f"{prefix}/sample.json")
     parts = _Parts(entries, prefix, names)
     if not _response(sample):
         sample["messages"] = parts.last_of("messages")
@@ -306,12 +329,23 @@ class _Entries:
     def __exit__(self, *exc: object) -> None:
         self._archive.close()
 
+    def sample(self, name: str) -> dict[str, Any]:
+        """Return what is looked at of a sample; all of it where the caller names columns. Raises as `json`."""
+        data = self._bytes(name)
+        if not self._file.columns:
+            try:
+                return {
+                    key: value
+                    for key, value in msgspec.structs.asdict(_decode(data, type=_Sample)).items()
+                    if value is not msgspec.UNSET
+                }
+            except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+                pass  # NaN, say, which Python's own reader takes; it also says what is wrong
+        return self._object(name, self._json(name, data))
+
     def json(self, name: str) -> dict[str, Any]:
         """Return an entry that is an object; raises `InputFileError`."""
-        found = self.value(name)
-        if not isinstance(found, dict):
-            raise InputFileError(self._file.name, f"the entry {name} holds no JSON object")
-        return found
+        return self._object(name, self.value(name))
 
     def value(self, name: str) -> Any:
         """Return an entry as JSON.
@@ -319,6 +353,20 @@ class _Entries:
         Raises:
             InputFileError: It is not there, damaged, too large or no JSON.
         """
+        return self._json(name, self._bytes(name))
+
+    def _object(self, name: str, found: Any) -> dict[str, Any]:
+        if not isinstance(found, dict):
+            raise InputFileError(self._file.name, f"the entry {name} holds no JSON object")
+        return found
+
+    def _json(self, name: str, data: bytes) -> Any:
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError) as exc:
+            raise InputFileError(self._file.name, f"the entry {name} is no JSON: {exc}") from exc
+
+    def _bytes(self, name: str) -> bytes:
         problem = f"the entry {name} "
         try:
             info = self._archive.getinfo(name)
@@ -336,7 +384,4 @@ class _Entries:
             raise InputFileError(self._file.name, f"{problem}cannot be read: {exc}") from exc
         if len(data) > _LARGEST_ENTRY:
             raise InputFileError(self._file.name, f"{problem}unpacks to over {_LARGEST_ENTRY} bytes")
-        try:
-            return json.loads(data)
-        except (ValueError, RecursionError) as exc:
-            raise InputFileError(self._file.name, f"{problem}is no JSON: {exc}") from exc
+        return data

@@ -88,6 +88,8 @@ class InputFile:
     """For ``json``: whether the document is a list, so that `first` is of its first element."""
     member: str | None = None
     """For ``json`` that is an object: the member that is a list of records, where one is."""
+    wanted: Sequence[str] = ()
+    """For ``parquet``: the columns, or parts of them, that its reader looks at; empty: all."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Parts of a row (`response`, `reference`, …) to the columns that the caller named for them."""
 

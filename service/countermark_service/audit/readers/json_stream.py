@@ -17,6 +17,8 @@ from countermark_service.audit.readers.lines import LARGEST_LINE, InputFileError
 
 _WINDOW = 1 << 20
 """Bytes that are read at a time."""
+_LARGEST_VALUE = LARGEST_LINE // 2
+"""Characters of one value; a character may take four bytes, and the window is copied when it grows."""
 _SPACE = re.compile(r"[ \t\n\r]*")
 _scan = json.JSONDecoder(strict=False).raw_decode
 
@@ -123,8 +125,8 @@ class JsonStream:
         """Widen the window; False at the end of the file."""
         if self._ended:
             return False
-        if len(self._text) - self._at > LARGEST_LINE:
-            raise self._broken(f"is no JSON, or holds one value of over {LARGEST_LINE} characters")
+        if len(self._text) - self._at > _LARGEST_VALUE:
+            raise self._broken(f"is no JSON, or holds one value of over {_LARGEST_VALUE} characters")
         self._passed += self._at
         unread = len(self._text) - self._at
         data = self._stream.read(max(_WINDOW, unread))  # as much again, so that long values cost no more

@@ -2,7 +2,7 @@
 
 Source: lighteval 0.13.0 (columns `doc`, `metric`, `model_response`); before 0.11 the columns were flat
 (`full_prompt`, `predictions`, `gold`, `metrics`), and both are read. A metric over several responses is of none
-of them.
+of them. Tokens and their probabilities are most of a file and are not looked at.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,6 +19,9 @@ class LightEval:
     def __init__(self, file: InputFile) -> None:
         """The model stands in the name of a folder only: two above the file."""
         self._file = file
+        if "model_response" in file.first and not file.columns:  # who names columns may name any
+            texts = ("model_response.text", "model_response.text_post_processed")
+            file.wanted = ("doc", "metric", *texts)
         folders = file.path.parent.parts
         place = folders.index("details") + 1 if "details" in folders else -1
         self._model = "/".join(folders[place:-1]) if 0 < place < len(folders) else ""

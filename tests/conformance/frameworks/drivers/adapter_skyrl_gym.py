@@ -5,6 +5,7 @@ Told, beside the usual: ``half`` and ``many``, as for verifiers. Says: the outpu
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import skyrl_gym  # type: ignore[import-not-found]
@@ -12,6 +13,14 @@ from asking import attempt, mark, paste, say, told  # type: ignore[import-not-fo
 from omegaconf import OmegaConf  # type: ignore[import-not-found]
 
 from countermark.adapters.skyrl_gym import register
+
+
+@dataclass
+class Config:
+    """A part of a config, as newer trainers have it."""
+
+    verifier: str
+    on_failure: str = "raise"
 
 
 def extras(row: dict[str, Any]) -> dict[str, Any]:
@@ -45,6 +54,8 @@ def main() -> None:
         "number": step(rows[3], "half"),
         "by_row": step({**rows[0], "spec": {"verifier": verifier}}, "by_row"),
         "by_config": step(rows[0], "by_row", OmegaConf.create({"verifier": verifier})),
+        "by_dataclass": step(rows[0], "by_row", Config(verifier)),
+        "wrong_config": step(rows[0], "by_row", 3),
         "unnamed": step(rows[0], "by_row"),
         "no_reference": attempt(
             lambda: skyrl_gym.make("countermark", env_config={}, extras={"reward_spec": {}})

@@ -5,7 +5,8 @@
 >>> orms["countermark"] = async_orm("math-verify:0.9.0", gold="solution")
 
 Its trainers make an object of such a class and call it with the completions and every other column of the data
-set, and they leave a completion out of a reward that is None. Neither they nor this module ask for a base
+set. They take None for a reward, but sum the rewards of a completion up, and where there is none the sum is 0;
+so a failed verdict raises unless something else was said. Neither they nor this module ask for a base
 class, so this works with every version that has the table.
 """
 
@@ -32,7 +33,7 @@ class CountermarkOrm(_Orm):
     """Scores a batch and waits for it; `orm` makes the subclass that knows a verifier."""
 
     def __call__(self, completions: Sequence[Any], **columns: Any) -> list[float | None]:
-        """Return one reward for each completion, in order; None where there is no verdict."""
+        """Return one reward for each completion, in order."""
         verdicts = self.source.verdicts(self.columns.asks(self.source, completions, columns))
         return [verdict.reward for verdict in verdicts]
 
@@ -41,7 +42,7 @@ class CountermarkAsyncOrm(_Orm):
     """Scores a batch while other asynchronous rewards do; `async_orm` makes the subclass."""
 
     async def __call__(self, completions: Sequence[Any], **columns: Any) -> list[float | None]:
-        """Return one reward for each completion, in order; None where there is no verdict."""
+        """Return one reward for each completion, in order."""
         verdicts = await self.source.verdicts_async(self.columns.asks(self.source, completions, columns))
         return [verdict.reward for verdict in verdicts]
 
@@ -54,7 +55,7 @@ def orm(verifier: str | None = None, gold: str = "solution", **options: Any) -> 
         gold: Column that holds the reference.
         options: `verifier_column`, `source_column`, `params_column`, `prompt_column`, `name`, and the fields
             of `RewardSource` (`by_source`, `on_failure`, `params`, `reference_format`, `deadline`, `base_url`,
-            `api_key`). `on_failure` is ``null`` unless something else is said.
+            `api_key`). `on_failure` is ``raise`` unless something else is said.
 
     Raises:
         InvalidInputError: An argument cannot be used.
@@ -81,5 +82,5 @@ def _facts(verifier: str | None, gold: str, options: dict[str, Any]) -> dict[str
         prompt=options.pop("prompt_column", None),
     )
     name = options.pop("name", None)
-    source = RewardSource(verifier=verifier, **{"on_failure": "null", **options})
+    source = RewardSource(verifier=verifier, **{"on_failure": "raise", **options})
     return {"name": display_name(name, source), "source": source, "columns": columns}

@@ -4,13 +4,16 @@
 >>> trainer = GRPOTrainer(reward_funcs=[reward("math-verify:0.9.0", gold="solution")], ...)
 
 The function scores the whole batch of a process in one request. Where there is no verdict it returns None: TRL
-then leaves the completion out of this reward, and where no function had a verdict, out of the group's baseline
-and the loss (since TRL 1.10; earlier ones counted it as 0, so keep TRL recent). It needs nothing of TRL, so
-that everything with TRL's signature can use it.
+then adds up the other rewards of the completion, and where no function had a verdict, leaves the completion out
+of the group's baseline and the loss. It does the latter since 1.6; earlier releases made it a reward of 0, so
+with them a failed verdict raises unless something else was said. It needs nothing of TRL, so that everything
+with TRL's signature can use it; trainers of others that sum up the rewards themselves do as TRL did before 1.6.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -20,6 +23,10 @@ from ._scoring import DEADLINE_SECONDS, FailurePolicy, ReferenceFormat, RewardSo
 
 RewardFunction: TypeAlias = Callable[..., Any]
 """What TRL takes as a reward function; the asynchronous kind returns an awaitable of the rewards."""
+
+
+LEAVES_OUT_SINCE = (1, 6)
+"""The release of TRL from which a completion that nothing judged has no part in its group."""
 
 
 def reward(
@@ -34,7 +41,7 @@ def reward(
     params: Mapping[str, Any] | None = None,
     params_column: str | None = None,
     use_prompt: bool = False,
-    on_failure: FailurePolicy = "null",
+    on_failure: FailurePolicy | None = None,
     reference_format: ReferenceFormat = "value",
     name: str | None = None,
     blocking: bool = False,
@@ -55,7 +62,8 @@ def reward(
         params: The verifier's parameters.
         params_column: Column that holds parameters of each row, laid over `params`.
         use_prompt: Send the prompt too; only for verifiers whose manifest says that it counts.
-        on_failure: What a failed verdict becomes: ``null`` (None), ``raise``, ``zero`` or a number.
+        on_failure: What a failed verdict becomes: ``null`` (None), ``raise``, ``zero`` or a number; if not said,
+            ``null``, or ``raise`` where the TRL that is installed would make a 0 of it.
         reference_format: ``json`` if the column holds JSON texts.
         name: Of the metric; else the verifier's name and version.
         blocking: Return an ordinary function, for trainers with TRL's signature that cannot await one.
@@ -72,7 +80,7 @@ def reward(
         release=release,
         task=task,
         by_source=verifiers or {},
-        on_failure=on_failure,
+        on_failure=default_policy() if on_failure is None else on_failure,
         reference_format=reference_format,
         params=params,
         deadline=deadline,
@@ -120,3 +128,14 @@ def reward(
     function: Callable[..., Any] = blocked if blocking else waiting
     function.__name__ = function.__qualname__ = shown  # TRL takes the name of the metric from here
     return function
+
+
+def default_policy() -> FailurePolicy:
+    """Return ``null`` where TRL leaves out a completion that nothing judged, else ``raise``."""
+    try:
+        version = importlib.metadata.version("trl")
+    except importlib.metadata.PackageNotFoundError:
+        return "null"  # whoever calls without TRL sees the None
+    found = re.match(r"(\d+)\.(\d+)", version)
+    known = found is not None and (int(found[1]), int(found[2])) >= LEAVES_OUT_SINCE
+    return "null" if known else "raise"

@@ -47,9 +47,8 @@ def test_openrlhf_08_has_the_services_rewards_and_an_error_without_a_verdict(
 
 
 def test_axolotl_finds_rewards_by_their_path(fetched: Fetched, service_url: str, tmp_path: Path) -> None:
-    lines = (
-        f'from countermark.adapters.axolotl import reward\n\nexact = reward("{VERIFIER}", gold="solution")\n'
-    )
+    made = f'reward("{VERIFIER}", gold="solution", on_failure="null")'
+    lines = f"from countermark.adapters.axolotl import reward\n\nexact = {made}\n"
     (tmp_path / "my_rewards.py").write_text(lines)
     said = drive(
         fetched(AXOLOTL),

@@ -23,8 +23,8 @@ AGENT = (
     f'feedback=" user no assistant ", special_tokens=["<eos>"])\n'
 )
 PLUGIN = (
-    f'from countermark.adapters.ms_swift import async_orm, orm\norms["a_blocking"] = orm("{REF}")\n'
-    f'orms["b_waiting"] = async_orm("{REF}")\n'
+    f'from countermark.adapters.ms_swift import async_orm, orm\norms["a_blocking"] = orm("{REF}", on_failure="null")\n'
+    f'orms["b_waiting"] = async_orm("{REF}", on_failure="null")\n'
 )
 
 

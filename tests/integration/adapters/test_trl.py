@@ -3,6 +3,7 @@
 import inspect
 import math
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,6 +59,34 @@ def test_a_trainer_that_cannot_await_gets_an_ordinary_function(direct: Direct) -
     rewards = function(prompts=["?"] * 5, completions=COMPLETIONS, solution=SOLUTIONS, **log.arguments())
     assert rewards == direct.rewards(COMPLETIONS, SOLUTIONS)
     assert (function.__name__, log.metrics["exact-1.0.0/failed"]) == ("exact-1.0.0", 0.2)
+
+
+@pytest.mark.parametrize(
+    ("version", "policy"),
+    [
+        ("1.16.0", "null"),
+        ("1.6.0", "null"),
+        ("2.0.0.dev0", "null"),
+        ("1.5.1", "raise"),
+        ("0.29.1", "raise"),
+        ("?", "raise"),
+    ],
+)
+async def test_a_trl_that_would_make_a_zero_of_none_gets_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, policy: str
+) -> None:
+    installed = tmp_path / f"trl-{version}.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text(f"Metadata-Version: 2.1\nName: trl\nVersion: {version}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    function = reward(REF)
+    if policy == "null":
+        assert (await function(completions=COMPLETIONS, solution=SOLUTIONS))[3] is None
+    else:
+        with pytest.raises(VerdictFailedError):
+            await function(completions=COMPLETIONS, solution=SOLUTIONS)
+    said = reward(REF, on_failure="null")
+    assert (await said(completions=COMPLETIONS, solution=SOLUTIONS))[3] is None
 
 
 def test_it_is_a_plain_coroutine_function_with_the_name_of_the_metric() -> None:
@@ -124,6 +153,11 @@ async def test_axolotl_finds_a_function_by_its_path_and_the_rest_in_the_environm
 ) -> None:
     monkeypatch.setenv("COUNTERMARK_VERIFIER", REF)
     expected = direct.rewards(COMPLETIONS, SOLUTIONS)
+    with pytest.raises(VerdictFailedError):
+        await axolotl.score(["?"] * 5, COMPLETIONS, reference=SOLUTIONS)
+    with pytest.raises(VerdictFailedError):
+        await axolotl.reward(REF)(["?"] * 5, COMPLETIONS, solution=SOLUTIONS)
+    monkeypatch.setenv("COUNTERMARK_ON_FAILURE", "null")
     assert await axolotl.score(["?"] * 5, COMPLETIONS, reference=SOLUTIONS) == expected
     monkeypatch.setenv("COUNTERMARK_GOLD", "solution")
     assert await axolotl.score(["?"] * 5, COMPLETIONS, solution=SOLUTIONS) == expected
@@ -140,9 +174,11 @@ async def test_axolotl_finds_a_function_by_its_path_and_the_rest_in_the_environm
 
 async def test_ms_swift_makes_the_class_from_its_table_and_calls_it(direct: Direct) -> None:
     table: dict[str, Any] = {
-        "blocking": ms_swift.orm(REF),
-        "waiting": ms_swift.async_orm(REF, gold="answer", name="AsyncExact"),
+        "blocking": ms_swift.orm(REF, on_failure="null"),
+        "waiting": ms_swift.async_orm(REF, gold="answer", name="AsyncExact", on_failure="null"),
     }
+    with pytest.raises(VerdictFailedError):  # ms-swift would make a 0 of None
+        ms_swift.orm(REF)()(COMPLETIONS, solution=SOLUTIONS)
     expected = direct.rewards(COMPLETIONS, SOLUTIONS)
     blocking = table["blocking"](args=object())
     assert blocking(COMPLETIONS, solution=SOLUTIONS, trainer_state=None) == expected

@@ -43,6 +43,7 @@ def main() -> None:
     """Score everything."""
     facts = told()
     os.environ["COUNTERMARK_VERIFIER"] = facts["verifier"]
+    os.environ["COUNTERMARK_ON_FAILURE"] = "null"
     sys.path.insert(0, facts["own"])
     rows = facts["rows"]
     called: dict[str, Any] = {

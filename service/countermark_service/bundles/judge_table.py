@@ -199,10 +199,10 @@ class JudgeTable(Strict):
     """What an item's reference must be."""
     messages: Annotated[tuple[Message, ...], Field(min_length=1, max_length=64)]
     sampling: Sampling
-    show: Show = Show()
-    before: Before = Before()
+    show: Show = Show.model_construct()
+    before: Before = Before.model_construct()
     output: Output
-    votes: Votes = Votes()
+    votes: Votes = Votes.model_construct()
 
     _tuples = field_validator("messages", mode="before")(as_tuple)
 

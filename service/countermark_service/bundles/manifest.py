@@ -126,7 +126,7 @@ class Manifest(_Strict):
     python: str | None = None
     uses_prompt: bool = False
     files: Annotated[tuple[str, ...], Field(min_length=1, max_length=1000)]
-    limits: Limits = Limits()
+    limits: Limits = Limits.model_construct()
     parameters: dict[str, dict[str, Any]] = Field(default_factory=dict)
     sandbox: SandboxTable | None = None
     judge: JudgeTable | None = None

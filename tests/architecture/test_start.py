@@ -4,19 +4,22 @@ A library that is imported once more somewhere costs every start, and nobody see
 in a process of its own, and what it has loaded is read from there.
 """
 
+import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 START = """
-import sys
+import gc, json, sys
 from pathlib import Path
 
 import countermark_service.cli.serve as serve
 
-settings, app = serve._assembled({"data": Path(sys.argv[1])})
-print(*sys.modules, sep="\\n")
+with serve._nothing_collected():
+    settings, app = serve._assembled({"data": Path(sys.argv[1])})
+print(json.dumps({"modules": list(sys.modules), "collecting": gc.isenabled(), "frozen": gc.get_freeze_count()}))
 """
 LATER = {
     "jsonschema": "the first schema",
@@ -32,14 +35,22 @@ LATER = {
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """Return the modules that are loaded once the app stands."""
+def started(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Return what a process holds once the app stands: its `modules`, and the state of its garbage collector."""
     data = tmp_path_factory.mktemp("start")
     ran = subprocess.run([sys.executable, "-c", START, str(data)], capture_output=True, text=True, check=True)
-    return set(ran.stdout.split())
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
 
 
 @pytest.mark.parametrize("library", LATER)
-def test_a_start_does_without(library: str, loaded: set[str]) -> None:
-    assert "fastapi" in loaded
-    assert library not in loaded, f"it is for {LATER[library]}; import it there, and say why there"
+def test_a_start_does_without(library: str, started: dict[str, Any]) -> None:
+    assert "fastapi" in started["modules"]
+    assert library not in started["modules"], (
+        f"it is for {LATER[library]}; import it there, and say why there"
+    )
+
+
+def test_garbage_is_looked_for_again_once_the_app_stands(started: dict[str, Any]) -> None:
+    assert started["collecting"] is True
+    assert started["frozen"] > 10_000

@@ -248,7 +248,7 @@ class Scorer:
             )
             raise TooLargeError("too_many_items", message, limit=limits.items)
         most = limits.response_bytes
-        if max((len(item.response) for item in items), default=0) * 4 > most:  # no character has more bytes
+        if max([len(item.response) for item in items], default=0) * 4 > most:  # no character has more bytes
             _refuse_large_responses(items, most, first)
         for index, item in enumerate(items, start=first):
             if item.params:
@@ -299,14 +299,15 @@ class Scorer:
         started = time.perf_counter()
         run.keys = keys = _keys(bundle, self.identity(bundle), items)
         verdicts = await self._find_kept(bundle, keys, run)
-        if None in verdicts:
-            await self._score(bundle, items, keys, verdicts, take, run)
+        found = [(verdict, True) for verdict in verdicts if verdict is not None]
+        if len(found) == len(items):
+            run.cached = len(found)
+            run.failed = [verdict.score for verdict, _ in found].count(None)
         else:
-            scored = [(verdict, True) for verdict in verdicts if verdict is not None]
-            run.cached = len(scored)
-            run.failed = sum(1 for verdict in verdicts if verdict is not None and verdict.score is None)
+            await self._score(bundle, items, keys, verdicts, take, run)
+            found = [one for one in scored if one is not None]
         run.seconds = time.perf_counter() - started
-        return [one for one in scored if one is not None], run
+        return found, run
 
     async def score(self, bundle: Bundle, items: Sequence[Item], on_scored: OnScored) -> Run:
         """Score `items` and call `on_scored` once for each, as verdicts come.
@@ -374,7 +375,11 @@ class Scorer:
             values = lookup.values
             if lookup.degraded:
                 run.degraded.add("store_unavailable")
-        return [None if value is None else _decoded(value) for value in values]
+        small, any_size = _decode_small, _decode
+        return [
+            None if value is None else small(value) if len(value) <= _SMALL_BYTES else any_size(value)
+            for value in values
+        ]
 
     async def _reduce(
         self,
@@ -483,12 +488,8 @@ def _refuse_large_responses(items: Sequence[Item], most: int, first: int) -> Non
             raise TooLargeError("response_too_large", message, limit=most, item=index)
 
 
-def _decoded(value: bytes) -> Verdict | None:
-    """Return a stored verdict; None for one that is not to be trusted."""
-    return _decode_small(value) if len(value) <= _SMALL_BYTES else _decode(value)
-
-
 def _decode(value: bytes) -> Verdict | None:
+    """Return a stored verdict; None for one that is not to be trusted."""
     try:
         verdict = Verdict.decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError):

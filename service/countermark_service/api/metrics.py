@@ -49,7 +49,7 @@ class Metrics:
     def count_batch(self, bundle: Bundle, scored: Sequence[Scored]) -> None:
         """Count the verdicts of one batch."""
         self._batch.observe(len(scored))
-        for (outcome, cached), count in Tally((one.outcome, cached) for one, cached in scored).items():
+        for (outcome, cached), count in Tally([(one.outcome, cached) for one, cached in scored]).items():
             self._verdicts(bundle, outcome, cached).inc(count)
 
     def count(self, bundle: Bundle, verdict: Verdict, *, cached: bool = False) -> None:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-import jsonschema
 import msgspec
 import structlog
 
 from countermark_service.bundles import Bundle
+from countermark_service.bundles.json_schema import Schema
 from countermark_service.errors import RequestError, TooLargeError, UnavailableError
 from countermark_service.model import CACHEABLE, Item, OnFailure, Verdict, item_keys, reduced_key
 from countermark_service.registry import Advisory, AdvisoryBook, Registry, YankedError, bundles_below
@@ -127,7 +127,7 @@ class Scorer:
         # Asked once: looking at a protocol costs more than looking up a verdict.
         self._keyed = {kind: runtime for kind, runtime in runtimes.items() if isinstance(runtime, OwnKeys)}
         self._in_flight: dict[bytes, asyncio.Future[Verdict | None]] = {}
-        self._schemas: dict[str, jsonschema.Draft202012Validator] = {}
+        self._schemas: dict[str, Schema] = {}
         self._good_params: set[tuple[str, bytes]] = set()
 
     def resolve(self, ref: str) -> Bundle:
@@ -260,11 +260,11 @@ class Scorer:
             return
         schema = self._schemas.get(bundle.digest)
         if schema is None:
-            schema = jsonschema.Draft202012Validator(bundle.manifest.parameters_schema())
+            schema = Schema(bundle.manifest.parameters_schema())
             self._schemas[bundle.digest] = schema
-        problem = jsonschema.exceptions.best_match(schema.iter_errors(params))
+        problem = schema.mismatch(params)
         if problem is not None:
-            where = "".join(f".{part}" for part in problem.absolute_path)
+            where = "".join(f".{part}" for part in problem.path)
             message = f"item {index}: params{where}: {problem.message[:300]}. {bundle.ref.name} takes: "
             names = ", ".join(sorted(bundle.manifest.parameters)) or "no parameters"
             raise RequestError(message + names + ".", item=index, field=f"params{where}")

@@ -370,7 +370,7 @@ class Scorer:
     async def _find(self, keys: Sequence[bytes], run: Run) -> list[Verdict | None]:
         """Look verdicts up; what cannot be trusted, or not be asked, is not there."""
         values = self.store.peek(keys)
-        if None in values:
+        if not all(values):  # looking for None would compare it with each; no verdict is empty
             lookup = await self.store.get_many(keys)
             values = lookup.values
             if lookup.degraded:

@@ -52,6 +52,7 @@ def serve(
     COUNTERMARK_CONFIG names.
     """
     options = {"host": host, "port": port, "data": data, "workers": workers, "open_access": open_access}
+    keep_freed_memory()
     with _nothing_collected():
         settings, served = _assembled(options)
     import structlog

@@ -5,7 +5,7 @@ from it like all others, and made again whenever it is gone through: what somebo
 changed in the folder does not stay. Who issued the receipts is not known here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -51,9 +51,7 @@ def write_receipts(work: WorkFile, folder: Path) -> list[Path]:
     stale = set(there.glob(f"{_PREFIX}*.json"))
     written = False
     for path, receipt, pin in _placed(work):
-        document = {"verifier": str(pin), "rows": receipt.rows, "receipt": msgspec.Raw(receipt.document)}
-        with whole(folder / path) as file:
-            file.write(msgspec.json.encode(document) + b"\n")
+        write_receipt(folder / path, pin, "rows", receipt.rows, receipt.document)
         stale.discard(folder / path)
         written = True
     try:
@@ -66,6 +64,29 @@ def write_receipts(work: WorkFile, folder: Path) -> list[Path]:
     with whole(folder / KEYS) as file:
         file.write(receipt_keys(work).encoded())
     return [there, folder / KEYS]
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for receipts before anything is scored.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise OutputError(folder, exc.strerror or str(exc)) from exc
+
+
+def write_receipt(path: Path, pin: BundleRef, unit: str, places: Sequence[int], receipt: bytes) -> None:
+    """Write one receipt, JSON, with whose verdicts it is over, and on what.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    document = {"verifier": str(pin), unit: places, "receipt": msgspec.Raw(receipt)}
+    with whole(path) as file:
+        file.write(msgspec.json.encode(document) + b"\n")
 
 
 def receipts_of(work: WorkFile) -> list[Receipt]:

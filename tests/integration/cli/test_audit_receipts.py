@@ -1,4 +1,4 @@
-"""Audits whose batches are signed: on this machine and by a service, killed and taken up, and changed afterwards."""
+"""Signed batches of audits and of `countermark score`: made here and by a service, killed, and changed afterwards."""
 
 import json
 import os
@@ -373,3 +373,37 @@ def test_items_are_held_against_one_receipt_only(run: Run, outputs: Path, made: 
     assert "not with 3" in several.err
     assert none.code == 1
     assert "has no receipt" in none.err
+
+
+@pytest.mark.parametrize("where", ["here", "there"])
+def test_rows_that_are_only_scored_can_be_signed_too(
+    run: Run, outputs: Path, tmp_path: Path, signing: ServiceProcess, where: str
+) -> None:
+    server = ["--server", signing.url] if where == "there" else []
+    arguments = ("score", outputs, "--verifier", VERIFIER, "--batch", "8", "--receipts", "r", *server)
+
+    ended = run(*arguments)
+
+    assert ended.code == 0, ended.err
+    signed = [json.loads(file.read_text()) for file in sorted((tmp_path / "r").iterdir())]
+    assert [line for one in signed for line in one["lines"]] == list(range(1, 21))
+    assert [line["line"] for line in ended.lines] == list(range(1, 21))
+    keys = ["--data", str(signing.data)] if where == "there" else []
+    held = run("receipt", "verify", tmp_path / "r", *keys, "--json")
+    assert held.code == 0, held.out
+    assert sum(one["verdicts"] for one in held.json["receipts"]) == 20
+
+
+def test_rows_are_not_scored_where_no_receipt_can_be_signed_or_written(
+    run: Run, outputs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    arguments = ("score", outputs, "--verifier", VERIFIER, "--receipts")
+
+    keyless = run(*arguments, "r", "--data", tmp_path / "keyless")
+    blocked = run(*arguments, "file/r")
+
+    assert (keyless.code, blocked.code) == (1, 1)
+    assert (keyless.out, blocked.out) == ("", "")
+    assert "countermark keys new" in keyless.err
+    assert "file/r cannot be written" in blocked.err

@@ -157,9 +157,9 @@ def _verify_all(
     else:
         if wrong > _SHOWN:
             note(f"the first {_SHOWN} of {wrong} are shown; --json has all")
-        rows = table("verifier", "key", numbers=("receipts", "verdicts"))
+        rows = table("verifier and key", numbers=("receipts", "verdicts"))
         for (ref, key), (receipts, verdicts) in sums.items():
-            rows.add_row(ref, key[:16], str(receipts), str(verdicts))
+            rows.add_row(f"{ref}\n{key}", str(receipts), str(verdicts))
         held = len(files) - wrong
         show(f"{held} of {len(files)} receipts hold.", *([rows] if sums else []))
     if wrong:

@@ -206,6 +206,13 @@ class AsyncClient:
         """
         return await self._core.register(card, self._core.seconds(deadline))
 
+    async def receipt_keys(self, *, deadline: float | None = None) -> dict[str, Any]:
+        """Return the public keys of the service's receipts as a document: what ``--keys`` of a check takes.
+
+        Whoever answers here names the keys: compare them with what the issuer published elsewhere.
+        """
+        return await self._core.receipt_keys(self._core.seconds(deadline))
+
     async def livez(self, *, deadline: float = 5.0) -> Probe:
         """Ask once whether the service is running; true or false, an unreachable service being false."""
         return await self._core.probe("/livez", _options.check_seconds("deadline", deadline))

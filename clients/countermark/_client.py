@@ -149,6 +149,10 @@ class Client:
         """Register a release card; see `AsyncClient.register`."""
         return self._portal.call(self._core.register(card, self._core.seconds(deadline)))
 
+    def receipt_keys(self, *, deadline: float | None = None) -> dict[str, Any]:
+        """Return the public keys of the service's receipts; see `AsyncClient.receipt_keys`."""
+        return self._portal.call(self._core.receipt_keys(self._core.seconds(deadline)))
+
     def livez(self, *, deadline: float = 5.0) -> Probe:
         """Ask once whether the service is running; true or false, an unreachable service being false."""
         return self._portal.call(self._core.probe("/livez", _options.check_seconds("deadline", deadline)))

@@ -171,6 +171,10 @@ class Core:
 
         return await self.attempt(send, "registering the release", Deadline(seconds))
 
+    async def receipt_keys(self, seconds: float) -> dict[str, Any]:
+        """Return the document of the keys that sign the service's receipts, as it came."""
+        return await self._get("/v1/receipts/keys", dict, "getting the keys of receipts", Deadline(seconds))
+
     async def resolve(
         self, subject: Subject, on_failure: OnFailure | None, deadline: Deadline
     ) -> ScoreResult:

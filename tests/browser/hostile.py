@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from countermark_service.audit import AuditVerifier, Input, OutputRow, Unusable, WorkFile
-from countermark_service.audit.work_file import NewVerdict, Route
+from countermark_service.audit.receipt_files import keep_keys
+from countermark_service.audit.work_file import NewVerdict, Route, StoredReceipt
 from countermark_service.model import BundleRef
+from countermark_service.receipts import KeySet, SigningKey
+from countermark_service.receipts.keys import KEY_TYPE, KeyValue, named
 
 SCRIPT = "<script>window.attacked = 1</script>"
 HANDLER = "<img src=x onerror='window.attacked = 1'><svg onload='window.attacked = 1'><path/></svg>"
@@ -51,8 +55,22 @@ def make_hostile_work_file(path: Path, rows: int = 240) -> WorkFile:
             work.add_verdicts(_verdicts(index, attack))
         work.add_unusable([Unusable("outputs<b>.jsonl", 1, SCRIPT, everything)])
         work.add_note("outputs<b>.jsonl", 2, HANDLER, everything, 3)
+        keys = _keys()
+        for number, key in enumerate(keys.keys):
+            work.add_receipt(StoredReceipt(number % 2, [number], f"{number:064x}", key, b"{}"))
+        keep_keys(work, keys)
         work.set_meta("state", "scored")
     return work
+
+
+def _keys() -> KeySet:
+    """Return keys whose owners call themselves what attacks."""
+    times = "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z"
+    made = []
+    for attack in ATTACKS:
+        keyid, public = named(Ed25519PrivateKey.generate().public_key().public_bytes_raw())
+        made.append(SigningKey(keyid, KEY_TYPE, KEY_TYPE, KeyValue(public), *times, label=attack))
+    return KeySet.of(made)
 
 
 def _verdicts(index: int, attack: str) -> list[NewVerdict]:

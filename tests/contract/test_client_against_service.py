@@ -7,6 +7,7 @@ that has ``exact:1.0.0`` and ``numeric:1.0.0`` and asks for no key.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,7 @@ from countermark import (
     VersionRequiredError,
 )
 from countermark_service.model import Item as ServiceItem
-from countermark_service.receipts import Keyring, check, read
+from countermark_service.receipts import Keyring, KeySet, check, read
 from tests.cards import EXACT as EXACT_PIN
 from tests.cards import NUMERIC as NUMERIC_PIN
 from tests.cards import bare_card
@@ -205,6 +206,7 @@ def test_receipts_are_signed_for_every_request_of_a_call(
         with Client(service.url, timeout=120, max_items_per_request=most) as client:
             result = client.score(EXACT, ITEMS, receipt=True)
             assert client.score(EXACT, ITEMS).receipts == ()
+            named = KeySet.parse(json.dumps(client.receipt_keys()).encode(), "the service")
     finally:
         service.stop()
 
@@ -213,7 +215,8 @@ def test_receipts_are_signed_for_every_request_of_a_call(
         one.save(tmp_path / "receipt.json")
         held = read((tmp_path / "receipt.json").read_bytes())
         given = [ServiceItem(item["response"], item["reference"]) for item in ITEMS[one.start :][: one.items]]
-        assert check(held, Keyring(data / "signing").public(), items=given).items
+        assert check(held, named, items=given).items
+    assert named == Keyring(data / "signing").public()
 
 
 def test_a_service_without_a_signing_key_says_so(client: Client) -> None:

@@ -1,5 +1,6 @@
 """The page for auditors says what is so: its commands run, and what it shows is what comes out."""
 
+import json
 import os
 import re
 import shutil
@@ -51,6 +52,30 @@ def test_the_commands_of_the_page_for_auditors_print_what_it_shows(
             ["no_answer", "9"],
             ["scored", "220"],
         ]
+
+
+def test_the_commands_about_receipts_run_and_the_files_are_as_the_page_says(
+    shell: dict[str, str], tmp_path: Path
+) -> None:
+    (commands,) = blocks(PAGE.split("## Receipts")[1].split("## Large")[0], "")
+    (tmp_path / "service").symlink_to(REPOSITORY / "service")
+
+    done = subprocess.run(
+        ["sh", "-ec", commands],
+        env=shell,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("1 of 1 receipts hold.") == 1  # one file alone is told in full
+    (file,) = (tmp_path / "audit-signed/receipts").iterdir()
+    assert re.fullmatch(r"rows-0000000-0000228\.numeric-1\.0\.0\.[0-9a-f]{16}\.json", file.name)
+    assert list(json.loads(file.read_text())) == ["verifier", "rows", "receipt"]
+    assert (tmp_path / "audit-signed/receipt-keys.json").exists()
 
 
 def test_the_page_for_auditors_names_every_format() -> None:

@@ -307,12 +307,24 @@ class Receipt(_Part):
     """A signed statement over verdicts of this audit."""
 
     path: str
+    """Of its file, from the folder of this document."""
     verifier: str
     key: str
     """Identifier of the key."""
     verdicts: int
     root: str
     """Merkle root over the verdicts."""
+
+
+class ReceiptKey(_Part):
+    """A key that signed receipts of this audit."""
+
+    key: str
+    """Identifier."""
+    label: str
+    """Whose it is, in its owner's words; nobody has checked them."""
+    receipts: int
+    """How many it signed."""
 
 
 class Claim(_Part):
@@ -349,6 +361,7 @@ class Document(_Part):
     remarks: list[Remark] = []
     claims: list[Claim] = []
     receipts: list[Receipt] = []
+    receipt_keys: list[ReceiptKey] = []
     flips: FileEntry | None = None
     """JSON Lines: every row on which columns disagree, with all verdicts and kinds."""
     headline: str

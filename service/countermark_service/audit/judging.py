@@ -13,6 +13,7 @@ import msgspec
 
 from countermark_service.errors import CountermarkError
 from countermark_service.model import BundleRef, Item
+from countermark_service.receipts import KeySet
 
 
 class RowRefusedError(CountermarkError):
@@ -35,6 +36,20 @@ class Judgement(msgspec.Struct, frozen=True, gc=False):
     surroundings: Any
 
 
+class SignedBatch(msgspec.Struct, frozen=True, gc=False):
+    """A receipt over neighbouring items of a batch; who hands it on has checked it."""
+
+    start: int
+    """Place in the batch of the first item that it is about."""
+    items: int
+    root: str
+    """Of the tree over the verdicts, as hex."""
+    key: str
+    """Id of the key that signed it."""
+    document: bytes
+    """The receipt, JSON."""
+
+
 @dataclass
 class Judged:
     """The verdicts on one batch, in its order."""
@@ -42,6 +57,8 @@ class Judged:
     judgements: list[Judgement]
     degraded: set[str] = field(default_factory=set)
     """Codes of what did not work meanwhile."""
+    receipts: list[SignedBatch] = field(default_factory=list)
+    """Where receipts are wanted: in order, and together over every item."""
 
 
 class Judge(Protocol):
@@ -52,8 +69,13 @@ class Judge(Protocol):
     advisories: list[str]
     """Filled by `open`: what became known of these verifiers after they were published, as sentences."""
 
+    @property
+    def receipt_keys(self) -> KeySet | None:
+        """The public keys that sign receipts, where receipts are wanted; there once `open` has ended."""
+
     async def open(self, refs: Sequence[str]) -> None:
-        """Find the verifiers; raises `CountermarkError` where one is not there."""
+        """Find the verifiers; raises `CountermarkError` where one is not there, or where receipts
+        are wanted and nothing could sign them."""
 
     def refusal(self, verifier: int, item: Item) -> str | None:
         """Return why a verifier does not take `item`, as far as that is known without asking anybody."""

@@ -52,6 +52,8 @@ class AuditPlan:
     """Its card routes tasks to verifiers."""
     judge_mode: str | None = None
     """Where judges' replies come from; None leaves it to the settings."""
+    receipts: bool = False
+    """Whether every batch is signed: of the verdicts of one audit all have a receipt, or none has."""
 
     def document(self) -> dict[str, Any]:
         """Return what decides the numbers besides the inputs, as JSON values."""
@@ -64,6 +66,7 @@ class AuditPlan:
             "model": self.reading.model,
             "reference_pattern": self.reading.reference_pattern,
             "judge_mode": self.judge_mode,
+            "receipts": "signed" if self.receipts else None,
         }
 
     def routes(self, task: str) -> list[Route]:

@@ -4,7 +4,9 @@ What is due and not there yet is looked up in the work file itself, so a run tha
 was killed goes on behind its last transaction, and a finished one has nothing to
 do. Equal items cost one judgement, since whoever judges coalesces them; every row
 gets its own verdict in the file. A row that a verifier does not take is noted as
-refused, without a score.
+refused, without a score. Receipts, where the judge gives them, are written in one
+transaction with the verdicts that they are over: there is no verdict without its
+receipt, and a batch that a kill cut off is signed again whole.
 
 At most `_BATCHES_OPEN` batches are open at a time, so the workers have the next one
 while the last one is written, and memory holds no more than that. The work file is
@@ -23,7 +25,15 @@ from typing import Any
 import msgspec
 
 from countermark_service.audit.judging import Judge, Judgement, RowRefusedError
-from countermark_service.audit.work_file import NewVerdict, Refusal, Route, Texts, WorkFile
+from countermark_service.audit.receipt_files import keep_keys
+from countermark_service.audit.work_file import (
+    NewVerdict,
+    Refusal,
+    Route,
+    StoredReceipt,
+    Texts,
+    WorkFile,
+)
 from countermark_service.model import Item, OnFailure
 
 _BATCHES_OPEN = 4
@@ -50,6 +60,7 @@ class _Judged:
 
     verdicts: list[NewVerdict] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
+    receipts: list[StoredReceipt] = field(default_factory=list)
     degraded: set[str] = field(default_factory=set)
 
 
@@ -182,6 +193,9 @@ class AuditRun:
             judged.degraded |= found.degraded
             pairs = zip(taken, found.judgements, strict=True)
             judged.verdicts += [_verdict(row.row, pin, routes[row.task], one) for row, one in pairs]
+            for one in found.receipts:
+                signed = [row.row for row in taken[one.start : one.start + one.items]]
+                judged.receipts.append(StoredReceipt(pin, signed, one.root, one.key, one.document))
             return
 
     async def _take(self, judged: _Judged) -> None:
@@ -198,6 +212,10 @@ class AuditRun:
             self._work.add_verdicts(judged.verdicts)
             for refusal in judged.refusals:
                 self._work.add_refusal(refusal)
+            for receipt in judged.receipts:
+                self._work.add_receipt(receipt)
+            if judged.receipts and (keys := self._judge.receipt_keys) is not None:
+                keep_keys(self._work, keys)
 
 
 def _verdict(row: int, pin: int, route: Route, one: Judgement) -> NewVerdict:

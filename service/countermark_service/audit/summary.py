@@ -32,7 +32,6 @@ from countermark_service.audit.document import (
     FileEntry,
     InputFile,
     PinnedVerifier,
-    Receipt,
     Remark,
     RouteEntry,
     Slice,
@@ -40,6 +39,7 @@ from countermark_service.audit.document import (
 )
 from countermark_service.audit.findings import finding_of, finding_over, headline_of
 from countermark_service.audit.flips import FlipKind
+from countermark_service.audit.receipt_files import receipts_of, signers_of
 from countermark_service.audit.table import NONE, OUTCOMES, Part, Table, pairs_of, read_table
 from countermark_service.audit.wording import shown_count
 from countermark_service.audit.work_file import WorkFile
@@ -61,7 +61,6 @@ class Facts:
     command: Sequence[str] = ()
     """Program and arguments that make this audit again."""
     claims: Sequence[Claim] = ()
-    receipts: Sequence[Receipt] = ()
     flips_path: str = "flips.jsonl"
     """Name of the file of flips, as the document gives it."""
     now: datetime | None = None
@@ -93,6 +92,7 @@ class _Summary:
     def __init__(self, work: WorkFile, table: Table, facts: Facts) -> None:
         self._work, self._table, self._facts = work, table, facts
         self._verifiers = work.verifiers
+        self._receipts = receipts_of(work)
         self._ids = [PUBLISHED, *(str(one.pin) for one in self._verifiers)]
         self._labels = ["published", *_labels([one.pin for one in self._verifiers])]
 
@@ -143,7 +143,8 @@ class _Summary:
                 for one in self._work.notes()
             ],
             claims=list(facts.claims),
-            receipts=list(facts.receipts),
+            receipts=self._receipts,
+            receipt_keys=signers_of(self._work, self._receipts),
             flips=FileEntry(path=facts.flips_path, sha256=gathered.digest, rows=gathered.rows),
             headline=headline_of(overall, parts, complete),
             overall=overall,
@@ -416,7 +417,7 @@ class _Summary:
                 f"{len(overall.comparisons)} pairs are tested; the adjusted p-values (Holm) take their number into "
                 "account."
             )
-        if not self._facts.receipts:
+        if not self._receipts:
             notes.append("The verdicts carry no signed receipt.")
         return notes
 

@@ -29,7 +29,7 @@ class OutputError(CountermarkError):
     code = "invalid_output_file"
 
     def __init__(self, file: Path, problem: str) -> None:
-        super().__init__(f"{file} cannot be written: {problem}. What was scored is kept in the work file.")
+        super().__init__(f"{file} cannot be written: {problem}. What was scored before is kept.")
         self.file = str(file)
 
 

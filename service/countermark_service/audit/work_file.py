@@ -5,7 +5,7 @@ was, a report can be made again without scoring, and an auditor can ask question
 in SQL. Rows are read in order and a chunk at a time: memory does not grow with
 their number.
 
-Layout (`PRAGMA user_version` 1, `application_id` "CMA1"):
+Layout (`PRAGMA user_version` 2, `application_id` "CMA1"):
 
     meta(key, value)            JSON by name: `plan` (what was asked for), `state`, times, version
     inputs(file, path, size, sha256, format, rows)
@@ -24,6 +24,9 @@ Layout (`PRAGMA user_version` 1, `application_id` "CMA1"):
     surroundings(id, value)     JSON of the surroundings that verdicts were made in, each once
     refusals(row, pin, message) a verifier does not take the row (a parameter it does not know, a response
                                 over the limit): no verdict, and no score
+    receipts(number, pin, rows, root, key, document)
+                                rows: JSON list of the rows whose verdicts the receipt is over, in its order;
+                                root as hex; key: id of the key that signed; document: the receipt, JSON
     unusable(file, line, code, message)
                                 what was read and is no row; `line` NULL: the whole file
     notes(code, file, line, message, count)
@@ -48,7 +51,7 @@ from countermark_service.audit.rows import OutputRow, Unusable
 from countermark_service.errors import CountermarkError
 from countermark_service.model import BundleRef, Outcome
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """`PRAGMA user_version` of the layout above."""
 
 APPLICATION_ID = 0x434D4131
@@ -92,6 +95,10 @@ CREATE TABLE surroundings (id INTEGER PRIMARY KEY, value TEXT NOT NULL UNIQUE);
 CREATE TABLE refusals (
     row INTEGER NOT NULL, pin INTEGER NOT NULL, message TEXT NOT NULL, PRIMARY KEY (row, pin)
 ) WITHOUT ROWID;
+CREATE TABLE receipts (
+    number INTEGER PRIMARY KEY, pin INTEGER NOT NULL, rows TEXT NOT NULL, root TEXT NOT NULL, key TEXT NOT NULL,
+    document BLOB NOT NULL
+);
 CREATE TABLE unusable (file INTEGER, line INTEGER, code TEXT NOT NULL, message TEXT NOT NULL);
 CREATE TABLE notes (
     code TEXT NOT NULL, file INTEGER NOT NULL, line INTEGER, message TEXT NOT NULL, count INTEGER NOT NULL,
@@ -224,6 +231,20 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     row: int
     pin: int
     message: str
+
+
+class StoredReceipt(msgspec.Struct, frozen=True, gc=False):
+    """A signed receipt over verdicts of one verifier."""
+
+    pin: int
+    rows: list[int]
+    """Whose verdicts it is over, in its order."""
+    root: str
+    """Of the tree over them, as hex."""
+    key: str
+    """Id of the key that signed it."""
+    document: bytes
+    """The receipt, JSON."""
 
 
 class Note(msgspec.Struct, frozen=True, gc=False):
@@ -653,10 +674,37 @@ class WorkFile:
         )
 
     def forget_failures(self) -> int:
-        """Drop the verdicts that say nothing about the item (timeout, error, abstain); return how many."""
-        return self._connection.execute(
+        """Drop the verdicts that say nothing about the item (timeout, error, abstain); return how many.
+
+        A receipt goes with the last of its verdicts.
+        """
+        forgotten = self._connection.execute(
             "DELETE FROM verdicts WHERE outcome IN ('timeout', 'error', 'abstain')"
         ).rowcount
+        if forgotten:
+            self._connection.execute(
+                "DELETE FROM receipts WHERE NOT EXISTS (SELECT 1 FROM json_each(receipts.rows) AS signed "
+                "JOIN verdicts v ON v.row = signed.value AND v.pin = receipts.pin)"
+            )
+        return forgotten
+
+    # --- receipts ------------------------------------------------------------------------------------
+
+    def add_receipt(self, receipt: StoredReceipt) -> None:
+        """Store a receipt, in the transaction of the verdicts that it is over."""
+        self._connection.execute(
+            "INSERT INTO receipts (pin, rows, root, key, document) VALUES (?, ?, ?, ?, ?)",
+            (receipt.pin, _text(receipt.rows), receipt.root, receipt.key, receipt.document),
+        )
+
+    def receipts(self, *, documents: bool = True) -> Iterator[StoredReceipt]:
+        """Yield the receipts, in the order in which they came; without `documents`, theirs are empty."""
+        document = "document" if documents else "x''"
+        found = self._connection.execute(
+            f"SELECT pin, rows, root, key, {document} FROM receipts ORDER BY number"  # noqa: S608
+        )
+        for pin, rows, root, key, document in found:
+            yield StoredReceipt(pin, _decode(rows), root, key, document)
 
     def verdict_count(self, pin: int | None = None) -> int:
         """How many verdicts there are, of one verifier or of all."""

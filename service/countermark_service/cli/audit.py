@@ -123,6 +123,12 @@ def audit(
         bool,
         typer.Option("--retry-failed", help="Score again what ended in timeout, error or abstain before."),
     ] = False,
+    receipts: Annotated[
+        bool,
+        typer.Option(
+            "--receipts", help="Have every batch signed, by the service or with the key of the data folder."
+        ),
+    ] = False,
     report: Annotated[
         bool,
         typer.Option("--report/--no-report", help="Write `audit.json`, `flips.jsonl` and `report.html`."),
@@ -146,7 +152,9 @@ def audit(
     --card under the verifier that its task's route names. The folder --out gets `audit.sqlite` (every
     row and verdict; a run that was stopped goes on from it), `report.html` for people, `audit.json` with all of
     its numbers, `flips.jsonl` (the rows that verifiers disagree on), `verdicts.jsonl`, `unusable.jsonl` (what
-    could not be used, and why) and `every_eval_ever/`. A service that wants a key finds it in COUNTERMARK_API_KEY.
+    could not be used, and why) and `every_eval_ever/`; with --receipts, also
+    `receipts/`, which `countermark receipt verify` checks offline. A service that wants a key finds it in
+    COUNTERMARK_API_KEY.
 
     A failure has no score and is never averaged. The exit code is 4 where the audit ran to its end but rows
     could not be used or have no verdict, 1 where it could not go on.
@@ -170,10 +178,12 @@ def audit(
         out=out,
         batch=batch,
         retry_failed=retry_failed,
+        receipts=receipts,
     )
     refs = refs_of(asked.release, asked.verifiers)
     with _alone(out):
-        work, summary = asyncio.run(_run(asked, refs, choose_judge(server, batch, data, judge_mode)))
+        judge = choose_judge(server, batch, data, judge_mode, receipts=receipts)
+        work, summary = asyncio.run(_run(asked, refs, judge))
         with work:
             summary.files = _write(work, out, verdicts)
             if report:
@@ -201,6 +211,7 @@ class _Asked:
     out: Path
     batch: int
     retry_failed: bool
+    receipts: bool
 
 
 def _release(card: Path | None) -> "Release | None":
@@ -289,7 +300,7 @@ async def _plan(asked: _Asked, refs: Sequence[str], judge: "Judge") -> "AuditPla
     verifiers = verifiers_of(asked.release, asked.verifiers, refs, judge.pins)
     if len(verifiers) != len(refs):  # two references to one pin
         await judge.open([str(one.pin) for one in verifiers])
-    return AuditPlan(verifiers, asked.reading, asked.release, asked.judge_mode)
+    return AuditPlan(verifiers, asked.reading, asked.release, asked.judge_mode, asked.receipts)
 
 
 async def _score(asked: _Asked, work: "WorkFile", judge: "Judge") -> "AuditSummary":
@@ -319,6 +330,7 @@ async def _score(asked: _Asked, work: "WorkFile", judge: "Judge") -> "AuditSumma
 def _write(work: "WorkFile", out: Path, kind: Literal["jsonl", "jsonl.zst", "parquet"]) -> list[str]:
     """Write what programs read; return the names of the files."""
     from countermark_service.audit.every_eval_ever import write_every_eval_ever
+    from countermark_service.audit.receipt_files import write_receipts
     from countermark_service.audit.verdict_files import write_unusable, write_verdicts
     from countermark_service.cli.console import console
 
@@ -326,6 +338,7 @@ def _write(work: "WorkFile", out: Path, kind: Literal["jsonl", "jsonl.zst", "par
     with screen.status("writing the verdicts") if screen.is_terminal else nullcontext():
         written = [work.path, write_verdicts(work, out, kind), write_unusable(work, out)]
         written.append(write_every_eval_ever(work, out))
+        written += write_receipts(work, out)
     return [str(path) for path in written]
 
 

@@ -1,7 +1,8 @@
 """`countermark receipt …`: check what a receipt proves, without any service."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,11 +14,20 @@ if TYPE_CHECKING:
     from countermark_service.receipts import Checked, KeySet
 
 app = typer.Typer(help="Check receipts of verdicts, offline.", no_args_is_help=True)
+_SHOWN = 20
+"""Receipts that do not hold and are told one by one."""
 LARGEST_FILE = 1 << 30
 """Bytes of a receipt or a key set; a longer file is none."""
 
 FileArgument = Annotated[
     Path, typer.Argument(metavar="FILE", help="A receipt, or a reply of /v1/score that has one.")
+]
+FilesArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILE...",
+        help="Receipts, or replies of /v1/score that have one; of a folder, every `.json` in it.",
+    ),
 ]
 
 
@@ -33,7 +43,7 @@ class ReceiptFileError(CountermarkError):
 
 @app.command()
 def verify(
-    file: FileArgument,
+    files: FilesArgument,
     keys: Annotated[
         list[Path] | None,
         typer.Option(
@@ -42,34 +52,27 @@ def verify(
     ] = None,
     items: Annotated[
         Path | None,
-        typer.Option(help="What was scored, JSONL or CSV, in order: hold it against the receipt."),
+        typer.Option(help="What was scored, JSONL or CSV, in order: hold it against the one receipt."),
     ] = None,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say whether a receipt holds, and what it proves. It asks no service.
+    """Say whether receipts hold, and what they prove. It asks no service.
 
     Example: `countermark receipt verify receipt.json --keys keys.json --items items.jsonl`
 
     What is wrong is said in a sentence, and the exit code is 1. The verdicts of a whole reply are held
-    against its receipt, too.
+    against its receipt, too. Of several receipts each is checked, and --json lists what it says of each.
     """
-    from countermark_service.cli.console import print_json
-    from countermark_service.receipts import ReceiptError, check, read
-
+    found = _receipts_in(files)
+    if items is not None and len(found) != 1:
+        raise typer.BadParameter(f"goes with one receipt, not with {len(found)}", param_hint="--items")
     trusted = _trusted(keys, data)
     given = None if items is None else _items(items)
-    try:
-        checked = check(read(read_file(file)), trusted, items=given)
-    except ReceiptError as exc:
-        if not as_json:
-            raise
-        print_json({"valid": False, "code": exc.code, "detail": str(exc)})
-        raise typer.Exit(1) from exc
-    if as_json:
-        print_json(checked.summary())
+    if files == found and len(found) == 1:
+        _verify_one(found[0], trusted, given, as_json=as_json)
     else:
-        _tell(checked)
+        _verify_all(found, trusted, given, as_json=as_json)
 
 
 @app.command()
@@ -93,6 +96,86 @@ def prove(
         print(document.decode())
     else:
         write_file(out, document)
+
+
+def _receipts_in(files: Sequence[Path]) -> list[Path]:
+    """Return the files that are meant, those of a folder by name.
+
+    Raises:
+        ReceiptFileError: A folder has none.
+    """
+    found = []
+    for file in files:
+        inside = sorted(file.glob("*.json")) if file.is_dir() else [file]
+        if not inside:
+            raise ReceiptFileError(file, "has no receipt: no file in it is named `.json`")
+        found += inside
+    return found
+
+
+def _verify_one(file: Path, trusted: "KeySet", items: "list[Item] | None", *, as_json: bool) -> None:
+    from countermark_service.cli.console import print_json
+    from countermark_service.receipts import ReceiptError, check, read
+
+    try:
+        checked = check(read(read_file(file)), trusted, items=items)
+    except ReceiptError as exc:
+        if not as_json:
+            raise
+        print_json({"valid": False, "code": exc.code, "detail": str(exc)})
+        raise typer.Exit(1) from exc
+    if as_json:
+        print_json(checked.summary())
+    else:
+        _tell(checked)
+
+
+def _verify_all(
+    files: Sequence[Path], trusted: "KeySet", items: "list[Item] | None", *, as_json: bool
+) -> None:
+    """Check every file, whatever is wrong with those before it."""
+    from countermark_service.cli.console import note, print_json, show, table
+    from countermark_service.receipts import Checked
+
+    sums: dict[tuple[str, str], list[int]] = {}
+    said: list[dict[str, Any]] = []
+    wrong = 0
+    for file, outcome in _outcomes(files, trusted, items):
+        if isinstance(outcome, Checked):
+            counted = sums.setdefault((outcome.statement.predicate.verifier.ref, outcome.keyid), [0, 0])
+            counted[0] += 1
+            counted[1] += len(outcome.leaves)
+            said.extend([{"file": str(file), **outcome.summary()}] if as_json else [])
+            continue
+        wrong += 1
+        if as_json:
+            said.append({"file": str(file), "valid": False, "code": outcome.code, "detail": str(outcome)})
+        elif wrong <= _SHOWN:
+            note(f"{file} does not hold ({outcome.code}): {outcome}")
+    if as_json:
+        print_json({"valid": not wrong, "receipts": said})
+    else:
+        if wrong > _SHOWN:
+            note(f"the first {_SHOWN} of {wrong} are shown; --json has all")
+        rows = table("verifier and key", numbers=("receipts", "verdicts"))
+        for (ref, key), (receipts, verdicts) in sums.items():
+            rows.add_row(f"{ref}\n{key}", str(receipts), str(verdicts))
+        held = len(files) - wrong
+        show(f"{held} of {len(files)} receipts hold.", *([rows] if sums else []))
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _outcomes(
+    files: Sequence[Path], trusted: "KeySet", items: "list[Item] | None"
+) -> "Iterator[tuple[Path, Checked | CountermarkError]]":
+    from countermark_service.receipts import ReceiptError, check, read
+
+    for file in files:
+        try:
+            yield file, check(read(read_file(file)), trusted, items=items)
+        except (ReceiptError, ReceiptFileError) as exc:
+            yield file, exc
 
 
 def read_file(file: Path) -> bytes:

@@ -72,6 +72,13 @@ def score(
             help="Where judges' replies come from: transcripts only (replay), the model only (fresh), or both."
         ),
     ] = None,
+    receipts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for signed receipts of every batch; the service signs, or the key of the data folder.",
+            show_default=False,
+        ),
+    ] = None,
     skip_bad_rows: Annotated[
         bool, typer.Option("--skip-bad-rows", help="Leave out rows that cannot be scored, and count them.")
     ] = False,
@@ -88,7 +95,8 @@ def score(
 
     A row that cannot be scored ends the command before anything is scored, with its line and what to
     do. Rows from standard input are scored as they come, so there it ends at that row. With
-    --skip-bad-rows they are counted and left out. A service that wants a key finds it in
+    --skip-bad-rows they are counted and left out. With --receipts there is a file for each batch and verifier, named
+    by its lines; `countermark receipt verify` checks it offline. A service that wants a key finds it in
     COUNTERMARK_API_KEY.
     """
     from countermark_service.cli.console import print_json, show
@@ -105,8 +113,10 @@ def score(
         row_format=row_format,
         batch=batch,
         skip_bad_rows=skip_bad_rows,
+        receipts=receipts,
     )
-    summary = asyncio.run(_run(plan, choose_judge(server, batch, data, judge_mode), out))
+    judge = choose_judge(server, batch, data, judge_mode, receipts=receipts is not None)
+    summary = asyncio.run(_run(plan, judge, out))
     on_stderr = out == "-"
     if as_json:
         print_json(summary.document(), stderr=on_stderr)
@@ -126,6 +136,7 @@ def _params(text: str) -> dict[str, Any]:
 
 
 async def _run(plan: "Plan", judge: "Judge", out: str) -> "Summary":
+    from countermark_service.audit.receipt_files import make_folder
     from countermark_service.cli.console import console, note
     from countermark_service.cli.score_run import ScoreRun, refuse_bad_rows
     from countermark_service.cli.tally import Summary, Tally
@@ -136,6 +147,8 @@ async def _run(plan: "Plan", judge: "Judge", out: str) -> "Summary":
             note(f"{advisory}.")
         if not plan.skip_bad_rows:
             refuse_bad_rows(plan, judge)
+        if plan.receipts is not None:
+            make_folder(plan.receipts)
         screen = console(stderr=True)
         with screen.status("preparing the verifiers") if screen.is_terminal else nullcontext():
             await judge.prepare()

@@ -15,7 +15,8 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from countermark_service.audit.judging import Judge, Judgement, RowRefusedError
+from countermark_service.audit.judging import Judge, Judged, Judgement, RowRefusedError
+from countermark_service.audit.receipt_files import receipt_name, write_receipt
 from countermark_service.cli.rows import BadRow, Columns, Row, RowFormat, Rows, open_rows
 from countermark_service.cli.tally import Summary
 from countermark_service.errors import CountermarkError
@@ -74,6 +75,8 @@ class Plan:
     batch: int
     """Rows that go together."""
     skip_bad_rows: bool
+    receipts: Path | None = None
+    """Folder for the receipts, where the judge signs."""
 
     def open(self) -> Rows:
         """Open the file; raises `InputFileError`."""
@@ -160,7 +163,7 @@ class ScoreRun:
             CountermarkError: The file, the verifiers or the service failed.
         """
         started = time.perf_counter()
-        open_batches: deque[asyncio.Task[tuple[list[Row], list[list[Judgement]]]]] = deque()
+        open_batches: deque[asyncio.Task[tuple[list[Row], list[Judged]]]] = deque()
         try:
             while self._stop is None and (batch := await _in_thread(self._next_batch)):
                 open_batches.append(asyncio.create_task(self._judged(batch)))
@@ -198,7 +201,7 @@ class ScoreRun:
         self._summary.bad_rows += 1
         self._on_bad_row(row)
 
-    async def _judged(self, batch: list[Row]) -> tuple[list[Row], list[list[Judgement]]]:
+    async def _judged(self, batch: list[Row]) -> tuple[list[Row], list[Judged]]:
         """Return the rows of a batch and, per verifier, their verdicts; without what a verifier refuses."""
         while batch:
             try:
@@ -214,9 +217,9 @@ class ScoreRun:
                     raise BadRowsError(self._rows.name, [refused], 1, "Its batch was not scored.") from exc
                 self._leave_out(refused)
                 batch = batch[: first.index] + batch[first.index + 1 :]
-        return [], [[] for _ in self._judge.pins]
+        return [], [Judged([]) for _ in self._judge.pins]
 
-    async def _ask(self, verifier: int, batch: list[Row]) -> list[Judgement]:
+    async def _ask(self, verifier: int, batch: list[Row]) -> Judged:
         tally = self._summary.tallies[verifier]
         tally.begin()
         try:
@@ -224,15 +227,25 @@ class ScoreRun:
         finally:
             tally.end()
         self._summary.degraded |= judged.degraded
-        return judged.judgements
+        return judged
 
-    def _take(self, batch: list[Row], judged: list[list[Judgement]]) -> None:
-        """Write and count a batch."""
+    def _take(self, batch: list[Row], found: list[Judged]) -> None:
+        """Write and count a batch; its receipts first, so that there is no verdict without its receipt."""
+        if self._plan.receipts is not None:
+            self._write_receipts(self._plan.receipts, batch, found)
+        judged = [one.judgements for one in found]
         self._sink.write(b"".join(self._lines(batch, judged)))
         self._summary.add(judged)
         self._on_progress()
         if self._plan.on_failure is OnFailure.RAISE:
             self._refuse_failures(batch, judged)
+
+    def _write_receipts(self, folder: Path, batch: list[Row], found: list[Judged]) -> None:
+        for pin, judged in zip(self._judge.pins, found, strict=True):
+            for one in judged.receipts:
+                lines = [row.line for row in batch[one.start : one.start + one.items]]
+                path = folder / receipt_name("lines", lines[0], lines[-1], pin, one.root)
+                write_receipt(path, pin, "lines", lines, one.document)
 
     def _lines(self, batch: list[Row], judged: list[list[Judgement]]) -> list[bytes]:
         pins = [str(pin) for pin in self._judge.pins]

@@ -38,6 +38,9 @@ class Issued:
 
     json: bytes
     """The document: envelope and leaves."""
+    root: str
+    """Of the tree over the verdicts, as hex."""
+    keyid: str
     recorded: bool
     """Whether the ledger has it; the receipt is good either way."""
 
@@ -107,7 +110,7 @@ class Issuer:
             msgspec.json.encode(envelope),
             b",".join(leaves.encoded),
         )
-        return Issued(document, self._record(statement, envelope))
+        return Issued(document, root.hex(), signer.keyid, self._record(statement, envelope))
 
     def _record(self, statement: Statement, envelope: Any) -> bool:
         try:

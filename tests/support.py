@@ -87,15 +87,16 @@ class ServiceProcess:
                 env=self._environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         deadline = time.monotonic() + _READY_SECONDS
-        while True:
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200:
-                    return self
-            except httpx.TransportError:
-                pass
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"the service did not start:\n{self.log.read_text()}")
-            time.sleep(0.02)
+        with httpx.Client(timeout=5) as client:  # one for all tries: to make it takes more than a try
+            while True:
+                try:
+                    if client.get(f"{self.url}/readyz").status_code == 200:
+                        return self
+                except httpx.TransportError:
+                    pass
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise AssertionError(f"the service did not start:\n{self.log.read_text()}")
+                time.sleep(0.02)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it and return its exit code."""

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-import jsonschema
 import msgspec
 import structlog
 
 from countermark_service.bundles import Bundle
+from countermark_service.bundles.json_schema import Schema
 from countermark_service.errors import RequestError, TooLargeError, UnavailableError
 from countermark_service.model import CACHEABLE, Item, OnFailure, Verdict, item_keys, reduced_key
 from countermark_service.registry import Advisory, AdvisoryBook, Registry, YankedError, bundles_below
@@ -127,7 +127,7 @@ class Scorer:
         # Asked once: looking at a protocol costs more than looking up a verdict.
         self._keyed = {kind: runtime for kind, runtime in runtimes.items() if isinstance(runtime, OwnKeys)}
         self._in_flight: dict[bytes, asyncio.Future[Verdict | None]] = {}
-        self._schemas: dict[str, jsonschema.Draft202012Validator] = {}
+        self._schemas: dict[str, Schema] = {}
         self._good_params: set[tuple[str, bytes]] = set()
 
     def resolve(self, ref: str) -> Bundle:
@@ -248,7 +248,7 @@ class Scorer:
             )
             raise TooLargeError("too_many_items", message, limit=limits.items)
         most = limits.response_bytes
-        if max((len(item.response) for item in items), default=0) * 4 > most:  # no character has more bytes
+        if max([len(item.response) for item in items], default=0) * 4 > most:  # no character has more bytes
             _refuse_large_responses(items, most, first)
         for index, item in enumerate(items, start=first):
             if item.params:
@@ -260,11 +260,11 @@ class Scorer:
             return
         schema = self._schemas.get(bundle.digest)
         if schema is None:
-            schema = jsonschema.Draft202012Validator(bundle.manifest.parameters_schema())
+            schema = Schema(bundle.manifest.parameters_schema())
             self._schemas[bundle.digest] = schema
-        problem = jsonschema.exceptions.best_match(schema.iter_errors(params))
+        problem = schema.mismatch(params)
         if problem is not None:
-            where = "".join(f".{part}" for part in problem.absolute_path)
+            where = "".join(f".{part}" for part in problem.path)
             message = f"item {index}: params{where}: {problem.message[:300]}. {bundle.ref.name} takes: "
             names = ", ".join(sorted(bundle.manifest.parameters)) or "no parameters"
             raise RequestError(message + names + ".", item=index, field=f"params{where}")
@@ -299,14 +299,15 @@ class Scorer:
         started = time.perf_counter()
         run.keys = keys = _keys(bundle, self.identity(bundle), items)
         verdicts = await self._find_kept(bundle, keys, run)
-        if None in verdicts:
-            await self._score(bundle, items, keys, verdicts, take, run)
+        found = [(verdict, True) for verdict in verdicts if verdict is not None]
+        if len(found) == len(items):
+            run.cached = len(found)
+            run.failed = [verdict.score for verdict, _ in found].count(None)
         else:
-            scored = [(verdict, True) for verdict in verdicts if verdict is not None]
-            run.cached = len(scored)
-            run.failed = sum(1 for verdict in verdicts if verdict is not None and verdict.score is None)
+            await self._score(bundle, items, keys, verdicts, take, run)
+            found = [one for one in scored if one is not None]
         run.seconds = time.perf_counter() - started
-        return [one for one in scored if one is not None], run
+        return found, run
 
     async def score(self, bundle: Bundle, items: Sequence[Item], on_scored: OnScored) -> Run:
         """Score `items` and call `on_scored` once for each, as verdicts come.
@@ -369,12 +370,16 @@ class Scorer:
     async def _find(self, keys: Sequence[bytes], run: Run) -> list[Verdict | None]:
         """Look verdicts up; what cannot be trusted, or not be asked, is not there."""
         values = self.store.peek(keys)
-        if None in values:
+        if not all(values):  # looking for None would compare it with each; no verdict is empty
             lookup = await self.store.get_many(keys)
             values = lookup.values
             if lookup.degraded:
                 run.degraded.add("store_unavailable")
-        return [None if value is None else _decoded(value) for value in values]
+        small, any_size = _decode_small, _decode
+        return [
+            None if value is None else small(value) if len(value) <= _SMALL_BYTES else any_size(value)
+            for value in values
+        ]
 
     async def _reduce(
         self,
@@ -483,12 +488,8 @@ def _refuse_large_responses(items: Sequence[Item], most: int, first: int) -> Non
             raise TooLargeError("response_too_large", message, limit=most, item=index)
 
 
-def _decoded(value: bytes) -> Verdict | None:
-    """Return a stored verdict; None for one that is not to be trusted."""
-    return _decode_small(value) if len(value) <= _SMALL_BYTES else _decode(value)
-
-
 def _decode(value: bytes) -> Verdict | None:
+    """Return a stored verdict; None for one that is not to be trusted."""
     try:
         verdict = Verdict.decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError):

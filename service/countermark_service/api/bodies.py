@@ -242,9 +242,8 @@ def _check_messages(messages: list[dict[str, Any]], index: int) -> None:
 
 def _keys_of_items(items: Sequence[Item]) -> int:
     """Return how many keys the items have, not counting those without a say."""
-    count = 2 * len(items)
-    count += sum(1 for item in items if item.id is not None)
-    count += sum(1 for item in items if item.prompt is not None)
+    count = 4 * len(items)
+    count -= [item.id for item in items].count(None) + [item.prompt for item in items].count(None)
     for index, item in enumerate(items):
         if item.params:
             count += 1 + nested_keys(item.params, f"item {index}, field `params`", index)

@@ -49,8 +49,9 @@ class Metrics:
     def count_batch(self, bundle: Bundle, scored: Sequence[Scored]) -> None:
         """Count the verdicts of one batch."""
         self._batch.observe(len(scored))
-        for (outcome, cached), count in Tally((one.outcome, cached) for one, cached in scored).items():
-            self._verdicts(bundle, outcome, cached).inc(count)
+        for cached in (False, True):
+            for outcome, count in Tally([one.outcome for one, was in scored if was == cached]).items():
+                self._verdicts(bundle, outcome, cached).inc(count)
 
     def count(self, bundle: Bundle, verdict: Verdict, *, cached: bool = False) -> None:
         """Count one verdict of a stream."""

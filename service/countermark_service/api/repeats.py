@@ -39,7 +39,7 @@ def refuse_double_keys(body: bytes, keys: int, *, text_colons: int = 0, item: in
     Raises:
         RequestError: A key is there twice; the message names it.
     """
-    if body.count(b":") == keys + text_colons:
+    if _has_colons(body, keys + text_colons):
         return
     if _keys_in(body) == keys:
         return
@@ -63,15 +63,18 @@ def refuse_double_keys(body: bytes, keys: int, *, text_colons: int = 0, item: in
         raise RequestError(message, item=item, field=shown)
 
 
+def _has_colons(body: bytes, count: int) -> bool:
+    """Return whether a body has `count` colons; taking them out is quicker than counting them."""
+    return len(body) - len(body.replace(b":", b"", count + 1)) == count
+
+
 def _keys_in(body: bytes) -> int | None:
     """Return how many keys a body has, or None where some key may not end in a quote and a colon side by side."""
-    escaped = body.count(b'\\":')
+    # Looking for one byte costs next to nothing, for two or three as much as decoding the body does.
+    escaped = body.count(b'\\":') if b"\\" in body else 0
     if escaped and b'\\\\":' in body:
         return None
-    # These three stand in no JSON text, so most bodies hold none; looking for one byte costs next to nothing.
-    if any(space in body and space + b":" in body for space in (b"\t", b"\r", b"\n")):
-        return None
-    if b" :" in body and _SPACED_COLON.search(body):
+    if _SPACED_COLON.search(body):
         return None
     return body.count(b'":') - escaped
 

@@ -12,6 +12,7 @@ from countermark_service.releases import ReleaseUse
 from countermark_service.scoring import Asked, Run, Scored, reward_of
 
 _encode = msgspec.json.encode
+_encode_lines = msgspec.json.Encoder().encode_lines
 
 
 def verdict_json(
@@ -19,12 +20,11 @@ def verdict_json(
 ) -> bytes:
     """Return one verdict as JSON, with the caller's id and the reward that it chose."""
     verdict, cached = scored
-    reward = verdict.score if on_failure is OnFailure.NULL else reward_of(verdict, on_failure)
-    return b'{%b"id":%b,"reward":%b,"cached":%b,%b' % (
+    reward = reward_of(verdict, on_failure)
+    return b'{%b"id":%b%b%b' % (
         b"" if index is None else b'"index":%d,' % index,
         b"null" if item_id is None else _encode(item_id),
-        _NUMBERS.get(reward) or _encode(reward),
-        b"true" if cached else b"false",
+        _SAID[cached].get(reward) or _say(reward, cached),
         verdict.json[1:],
     )
 
@@ -33,9 +33,13 @@ def batch_json(
     asked: Asked, items: Sequence[Item], scored: Sequence[Scored], run: Run, receipt: bytes | None = None
 ) -> bytes:
     """Return the reply to a batch: one verdict per item, in order; last the receipt, JSON, where there is one."""
-    verdicts = b",".join(
-        [verdict_json(one, item.id, asked.on_failure) for one, item in zip(scored, items, strict=True)]
-    )
+    zero = asked.on_failure is OnFailure.ZERO
+    ids = _encode_lines([item.id for item in items]).splitlines()  # a JSON text holds no line break
+    pieces: list[bytes] = []
+    for item_id, (verdict, cached) in zip(ids, scored, strict=True):  # what `verdict_json` says, in one go
+        reward = reward_of(verdict, asked.on_failure) if zero else verdict.score
+        pieces += (b',{"id":', item_id, _SAID[cached].get(reward) or _say(reward, cached), verdict.json[1:])
+    verdicts = b"".join(pieces)[1:]
     head, stats = _encode(verifier_of(asked.bundle)), _encode(stats_of(run))
     more = _encode(_remarks(asked, run))[1:-1]
     tail = b"," + more if more else b""
@@ -107,5 +111,10 @@ def refuse_failures(items: Sequence[Item], scored: Sequence[Scored], *, advice: 
         raise VerdictFailedError(failed, len(scored), advice)
 
 
-_NUMBERS: dict[float | None, bytes] = {None: b"null", 0.0: b"0.0", 1.0: b"1.0"}
-"""The rewards that most replies carry, encoded."""
+def _say(reward: float | None, cached: bool) -> bytes:
+    """Return what stands between the caller's id and the verdict."""
+    return b',"reward":%b,"cached":%b,' % (_encode(reward), b"true" if cached else b"false")
+
+
+_SAID = {cached: {reward: _say(reward, cached) for reward in (None, 0.0, 1.0)} for cached in (False, True)}
+"""What `_say` says of the rewards that most replies carry."""

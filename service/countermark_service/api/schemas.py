@@ -7,11 +7,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 _EXAMPLE_REF = "numeric:1.0.0"
 
 
-class _Request(BaseModel):
+class _Shape(BaseModel):
+    model_config = ConfigDict(defer_build=True)  # most are for the document, which a start does not make
+
+
+class _Request(_Shape):
     model_config = ConfigDict(extra="forbid")
 
 
-class ChatMessage(BaseModel):
+class ChatMessage(_Shape):
     """A message as chat-completion APIs have it; other keys are allowed and ignored."""
 
     model_config = ConfigDict(extra="allow")
@@ -130,7 +134,7 @@ class VerifyReceiptRequest(_Request):
     )
 
 
-class ReceiptFinding(BaseModel):
+class ReceiptFinding(_Shape):
     """Whether a receipt holds."""
 
     valid: bool
@@ -143,7 +147,7 @@ class ReceiptFinding(BaseModel):
     statement: dict[str, Any] | None = Field(None, description="What was signed.")
 
 
-class SigningKeySchema(BaseModel):
+class SigningKeySchema(_Shape):
     """A public key of this service."""
 
     keyid: str
@@ -157,14 +161,14 @@ class SigningKeySchema(BaseModel):
     label: str
 
 
-class SigningKeySet(BaseModel):
+class SigningKeySet(_Shape):
     """Every key that signed, or signs, receipts of this service."""
 
     type: Literal["urn:countermark:signing-keys:v1"]
     keys: list[SigningKeySchema]
 
 
-class VerifierInfo(BaseModel):
+class VerifierInfo(_Shape):
     """The verifier that made some verdicts."""
 
     ref: str = Field(description="The pin: name, version and digest.")
@@ -173,7 +177,7 @@ class VerifierInfo(BaseModel):
     digest: str
 
 
-class ReleaseInfo(BaseModel):
+class ReleaseInfo(_Shape):
     """The release, and the route of it, that some verdicts were made under."""
 
     ref: str = Field(description="Name, version and digest of the card.")
@@ -184,7 +188,7 @@ class ReleaseInfo(BaseModel):
     on_failure: Literal["null", "zero", "raise"] = Field(description="What held for this reply.")
 
 
-class AdvisorySchema(BaseModel):
+class AdvisorySchema(_Shape):
     """What became known of a verifier or release after it was published."""
 
     id: str
@@ -197,7 +201,7 @@ class AdvisorySchema(BaseModel):
     url: str = ""
 
 
-class VerdictSchema(BaseModel):
+class VerdictSchema(_Shape):
     """What came out for one item."""
 
     id: str | int | None
@@ -211,7 +215,7 @@ class VerdictSchema(BaseModel):
     surroundings: dict[str, str] = Field(description="Interpreter, platform and containment it was made in.")
 
 
-class Stats(BaseModel):
+class Stats(_Shape):
     """Figures of one request."""
 
     items: int
@@ -220,7 +224,7 @@ class Stats(BaseModel):
     seconds: float
 
 
-class ScoreResponse(BaseModel):
+class ScoreResponse(_Shape):
     """The verdicts of a batch, in the order of its items."""
 
     verifier: VerifierInfo
@@ -243,7 +247,7 @@ class VerifierSummary(VerifierInfo):
     summary: str
 
 
-class BrokenVerifier(BaseModel):
+class BrokenVerifier(_Shape):
     """A bundle folder that cannot be used, and why."""
 
     ref: str
@@ -251,7 +255,7 @@ class BrokenVerifier(BaseModel):
     detail: str
 
 
-class VerifierList(BaseModel):
+class VerifierList(_Shape):
     """Every verifier of this service."""
 
     verifiers: list[VerifierSummary]
@@ -260,7 +264,7 @@ class VerifierList(BaseModel):
     )
 
 
-class VectorSchema(BaseModel):
+class VectorSchema(_Shape):
     """A case with the verdict that it must get."""
 
     id: str
@@ -286,7 +290,7 @@ class VerifierDetail(VerifierSummary):
     )
 
 
-class ReleaseSummary(BaseModel):
+class ReleaseSummary(_Shape):
     """One registered release."""
 
     ref: str = Field(description="Name, version and digest of the card.")
@@ -301,13 +305,13 @@ class ReleaseSummary(BaseModel):
     tasks: list[str] = Field(description="Tasks that have a route.")
 
 
-class ReleaseList(BaseModel):
+class ReleaseList(_Shape):
     """Every release of this service."""
 
     releases: list[ReleaseSummary]
 
 
-class MissingSchema(BaseModel):
+class MissingSchema(_Shape):
     """Something that a card does not say."""
 
     field: str
@@ -316,7 +320,7 @@ class MissingSchema(BaseModel):
     why: str
 
 
-class FactorGradeSchema(BaseModel):
+class FactorGradeSchema(_Shape):
     """What a card says of one factor."""
 
     factor: str
@@ -327,7 +331,7 @@ class FactorGradeSchema(BaseModel):
     missing: list[MissingSchema]
 
 
-class CompletenessSchema(BaseModel):
+class CompletenessSchema(_Shape):
     """How much a card says."""
 
     grade: Literal["A", "B", "C", "D", "F"] = Field(description="Of the weakest of the six factors.")
@@ -343,7 +347,7 @@ class ReleaseDetail(ReleaseSummary):
     advisories: list[AdvisorySchema] = Field(description="What stands against the card or its verifiers.")
 
 
-class Problem(BaseModel):
+class Problem(_Shape):
     """Every error answer (RFC 9457), with more members where an error has values."""
 
     model_config = ConfigDict(extra="allow")
@@ -354,7 +358,7 @@ class Problem(BaseModel):
     code: str = Field(description="Stable name of the error.")
 
 
-class SandboxState(BaseModel):
+class SandboxState(_Shape):
     """What holds candidate programs."""
 
     level: Literal["namespaces", "landlock"] | None = Field(
@@ -365,7 +369,7 @@ class SandboxState(BaseModel):
     reasons: list[str] = Field(description="Why nothing better holds.")
 
 
-class Ready(BaseModel):
+class Ready(_Shape):
     """Whether the service can score, and what it stands on."""
 
     status: Literal["ready", "degraded"]

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import rfc8785
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from countermark_service.bundles.bundle import Bundle
 from countermark_service.bundles.digest import tree_digest
@@ -199,7 +199,7 @@ class Multi(_Grader):
 Grader = Annotated[
     StringCheck | TextSimilarity | PythonGrader | ScoreModel | LabelModel | Multi, Field(discriminator="type")
 ]
-_graders: TypeAdapter[Any] = TypeAdapter(Grader)
+_graders: TypeAdapter[Any] = TypeAdapter(Grader, config=ConfigDict(defer_build=True))
 _TYPES = ("string_check", "text_similarity", "python", "score_model", "label_model", "multi")
 
 

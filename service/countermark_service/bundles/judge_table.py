@@ -10,9 +10,9 @@ parsed); a later way will have another number, so that this one stays what it is
 import re
 from typing import Annotated, Any, Literal
 
-import jsonschema
 from pydantic import Field, field_validator, model_validator
 
+from countermark_service.bundles.json_schema import schema_problem
 from countermark_service.bundles.strict import Strict, as_tuple, fault
 from countermark_service.bundles.template import TemplateError, check_path
 
@@ -119,11 +119,8 @@ class Output(Strict):
     @field_validator("schema_")
     @classmethod
     def _is_schema(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if value is not None:
-            try:
-                jsonschema.Draft202012Validator.check_schema(value)
-            except jsonschema.SchemaError as exc:
-                raise ValueError(f"no JSON Schema: {exc.message}") from exc
+        if value is not None and (problem := schema_problem(value)):
+            raise ValueError(f"no JSON Schema: {problem}")
         return value
 
     @field_validator("labels")
@@ -202,10 +199,10 @@ class JudgeTable(Strict):
     """What an item's reference must be."""
     messages: Annotated[tuple[Message, ...], Field(min_length=1, max_length=64)]
     sampling: Sampling
-    show: Show = Show()
-    before: Before = Before()
+    show: Show = Show.model_construct()
+    before: Before = Before.model_construct()
     output: Output
-    votes: Votes = Votes()
+    votes: Votes = Votes.model_construct()
 
     _tuples = field_validator("messages", mode="before")(as_tuple)
 

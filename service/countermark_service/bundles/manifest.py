@@ -9,10 +9,10 @@ import tomllib
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-import jsonschema
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from countermark_service.bundles.composite_table import CompositeTable
+from countermark_service.bundles.json_schema import schema_problem
 from countermark_service.bundles.judge_table import JudgeTable
 from countermark_service.bundles.strict import Strict as _Strict
 from countermark_service.bundles.strict import fault as _fault
@@ -28,8 +28,6 @@ SANDBOX_LIMITS = (
     "stdout_bytes", "stderr_bytes", "answer_bytes", "scratch_mib", "scratch_inodes", "stack_mib", "total_cpu_seconds",
 )  # fmt: skip
 """What `[sandbox] limits` may name."""
-_FORMATS = jsonschema.Draft202012Validator.FORMAT_CHECKER
-"""Refuses a `pattern` that is no regular expression, which would fail at the first item only."""
 _ENTRY = re.compile(r"[A-Za-z_]\w*:[A-Za-z_]\w*")
 
 Runtime = Literal["python", "sandbox", "judge", "composite", "grader"]
@@ -128,7 +126,7 @@ class Manifest(_Strict):
     python: str | None = None
     uses_prompt: bool = False
     files: Annotated[tuple[str, ...], Field(min_length=1, max_length=1000)]
-    limits: Limits = Limits()
+    limits: Limits = Limits.model_construct()
     parameters: dict[str, dict[str, Any]] = Field(default_factory=dict)
     sandbox: SandboxTable | None = None
     judge: JudgeTable | None = None
@@ -192,10 +190,8 @@ class Manifest(_Strict):
     @classmethod
     def _schemas(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for name, schema in value.items():
-            try:
-                jsonschema.Draft202012Validator.check_schema(schema, format_checker=_FORMATS)
-            except jsonschema.SchemaError as exc:
-                raise ValueError(f"parameter {name!r} is no JSON Schema: {exc.message}") from exc
+            if problem := schema_problem(schema):
+                raise ValueError(f"parameter {name!r} is no JSON Schema: {problem}")
         return value
 
     @model_validator(mode="after")

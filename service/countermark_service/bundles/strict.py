@@ -5,9 +5,13 @@ from pydantic_core import PydanticCustomError
 
 
 class Strict(BaseModel):
-    """A table that takes the keys it declares, with values of exactly their types."""
+    """A table that takes the keys it declares, with values of exactly their types.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    What reads it is built with the first table, not with the class: a service starts without a look at most of
+    them. So a default that is a table comes from `model_construct`, which builds nothing.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
 
 
 def fault(key: str, problem: str) -> PydanticCustomError:

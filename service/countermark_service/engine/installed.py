@@ -15,19 +15,24 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from email.parser import BytesHeaderParser
 from pathlib import Path
-
-from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from typing import TYPE_CHECKING
 
 from countermark_service.engine.lockfile import LockedRequirement
 
+if TYPE_CHECKING:
+    from packaging.version import Version
 
-def installed_distributions(site_packages: Sequence[Path]) -> dict[str, Version]:
+
+def installed_distributions(site_packages: Sequence[Path]) -> "dict[str, Version]":
     """Return the version of each distribution below `site_packages`, by normalised name.
 
     Raises:
         ValueError: Metadata that is missing or gives no valid version.
     """
+    # Imported here: a service starts without a look at any package.
+    from packaging.utils import canonicalize_name
+    from packaging.version import InvalidVersion, Version
+
     found = {}
     for info in _infos(site_packages):
         if not (info / "METADATA").is_file():
@@ -41,7 +46,7 @@ def installed_distributions(site_packages: Sequence[Path]) -> dict[str, Version]
     return found
 
 
-def lock_differences(locked: Iterable[LockedRequirement], installed: dict[str, Version]) -> list[str]:
+def lock_differences(locked: Iterable[LockedRequirement], installed: "dict[str, Version]") -> list[str]:
     """Return in words how `installed` differs from what `locked` names; empty if it does not."""
     wanted = {requirement.name: requirement.version for requirement in locked}
     missing = [f"{n}=={v} is missing" for n, v in wanted.items() if n not in installed]

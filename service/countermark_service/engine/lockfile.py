@@ -11,14 +11,13 @@ This module is rules over bytes: it touches no file and starts nothing.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
-
-from packaging.markers import Marker, default_environment
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
-from packaging.version import Version
+from typing import TYPE_CHECKING, cast
 
 from countermark_service.errors import BundleError
+
+if TYPE_CHECKING:
+    from packaging.markers import Marker
+    from packaging.version import Version
 
 LOCK_FILE = "requirements.lock"
 _HASH = re.compile(r"--hash[= ]\s*(\S+)")
@@ -45,10 +44,10 @@ class LockedRequirement:
 
     name: str
     """Normalised name: lowercase, single hyphens."""
-    version: Version
+    version: "Version"
     hashes: frozenset[str]
     """SHA-256 of every file that may be installed for it, as 64 hex digits."""
-    marker: Marker | None
+    marker: "Marker | None"
     """When it is installed at all; None is always."""
 
     def __str__(self) -> str:
@@ -82,6 +81,8 @@ def applicable(
         python_version: Full version of the interpreter they are for, such as ``3.11.7``;
             it need not be the running one.
     """
+    from packaging.markers import default_environment  # imported here: see `_requirement`
+
     surroundings = {
         **cast("dict[str, str]", default_environment()),
         "python_full_version": python_version,
@@ -115,6 +116,11 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _requirement(line: str, number: int, file: str) -> LockedRequirement:
+    # Imported here: a service starts without a look at any lock.
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.utils import canonicalize_name
+    from packaging.version import Version
+
     hashes = set()
     for value in _HASH.findall(line):
         match = _SHA256.fullmatch(value)

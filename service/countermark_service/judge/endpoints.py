@@ -20,7 +20,7 @@ from countermark_service.errors import SettingsError
 class Endpoint(BaseModel):
     """One model's server: a table `[models."MODEL"]` of the file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     model: str
     """Name by which judges know the model: the key of the table."""

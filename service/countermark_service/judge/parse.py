@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import jsonschema
 import msgspec
 
+from countermark_service.bundles.json_schema import Schema
 from countermark_service.bundles.judge_table import Output
 from countermark_service.judge.shown import after_reasoning
 
@@ -66,7 +66,7 @@ def read_vote(content: str, output: Output, labels: Mapping[str, float], weights
     value = _json(text)
     if output.kind == "criteria":
         return _criteria(value, weights)
-    fault = jsonschema.exceptions.best_match(_validator(_frozen(output.schema_)).iter_errors(value))
+    fault = _schema(_frozen(output.schema_)).mismatch(value)
     if fault is not None or not isinstance(value, dict) or output.field not in value:
         raise UnreadableError("schema")
     found = value[output.field]
@@ -132,8 +132,8 @@ def _frozen(schema: dict[str, Any] | None) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def _validator(schema: bytes) -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(msgspec.json.decode(schema))
+def _schema(schema: bytes) -> Schema:
+    return Schema(msgspec.json.decode(schema))
 
 
 def response_format(output: Output, criteria: int) -> dict[str, Any] | None:

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jsonschema
 import msgspec
 
+from countermark_service.bundles.json_schema import Schema
 from countermark_service.judge.answer import Answer, CallError
 from countermark_service.judge.transcripts import request_bytes
 
@@ -142,10 +142,9 @@ def _shaped(answer: Answer | CallError) -> bool | None:
     if isinstance(answer, CallError):
         return False if answer.kind == "judge_refused_request" else None
     try:
-        jsonschema.validate(json.loads(answer.reply.content), _SCHEMA)
-    except (ValueError, RecursionError, jsonschema.ValidationError):
+        return Schema(_SCHEMA).mismatch(json.loads(answer.reply.content)) is None
+    except (ValueError, RecursionError):
         return False
-    return True
 
 
 def _bounded(answer: Answer | CallError) -> bool | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-_encode = msgspec.json.Encoder(order="deterministic").encode
+_encoder = msgspec.json.Encoder(order="deterministic")
 
 
 class Item(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -31,7 +31,9 @@ class Item(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
 
     def canonical(self, *, uses_prompt: bool) -> bytes:
         """Return the bytes that decide the verdict, as a JSON array of four."""
-        return _encode((self.response, self.reference, self.params, self.prompt if uses_prompt else None))
+        return _encoder.encode(
+            (self.response, self.reference, self.params, self.prompt if uses_prompt else None)
+        )
 
 
 def item_key(digest: bytes, canonical: bytes) -> bytes:
@@ -45,14 +47,14 @@ def item_keys(digest: bytes, items: Sequence[Item], *, uses_prompt: bool) -> lis
     Raises:
         TypeError, ValueError, RecursionError: An item cannot be written as JSON.
     """
-    sha256, encode = hashlib.sha256, _encode
-    return [
-        sha256(
-            digest
-            + encode((item.response, item.reference, item.params, item.prompt if uses_prompt else None))
-        ).digest()
-        for item in items
-    ]
+    sha256, write = hashlib.sha256, _encoder.encode_into
+    keys: list[bytes] = []
+    hashed, start = bytearray(digest), len(digest)  # one buffer: each item is written behind the digest
+    for item in items:
+        prompt = item.prompt if uses_prompt else None
+        write((item.response, item.reference, item.params, prompt), hashed, start)
+        keys.append(sha256(hashed).digest())
+    return keys
 
 
 def reduced_key(digest: bytes, reduction: bytes) -> bytes:

@@ -21,6 +21,8 @@ class Outcome(StrEnum):
     ERROR = "error"
     ABSTAIN = "abstain"
 
+    __hash__ = str.__hash__  # an Enum's own is Python code, and verdicts are counted by the thousand
+
 
 CACHEABLE = frozenset({Outcome.SCORED, Outcome.NO_ANSWER, Outcome.BAD_REFERENCE})
 """Outcomes that the item alone decides."""

@@ -5,12 +5,11 @@ circle would have to hold its own hash. Still nothing here trusts that: the way 
 walked, by name and version, and it is short.
 """
 
-from typing import Any, Protocol
-
-import jsonschema
+from typing import Protocol
 
 from countermark_service.bundles import Bundle
 from countermark_service.bundles.composite_table import Child
+from countermark_service.bundles.json_schema import Schema
 from countermark_service.errors import BundleError, CountermarkError
 
 DEEPEST = 8
@@ -74,10 +73,7 @@ def _walk(top: Bundle, bundle: Bundle, known: Resolves, above: tuple[str, ...]) 
 
 
 def _check_params(top: Bundle, child: Child, found: Bundle) -> None:
-    schema: dict[str, Any] = found.manifest.parameters_schema()
-    fault = jsonschema.exceptions.best_match(
-        jsonschema.Draft202012Validator(schema).iter_errors(child.params)
-    )
+    fault = Schema(found.manifest.parameters_schema()).mismatch(child.params)
     if fault is not None:
         raise ChildError(top, child.name, f"{child.verifier} does not take its params: {fault.message}.")
     unknown = sorted(set(child.forward) - set(found.manifest.parameters))

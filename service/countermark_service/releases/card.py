@@ -333,12 +333,12 @@ class ReleaseCard(Strict):
     released: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = Field(
         None, description="Date, as 2026-11-28."
     )
-    verifier: VerifierFactor = VerifierFactor()
-    base_model: BaseModelFactor = BaseModelFactor()
-    data: DataFactor = DataFactor()
-    optimizer: OptimizerFactor = OptimizerFactor()
-    scaffold: ScaffoldFactor = ScaffoldFactor()
-    inference: InferenceFactor = InferenceFactor()
+    verifier: VerifierFactor = VerifierFactor.model_construct()
+    base_model: BaseModelFactor = BaseModelFactor.model_construct()
+    data: DataFactor = DataFactor.model_construct()
+    optimizer: OptimizerFactor = OptimizerFactor.model_construct()
+    scaffold: ScaffoldFactor = ScaffoldFactor.model_construct()
+    inference: InferenceFactor = InferenceFactor.model_construct()
     results: Annotated[tuple[Result, ...], Field(max_length=_MOST_ENTRIES), BeforeValidator(as_tuple)] = (
         Field((), description="What was published, with what it was measured on.")
     )

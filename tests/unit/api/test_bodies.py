@@ -245,7 +245,9 @@ def has_double(value: Any) -> bool:
     return isinstance(value, list) and any(map(has_double, value))
 
 
-@given(objects, objects, st.sampled_from(["", " ", "\n"]), st.sampled_from(["a:1", "a\\u003a1", "a"]))
+@given(
+    objects, objects, st.sampled_from(["", " ", "\n", "\t\r "]), st.sampled_from(["a:1", "a\\u003a1", "a"])
+)
 def test_double_keys_are_found_if_and_only_if_they_are_there(
     reference: Any, params: Any, gap: str, verifier: str
 ) -> None:

@@ -81,6 +81,20 @@ def test_the_callers_id_comes_back_as_it_was(bundle: Bundle, one: str | int | No
     assert (line["index"], line["id"], line["cached"]) == (12, one, True)
 
 
+def test_a_batch_says_of_each_verdict_what_a_stream_says(bundle: Bundle) -> None:
+    ids: list[str | int | None] = [None, "a\n\r\u2028b", 7, ",", '"']
+    items = [Item("a", "b", id=one) for one in ids]
+    for on_failure in (OnFailure.NULL, OnFailure.ZERO):
+        for cached in (False, True):
+            scored = [(verdict, cached) for verdict in ALL]
+            lines = [
+                replies.verdict_json(one, item_id, on_failure)
+                for one, item_id in zip(scored, ids, strict=True)
+            ]
+            batch = replies.batch_json(Asked(bundle, on_failure), items, scored, Run(5))
+            assert b'"verdicts":[%b],' % b",".join(lines) in batch
+
+
 def test_a_reply_names_the_verifier_and_says_what_it_did(bundle: Bundle) -> None:
     run = Run(items=1, cached=2, reduced=3, failed=4, seconds=0.12345678)
     answer = reply(bundle, [], OnFailure.NULL, run)

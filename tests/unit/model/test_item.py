@@ -89,10 +89,11 @@ def test_a_key_is_the_hash_of_the_digest_and_the_canonical_item() -> None:
 
 
 def test_keys_in_a_batch_equal_keys_made_alone() -> None:
-    items = [Item(str(n), {"n": n}, {"p": n}, f"prompt {n}") for n in range(5)]
+    items = [Item("long " * (1000 - 200 * n), {"n": n}, {"p": n}, f"prompt {n}") for n in range(5)]
     for uses_prompt in (False, True):
         alone = [item_key(DIGEST, item.canonical(uses_prompt=uses_prompt)) for item in items]
         assert item_keys(DIGEST, items, uses_prompt=uses_prompt) == alone
+        assert item_keys(DIGEST, items[::-1], uses_prompt=uses_prompt) == alone[::-1]
 
 
 def test_a_reduction_never_has_the_key_of_an_item() -> None:

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import jsonschema
 import msgspec
 
 from countermark_service.assembly import build_proving_runtimes
 from countermark_service.bundles import Bundle, Vector
+from countermark_service.bundles.json_schema import Schema
 from countermark_service.cli.verifier.attacks import attacks
 from countermark_service.errors import UnavailableError
 from countermark_service.model import Item, Outcome, Verdict
@@ -144,9 +144,9 @@ def _cases(bundle: Bundle) -> Iterator[_Case]:
 
 
 def _wrong_parameters(bundle: Bundle) -> Iterator[Problem]:
-    schema = jsonschema.Draft202012Validator(bundle.manifest.parameters_schema())
+    schema = Schema(bundle.manifest.parameters_schema())
     for vector in bundle.vectors:
-        fault = jsonschema.exceptions.best_match(schema.iter_errors(vector.item.params))
+        fault = schema.mismatch(vector.item.params)
         if fault is not None:
             yield Problem("parameters", vector.id, f"the manifest does not allow its params: {fault.message}")
 

@@ -1,0 +1,50 @@
+"""JSON Schema: what manifests, judges and parameters are held to.
+
+The library that knows it takes as long to import as a third of the web framework, and nothing that is looked
+at when the service starts needs it. So nobody else imports it, and it is imported here with the first schema.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """What is most wrong with a value."""
+
+    message: str
+    """One sentence; it shows the value."""
+    path: tuple[str | int, ...]
+    """Where in the value: names and positions from the outside in."""
+
+
+class Schema:
+    """A schema that values are held against."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        """Take `schema`, which `schema_problem` finds nothing wrong with."""
+        from jsonschema import Draft202012Validator  # imported here: see the module
+
+        self._validator = Draft202012Validator(schema)
+
+    def mismatch(self, value: Any) -> Mismatch | None:
+        """Return why `value`, of JSON types, does not fit; None where it does."""
+        from jsonschema.exceptions import best_match  # imported here: see the module
+
+        found = best_match(self._validator.iter_errors(value))
+        return None if found is None else Mismatch(found.message, tuple(found.absolute_path))
+
+
+def schema_problem(schema: Any) -> str | None:
+    """Return why `schema`, of JSON types, is no JSON Schema of draft 2020-12; None where it is one.
+
+    A `pattern` that is no regular expression is a problem too: it would fail at the first item only.
+    """
+    from jsonschema import Draft202012Validator, SchemaError  # imported here: see the module
+
+    try:
+        Draft202012Validator.check_schema(schema, Draft202012Validator.FORMAT_CHECKER)
+    except SchemaError as exc:
+        return str(exc.message)
+    return None

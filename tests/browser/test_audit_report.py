@@ -2,22 +2,17 @@
 
 import re
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Dialog, Page
 
 from countermark_service.audit.outputs import REPORT, write_outputs
+from tests.browser.conftest import DESK, PHONE, SMALL_PHONE, OpenPage, Scheme
 from tests.browser.hostile import make_hostile_work_file
 from tests.unit.audit.sample import make_work_file
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 UNFOLD = "document.querySelectorAll('details').forEach(one => { one.open = true })"
-PHONE, SMALL_PHONE, DESK = (390, 844), (320, 568), (1280, 900)
-Scheme = Literal["light", "dark"]
 
 
 @pytest.fixture(scope="module")
@@ -30,54 +25,6 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             write_outputs(work, folder / name)
         made[name] = folder / name / REPORT
     return made
-
-
-@dataclass
-class Opened:
-    """A page, and what happened while it was opened."""
-
-    page: Page
-    requests: list[str] = field(default_factory=list)
-    messages: list[str] = field(default_factory=list)
-    dialogs: list[str] = field(default_factory=list)
-
-    def refuse(self, dialog: Dialog) -> None:
-        """Note a dialog and close it."""
-        self.dialogs.append(dialog.message)
-        dialog.dismiss()
-
-
-class OpenPage(Protocol):
-    """Opens a file in a fresh profile."""
-
-    def __call__(self, file: Path, size: tuple[int, int] = DESK, scheme: Scheme = "light") -> Opened:
-        """Return the opened page."""
-
-
-@pytest.fixture
-def open_page(browser: Browser) -> Iterator[OpenPage]:
-    """Open a file in a fresh profile of a given size and colour scheme."""
-    contexts: list[BrowserContext] = []
-
-    def opened(file: Path, size: tuple[int, int] = DESK, scheme: Scheme = "light") -> Opened:
-        width, height = size
-        context = browser.new_context(
-            viewport={"width": width, "height": height},
-            color_scheme=scheme,
-            offline=True,
-        )
-        contexts.append(context)
-        found = Opened(context.new_page())
-        found.page.on("request", lambda request: found.requests.append(request.url))
-        found.page.on("console", lambda message: found.messages.append(message.text))
-        found.page.on("pageerror", lambda error: found.messages.append(str(error)))
-        found.page.on("dialog", found.refuse)
-        found.page.goto(file.as_uri())
-        return found
-
-    yield opened
-    for context in contexts:
-        context.close()
 
 
 @pytest.mark.parametrize("name", ["ordinary", "hostile"])

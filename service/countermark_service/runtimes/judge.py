@@ -8,6 +8,7 @@ gives the same bytes. What cannot be had is `error`, what the judge would not sa
 `abstain`; neither is ever a score.
 """
 
+import asyncio
 import hashlib
 import math
 from collections import Counter
@@ -31,9 +32,11 @@ from countermark_service.judge.transcripts import written
 from countermark_service.model import Outcome, Verdict
 from countermark_service.runtimes.interface import OnReduction, OnVerdict
 from countermark_service.runtimes.missing import missing_value
-from countermark_service.runtimes.together import together
+from countermark_service.runtimes.together import Start, started, together
 
 _MOST_CRITERIA = 64
+_PART = 64
+"""Items whose questions are written before the first of them is asked."""
 _MOST_WAITING = 65_536
 _TRIES = 2
 """Askings of one vote: an unreadable reply is asked for once more."""
@@ -110,9 +113,24 @@ class JudgeRuntime:
             self._waiting -= len(payloads)
 
     async def _verify(self, bundle: Bundle, payloads: Sequence[bytes], on_verdict: OnVerdict) -> None:
+        """Judge a part after the other, so that the first questions are under way while others are written."""
         table = _table(bundle)
+        async with started() as start:
+            for first in range(0, len(payloads), _PART):
+                await self._begin(table, first, payloads[first : first + _PART], on_verdict, start)
+                await asyncio.sleep(0)
+
+    async def _begin(
+        self,
+        table: JudgeTable,
+        first: int,
+        payloads: Sequence[bytes],
+        on_verdict: OnVerdict,
+        start: Start,
+    ) -> None:
+        """Judge what is known already and start asking the rest; `first` is the index of the first payload."""
         cases: list[tuple[int, _Case, list[list[Question]]]] = []
-        for index, payload in enumerate(payloads):
+        for index, payload in enumerate(payloads, start=first):
             case = _case(table, payload)
             if isinstance(case, Verdict):
                 self.asker.counters.of(table.model).refused_unasked += (
@@ -132,13 +150,11 @@ class JudgeRuntime:
         async def judge(index: int, case: _Case, orders: list[list[Question]]) -> None:
             on_verdict(index, await self._judge(table, case, orders, known))
 
-        asked = []
         for index, case, orders in cases:
             if all(question.digest in known for order in orders for question in order):
                 await judge(index, case, orders)  # mostly nothing to wait for
             else:
-                asked.append(judge(index, case, orders))
-        await together(asked)
+                start(judge(index, case, orders))
 
     async def _judge(
         self, table: JudgeTable, case: _Case, orders: list[list[Question]], known: Mapping[bytes, Told]

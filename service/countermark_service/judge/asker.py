@@ -184,6 +184,9 @@ class Asker:
             answer = await client.ask(wire_body(question, endpoint))
         finally:
             counters.waiting -= 1
+        await asyncio.sleep(
+            0
+        )  # who waited for this call's place writes its question before this reply is kept
         transcript = _transcript(question, endpoint, answer, probe)
         encoded = transcript.encode()
         kept = False

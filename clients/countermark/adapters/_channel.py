@@ -170,7 +170,7 @@ class Channel:
             results = await self._judge(verifier, items, deadline)
         except CountermarkClientError as error:
             results = [error] * len(items)
-        except BaseException:
+        except BaseException:  # cancelled, or a bug: nobody may wait for ever for what does not come
             for future in futures:
                 future.cancel()
             raise
@@ -245,7 +245,7 @@ def wait(future: Future[Any]) -> Any:
         return future.result()
     except CancelledError as exc:
         raise _closed() from exc
-    except BaseException:
+    except BaseException:  # an interrupt of the waiting thread ends the work too
         future.cancel()
         raise
 

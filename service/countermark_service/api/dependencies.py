@@ -33,9 +33,7 @@ async def may_score(request: Request) -> Parts:
         UnauthorizedError: Keys are set up, and the caller has none of them.
         ForbiddenError: The caller's key lacks the scope `score`.
     """
-    parts: Parts = request.app.state.parts
-    parts.service.access.require(request.headers.get("authorization"), "score")
-    return parts
+    return _allowed(request, "score")
 
 
 async def may_run(request: Request) -> Parts:
@@ -45,9 +43,7 @@ async def may_run(request: Request) -> Parts:
         UnauthorizedError: Keys are set up, and the caller has none of them.
         ForbiddenError: The caller's key lacks the scope `run`.
     """
-    parts: Parts = request.app.state.parts
-    parts.service.access.require(request.headers.get("authorization"), "run")
-    return parts
+    return _allowed(request, "run")
 
 
 async def may_change(request: Request) -> Parts:
@@ -57,9 +53,7 @@ async def may_change(request: Request) -> Parts:
         UnauthorizedError: Keys are set up, and the caller has none of them.
         ForbiddenError: The caller's key lacks the scope `admin`.
     """
-    parts: Parts = request.app.state.parts
-    parts.service.access.require(request.headers.get("authorization"), "admin")
-    return parts
+    return _allowed(request, "admin")
 
 
 async def may_audit(request: Request) -> Parts:
@@ -69,8 +63,12 @@ async def may_audit(request: Request) -> Parts:
         UnauthorizedError: Keys are set up, and the caller has none of them.
         ForbiddenError: The caller's key lacks the scope `audit`.
     """
+    return _allowed(request, "audit")
+
+
+def _allowed(request: Request, scope: str) -> Parts:
     parts: Parts = request.app.state.parts
-    parts.service.access.require(request.headers.get("authorization"), "audit")
+    parts.service.access.require(request.headers.get("authorization"), scope)
     return parts
 
 

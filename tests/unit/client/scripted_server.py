@@ -325,8 +325,10 @@ class ScriptedServer:
         async def main() -> None:
             closing = asyncio.Event()
             tasks: set[asyncio.Task[None]] = set()
+            writers: set[asyncio.StreamWriter] = set()
 
             def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                writers.add(writer)
                 task = asyncio.create_task(self._serve(reader, writer, closing))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
@@ -339,6 +341,12 @@ class ScriptedServer:
             started.set()
             await closing.wait()
             server.close()
+            # No transport may outlive its loop: one may still be on its way to `connected`, a task that is
+            # cancelled before its first step never closes its writer, and a closed writer waits for a reader.
+            if accepting := asyncio.all_tasks() - tasks - {asyncio.current_task()}:
+                await asyncio.wait(accepting, timeout=1)
+            for writer in writers:
+                writer.transport.abort()
             for task in list(tasks):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

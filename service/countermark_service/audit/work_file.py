@@ -455,14 +455,27 @@ class WorkFile:
             ],
         )  # fmt: skip
 
-    def count_sample(self, key: bytes, row: int) -> tuple[int, int]:
-        """Count an answer to a question; return how many there were before, and the row of the first."""
-        count, first = self._connection.execute(
-            "INSERT INTO samples VALUES (?, 1, ?) ON CONFLICT DO UPDATE SET count = count + 1 "
-            "RETURNING count, first",
-            (key, row),
-        ).fetchone()
-        return count - 1, first
+    def samples(self, keys: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
+        """Return how many answers there are to questions so far, and the row of the first; by key, where any is."""
+        found: dict[bytes, tuple[int, int]] = {}
+        for start in range(0, len(keys), _CHUNK):
+            some = keys[start : start + _CHUNK]
+            wanted = ",".join("?" * len(some))
+            found |= {
+                key: (count, first)
+                for key, count, first in self._connection.execute(
+                    f"SELECT key, count, first FROM samples WHERE key IN ({wanted})",  # noqa: S608 - marks only
+                    some,
+                )
+            }
+        return found
+
+    def keep_samples(self, samples: Mapping[bytes, tuple[int, int]]) -> None:
+        """Store what `samples` returns, with the answers that came since."""
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO samples VALUES (?, ?, ?)",
+            [(key, count, first) for key, (count, first) in sorted(samples.items())],
+        )
 
     def place_of(self, row: int) -> tuple[str, int]:
         """Return file and line of a row."""
@@ -520,16 +533,16 @@ class WorkFile:
                 extras=_decode(one[14]),
             )  # fmt: skip
 
-    def group(self, task: str, model: str) -> Iterator[tuple[OutputRow, list[StoredVerdict]]]:
-        """Yield the rows of a task and model in order, each with its verdicts."""
+    def group(self, task: str, model: str) -> Iterator[tuple[OutputRow, list[NewVerdict]]]:
+        """Yield the rows of a task and model in order, each with its verdicts, whose objects are unread."""
         found = self._connection.execute(
             "SELECT row FROM rows WHERE task = ? AND model = ? ORDER BY row", (task, model)
         )
         while chunk := [row for (row,) in found.fetchmany(_CHUNK)]:
             wanted = ",".join("?" * len(chunk))
             rows = self._rows(f"row IN ({wanted})", chunk)
-            verdicts: dict[int, list[StoredVerdict]] = {}
-            for verdict in self._verdicts(f"v.row IN ({wanted})", tuple(chunk)):
+            verdicts: dict[int, list[NewVerdict]] = {}
+            for verdict in self._raw_verdicts(f"row IN ({wanted})", chunk):
                 verdicts.setdefault(verdict.row, []).append(verdict)
             for row in rows:
                 yield row, verdicts.get(row.index, [])
@@ -619,24 +632,38 @@ class WorkFile:
     def missing(self, start: int, limit: int) -> list[tuple[int, int]]:
         """Return (row, pin) of verdicts that are due and not there, of at most `limit` rows from `start` on.
 
-        In the order of the rows; empty where nothing is left behind `start`. (A cross join keeps SQLite to
-        the order of the rows: it need not look at all of them to find the next few.)
+        In the order of the rows; empty where nothing is left behind `start`.
         """
-        return self._connection.execute(
-            """
-            WITH due AS (
-                SELECT DISTINCT r.row FROM rows r CROSS JOIN routes USING (task)
-                WHERE r.row >= ?1 AND NOT EXISTS (SELECT 1 FROM verdicts v WHERE v.row = r.row AND v.pin = routes.pin)
-                AND NOT EXISTS (SELECT 1 FROM refusals f WHERE f.row = r.row AND f.pin = routes.pin)
-                ORDER BY r.row LIMIT ?2
+        pins: dict[str, list[int]] = {}
+        for task, route in self.routes():
+            pins.setdefault(task, []).append(route.pin)
+        found: list[tuple[int, int]] = []
+        rows = 0
+        while chunk := self._connection.execute(
+            "SELECT row, task FROM rows WHERE row >= ? ORDER BY row LIMIT ?", (start, max(limit, _CHUNK))
+        ).fetchall():
+            start = chunk[-1][0] + 1
+            done = self._done(chunk[0][0], start)
+            for row, task in chunk:
+                due = [(row, pin) for pin in pins.get(task, ()) if (row, pin) not in done]
+                if due:
+                    found += due
+                    rows += 1
+                    if rows == limit:
+                        return found
+        return found
+
+    def _done(self, start: int, stop: int) -> set[tuple[int, int]]:
+        """Return (row, pin) of what is judged or refused, of the rows from `start` to before `stop`."""
+        done: set[tuple[int, int]] = set()
+        for table in ("verdicts", "refusals"):
+            done.update(
+                self._connection.execute(
+                    f"SELECT row, pin FROM {table} WHERE row >= ? AND row < ?",  # noqa: S608 - named above
+                    (start, stop),
+                )
             )
-            SELECT r.row, routes.pin FROM due JOIN rows r USING (row) JOIN routes USING (task)
-            WHERE NOT EXISTS (SELECT 1 FROM verdicts v WHERE v.row = r.row AND v.pin = routes.pin)
-            AND NOT EXISTS (SELECT 1 FROM refusals f WHERE f.row = r.row AND f.pin = routes.pin)
-            ORDER BY r.row, routes.pin
-            """,
-            (start, limit),
-        ).fetchall()
+        return done
 
     def add_verdicts(self, verdicts: Iterable[NewVerdict]) -> None:
         """Store verdicts.
@@ -753,6 +780,9 @@ class WorkFile:
 
     def raw_verdicts(self) -> Iterator[NewVerdict]:
         """Yield all verdicts, in the order of rows and then of verifiers, their objects unread."""
+        return self._raw_verdicts("TRUE", ())
+
+    def _raw_verdicts(self, where: str, values: Sequence[int]) -> Iterator[NewVerdict]:
         known = {
             place: value.encode()
             for place, value in self._connection.execute(
@@ -760,8 +790,9 @@ class WorkFile:
             )
         }
         found = self._connection.execute(
-            "SELECT row, pin, outcome, score, reward, cached, surroundings, detail FROM verdicts "
-            "ORDER BY row, pin"
+            "SELECT row, pin, outcome, score, reward, cached, surroundings, detail FROM verdicts "  # noqa: S608
+            f"WHERE {where} ORDER BY row, pin",
+            values,
         )
         for row, pin, outcome, score, reward, cached, place, detail in found:
             surroundings = known.get(place) or self._surroundings_at(place)

@@ -9,34 +9,32 @@ with its place and its reason, and counted: nothing is dropped in silence.
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from decimal import Decimal
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from countermark_service.audit.readers import DOCUMENTS, RECORDS
+from countermark_service.audit.formats import document_format, record_format
+from countermark_service.audit.output_files import OutputFile, Progress
+from countermark_service.audit.published_values import number_of, params_of, prompt_of, response_of
 from countermark_service.audit.readers.containers import lists_in, look, records
 from countermark_service.audit.readers.interface import (
     MISSING,
     Found,
     InputFile,
     Read,
-    RecordReader,
     Remark,
     dig,
     shaped,
     shown,
-    text_of,
 )
 from countermark_service.audit.readers.lines import InputFileError
 from countermark_service.audit.readers.tables import MathHarness, OpenR1, Table
 from countermark_service.audit.rows import OutputRow, Unusable
-from countermark_service.audit.work_file import Input, WorkFile
-from countermark_service.model import last_assistant_text
+from countermark_service.audit.work_file import WorkFile
 
 PARTS = (
     "response",
@@ -53,7 +51,6 @@ PARTS = (
 """Parts of a row that a caller can name a column for."""
 
 _TRANSACTION_ROWS = 512
-_HASHED_BYTES = 1 << 20
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 _SOLUTION = re.compile(r"\n#### [^\n]+\Z")
 _SOLUTION_NOTE = (
@@ -63,16 +60,6 @@ _SOLUTION_NOTE = (
 _LARGEST_GENERATION = 1 << 53
 _WITH_OWN_COLUMNS = frozenset({Table.name, OpenR1.name, MathHarness.name})
 """Formats whose reader looks at the caller's columns itself."""
-_YES, _NO = frozenset({"true", "yes"}), frozenset({"false", "no"})
-
-Progress = Callable[[int], None]
-"""Hears how many bytes are done."""
-
-
-class NoOutputsError(InputFileError):
-    """Nothing that was named can be read."""
-
-    code = "no_outputs"
 
 
 @dataclass(frozen=True)
@@ -90,87 +77,6 @@ class ReadPlan:
     reference_pattern: str | None = None
     """Regular expression that finds the answer in a reference that is a text: the last match counts, its first
     group where it has one. A reference that it does not match is none."""
-
-
-@dataclass(frozen=True)
-class OutputFile:
-    """A file to read."""
-
-    path: Path
-    name: str
-    """As it is called in messages and rows."""
-    named: bool
-    """True where the caller named it; a file that a folder holds may be something else than outputs."""
-    beside: bool = False
-    """True where it is read with another one, as the scores of a HELM run are."""
-
-
-def find_files(outputs: Sequence[str], besides: Path | None = None) -> list[OutputFile]:
-    """Return the files that are meant, in order: files, everything below folders, and what is read with them.
-
-    Each is there once. What is read with a file is an input like any other: numbers depend on it.
-
-    Args:
-        outputs: Paths of files and folders.
-        besides: A folder whose files are not meant: that of the audit itself, which may lie among its inputs.
-
-    Raises:
-        InputFileError: One does not exist or is neither file nor folder, or a folder is empty.
-    """
-    found: dict[Path, OutputFile] = {}
-    for output in outputs:
-        path = Path(output)
-        if path.is_dir():
-            below = [
-                each
-                for each in sorted(path.rglob("*"))
-                if each.is_file()
-                and not any(part.startswith(".") for part in each.relative_to(path).parts)
-                and (besides is None or not each.resolve().is_relative_to(besides.resolve()))
-            ]
-            if not below:
-                raise NoOutputsError(output, "holds no file")
-            for each in below:
-                name = f"{output.rstrip('/')}/{each.relative_to(path).as_posix()}"
-                found.setdefault(each.resolve(), OutputFile(each, name, False))
-        elif path.is_file():
-            found[path.resolve()] = OutputFile(path, output, True)
-        elif path.exists() or output == "-":
-            raise NoOutputsError(output, "is no regular file; an audit names its inputs by digest")
-        else:
-            raise NoOutputsError(output, "does not exist")
-    for path in [path for file in list(found.values()) for path in _read_with(file)]:
-        there = found.get(path.resolve(), OutputFile(path, str(path), False))
-        found[path.resolve()] = replace(there, beside=True)
-    return list(found.values())
-
-
-def _read_with(file: OutputFile) -> Sequence[Path]:
-    """Return the files that are read with one; what a look shows is not kept, there may be many files."""
-    try:
-        one = look(file.path, file.name, {})
-    except InputFileError:
-        return []  # reading says it
-    for document in DOCUMENTS:
-        if document.claims(one):
-            return document.beside(one)
-    found = _record_format(one, any_table=file.named) if one.first else None
-    return [] if found is None else found.beside(one)
-
-
-def describe(file: OutputFile, progress: Progress) -> Input:
-    """Return size and digest of a file; raises `InputFileError`."""
-    digest = hashlib.sha256()
-    size = 0
-    try:
-        with file.path.open("rb") as stream:
-            while data := stream.read(_HASHED_BYTES):
-                digest.update(data)
-                size += len(data)
-                progress(len(data))
-    except OSError as exc:
-        raise InputFileError(file.name, f"cannot be read: {exc.strerror}") from exc
-    return Input(file.name, size, digest.hexdigest())
 
 
 class _Answer(msgspec.Struct, frozen=True, gc=False):
@@ -262,16 +168,16 @@ class Intake:
         """Return the name of the format and what its reader yields."""
         if file.beside:
             return "beside", iter(())
-        for document in DOCUMENTS:
-            if document.claims(one):
-                return document.name, document.read(one)
+        document = document_format(one)
+        if document is not None:
+            return document.name, document.read(one)
         if one.kind in ("jsonl", "parquet", "csv") or one.is_list:
-            found = _record_format(one, any_table=file.named)
+            found = record_format(one, any_table=file.named)
             if found is not None:
                 return found.name, _record_reads(one, found(one))
         elif one.kind == "json":
             for member in lists_in(one):
-                found = _record_format(member, any_table=False)
+                found = record_format(member, any_table=False)
                 if found is not None:
                     return found.name, _record_reads(member, found(member))
         return None, iter([self._nothing(file, one)])
@@ -310,7 +216,7 @@ class Intake:
             problem = self._named(file, found)
             if problem is not None:
                 return file.unusable(found.line, "no_column", problem)
-        response = _response(found.response)
+        response = response_of(found.response)
         if response is None:
             said = "no response" if found.response in (MISSING, None) else "a response that is no text"
             return file.unusable(found.line, "no_response", f"row {found.line} has {said}")
@@ -332,7 +238,7 @@ class Intake:
                 return file.unusable(found.line, "no_reference", problem)
         elif isinstance(reference, str) and _SOLUTION.search(reference):
             self._kept.append((file.name, found.line, "reference_is_solution", _SOLUTION_NOTE, 1))
-        params = _params(found.params)
+        params = params_of(found.params)
         if params is None:
             return file.unusable(
                 found.line, "bad_params", f"row {found.line}: the parameters are no JSON object"
@@ -342,7 +248,7 @@ class Intake:
         model = self._plan.model or found.model
         if not model and named and own_columns and len(self._stems) > 1:
             model = _stem(file.path)  # several tables of one task that name no model are not of one model
-        prompt = _prompt(found.prompt)
+        prompt = prompt_of(found.prompt)
         sample = found.sample
         if sample is None:
             sample = str(found.line) if prompt is None else hashlib.sha256(_bytes(prompt)).hexdigest()[:16]
@@ -447,7 +353,7 @@ class Intake:
                 message = f"no metric {name!r}; published are {shown(found.metrics)}"
                 self._kept.append((file.name, found.line, "metric_missing", message, 1))
                 continue
-            value = _number(found.metrics[name])
+            value = number_of(found.metrics[name])
             if value is not None:
                 self._metrics[group] = name
                 return name, value
@@ -457,14 +363,6 @@ class Intake:
                 )
                 self._kept.append((file.name, found.line, "published_not_a_number", message, 1))
         return None, None
-
-
-def _record_format(file: InputFile, *, any_table: bool) -> type[RecordReader] | None:
-    """Return the format of a file's records; a table counts where it looks like outputs, or any does."""
-    for record in RECORDS:
-        if record.claims(file.first):
-            return record if any_table or record is not Table or _is_outputs(file) else None
-    return None
 
 
 def _record_reads(file: InputFile, reader: Any) -> Iterator[Read]:
@@ -479,68 +377,10 @@ def _record_reads(file: InputFile, reader: Any) -> Iterator[Read]:
             yield from shaped(file, line, reader.name, partial(reader.rows, line, record))
 
 
-def _is_outputs(file: InputFile) -> bool:
-    """Whether a table in a folder looks like outputs: it has a column for the response."""
-    from countermark_service.audit.readers.tables import USUAL
-
-    named = file.columns.get("response")
-    names = USUAL["response"] if named is None else (named.partition(".")[0], named)
-    return any(name in file.first for name in names)
-
-
+@lru_cache(maxsize=16)
 def _stem(path: Path) -> str:
     """Return a file's name without its endings and without the number of a shard."""
     return _SHARD.sub("", path.name.partition(".")[0]) or path.name
-
-
-def _response(value: Any) -> str | None:
-    if isinstance(value, list) and value and all(isinstance(message, dict) for message in value):
-        return last_assistant_text(value)
-    return value if isinstance(value, str) else None
-
-
-def _prompt(value: Any) -> str | None:
-    """Return a prompt as one text: a chat with its roles."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, list) and all(isinstance(message, dict) for message in value):
-        return "\n\n".join(
-            f"{message.get('role', '')}: {text_of(message.get('content')) or ''}" for message in value
-        )
-    try:
-        return msgspec.json.encode(value, enc_hook=str).decode()
-    except (ValueError, RecursionError):
-        return None
-
-
-def _params(value: Any) -> dict[str, Any] | None:
-    if value is None or value is MISSING or value == "":
-        return {}
-    if isinstance(value, str):
-        try:
-            value = msgspec.json.decode(value)
-        except (msgspec.MsgspecError, RecursionError):
-            return None
-    return value if isinstance(value, dict) else None
-
-
-def _number(value: Any) -> float | None:
-    """Return a published score as a number: truths are 1 and 0, and a text is read."""
-    if isinstance(value, str):
-        text = value.strip().lower()
-        if text in _YES or text in _NO:
-            return float(text in _YES)
-        try:
-            value = float(text)
-        except ValueError:
-            return None
-    if isinstance(value, (bool, int, float, Decimal)):
-        try:
-            number = float(value)
-        except OverflowError:
-            return None
-        return number if math.isfinite(number) else None
-    return None
 
 
 def _bytes(text: str) -> bytes:

@@ -12,7 +12,8 @@ from itertools import islice
 from pathlib import Path
 
 from countermark_service.audit import OutputRow, WorkFile
-from countermark_service.audit.intake import Intake, ReadPlan, describe, find_files
+from countermark_service.audit.intake import Intake, ReadPlan
+from countermark_service.audit.output_files import describe, find_files
 from countermark_service.cli.judges import LocalJudge
 from countermark_service.cli.release.card_file import outputs_at_hand
 from countermark_service.errors import CountermarkError

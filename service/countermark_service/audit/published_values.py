@@ -13,10 +13,31 @@ _YES, _NO = frozenset({"true", "yes"}), frozenset({"false", "no"})
 
 
 def response_of(value: Any) -> str | None:
-    """Return a response as text: of a chat, its last answer; None for what is no text."""
+    """Return a response as text: of a chat, its last answer; of a model's whole reply, what it says.
+
+    Replies are those of chat completions and of the responses API, as files of batches and rollouts keep them,
+    there within ``body``. None for what is no text.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return _reply_text(value)
     if isinstance(value, list) and value and all(isinstance(message, dict) for message in value):
         return last_assistant_text(value)
-    return value if isinstance(value, str) else None
+    return None
+
+
+def _reply_text(reply: dict[str, Any]) -> str | None:
+    if isinstance(reply.get("body"), dict):
+        reply = reply["body"]
+    choices, output = reply.get("choices"), reply.get("output")
+    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+        message = choices[0].get("message")
+        return text_of(message.get("content")) if isinstance(message, dict) else None
+    if isinstance(output, list):
+        said = [one for one in output if isinstance(one, dict) and one.get("type") == "message"]
+        return text_of(said[-1].get("content")) if said else None
+    return text_of(reply.get("content")) if reply.get("role") == "assistant" else None
 
 
 def prompt_of(value: Any) -> str | None:

@@ -83,6 +83,30 @@ def test_a_run_that_only_predicted_has_no_published_score(tmp_path: Path) -> Non
     assert [(row.published, row.metric) for row in found.rows] == [(None, None)]
 
 
+def test_samples_of_lmms_eval_are_read_by_their_own_names(tmp_path: Path) -> None:
+    records = [
+        {
+            "doc_id": number, "target": "Yes", "filtered_resps": answer, "doc_hash": "d" * 64,
+            "token_counts": [{"output_tokens": 2}], "input_media": ["0020.png"], "input": "Is this code?",
+            "mme_cognition_score": {"question_id": "0020.png", "category": "code", "score": score},
+        }
+        for number, (answer, score) in enumerate((("Yes", 1.0), ([["No"]], 0.0)))
+    ]  # fmt: skip
+    file = write_lines(tmp_path / "lmms_eval" / "20260923_172512_samples_mme.jsonl", records)
+    write_json(file.with_name("20260923_172512_results.json"), {"model_name": "org/vl"}, 2)
+
+    found = read(tmp_path, file)
+
+    told = [
+        (r.task, r.model, r.sample, r.prompt, r.response, r.reference, r.metric, r.published)
+        for r in found.rows
+    ]
+    assert told == [
+        ("mme", "org/vl", "0", "Is this code?", "Yes", "Yes", "mme_cognition_score", 1.0),
+        ("mme", "org/vl", "1", "Is this code?", "No", "Yes", "mme_cognition_score", 0.0),
+    ]
+
+
 # --- lighteval -------------------------------------------------------------------------------------------
 
 

@@ -346,6 +346,26 @@ def test_a_models_whole_reply_says_what_it_says(tmp_path: Path, reply: dict[str,
     assert [(row.response, row.reference, row.published) for row in found.rows] == [("It is 2", "2", 1.0)]
 
 
+def test_rollouts_of_nemo_gym_say_what_was_asked_and_of_whom(tmp_path: Path) -> None:
+    asked = [{"role": "user", "content": [{"type": "input_text", "text": "1+1?"}]}]
+    records = [
+        {
+            "responses_create_params": {"input": asked}, "reward": reward, "expected_answer": "2",
+            "response": {
+                "model": "org/m",
+                "output": [{"type": "message", "content": [{"type": "output_text", "text": text}]}],
+            },
+        }
+        for text, reward in (("2", 1.0), ("3", 0.0))
+    ]  # fmt: skip
+
+    found = read(tmp_path, write_lines(tmp_path / "rollouts.jsonl", records))
+
+    told = [(r.model, r.prompt, r.generation, r.response, r.published) for r in found.rows]
+    assert told == [("org/m", "user: 1+1?", 0, "2", 1.0), ("org/m", "user: 1+1?", 1, "3", 0.0)]
+    assert len({row.sample for row in found.rows}) == 1
+
+
 @pytest.mark.parametrize(
     "reply",
     [{"error": "timed out"}, {"choices": []}, {"output": [{"type": "reasoning"}]}, {"body": None}, [], {}],

@@ -224,6 +224,19 @@ def test_several_responses_to_one_prompt_in_opencompass_are_one_row_each(tmp_pat
     assert [note.code for note in found.notes] == ["published_of_several"]
 
 
+def test_a_folder_of_opencompass_has_predictions_of_several_models(tmp_path: Path) -> None:
+    one = {"0": {"origin_prompt": "?", "prediction": "2", "gold": "2"}}
+    for model in ("m1", "m2"):
+        write_json(tmp_path / "predictions" / model / "gsm8k.json", one, 4)
+        write_json(tmp_path / "results" / model / "gsm8k.json", {"details": [{"correct": True}]}, 4)
+
+    found = read(tmp_path, tmp_path)
+
+    assert [(row.model, row.task, row.published) for row in found.rows] == [
+        ("m1", "gsm8k", 1.0), ("m2", "gsm8k", 1.0),
+    ]  # fmt: skip
+
+
 def test_the_last_answer_of_a_conversation_in_opencompass_counts(tmp_path: Path) -> None:
     messages = [
         {"role": "user", "content": "Hi."}, {"role": "assistant", "content": ""},
@@ -377,3 +390,27 @@ def test_a_reply_that_says_nothing_is_no_response(tmp_path: Path, reply: Any) ->
     found = read(tmp_path, write_lines(tmp_path / "rollouts.jsonl", [record]))
 
     assert (found.rows, found.reasons) == ([], [(1, "no_response")])
+
+
+def test_files_of_one_name_in_several_folders_are_not_of_one_model(tmp_path: Path) -> None:
+    """Else the answers of one model would be further answers of the other."""
+    for run in (".", "gsm8k--small/0a", "gsm8k--large/7b"):
+        record = {"id": 1, "completion": run, "answer": "2", "reward": 1.0}
+        write_lines(tmp_path / "evals" / run / "results.jsonl", [record])
+
+    found = read(tmp_path, tmp_path / "evals")
+
+    assert [(row.model, row.sample, row.generation) for row in found.rows] == [
+        ("gsm8k--large/7b", "1", 0), ("gsm8k--small/0a", "1", 0), ("evals", "1", 0),
+    ]  # fmt: skip
+    assert {note.code for note in found.notes} == {"columns_guessed", "model_is_folder"}
+
+
+def test_shards_of_one_folder_are_of_one_model(tmp_path: Path) -> None:
+    for shard in range(2):
+        record = {"id": shard, "completion": "2", "answer": "2"}
+        write_lines(tmp_path / "out" / f"test-0000{shard}-of-00002.jsonl", [record])
+
+    found = read(tmp_path, tmp_path / "out")
+
+    assert [(row.task, row.model, row.sample) for row in found.rows] == [("test", "", "0"), ("test", "", "1")]

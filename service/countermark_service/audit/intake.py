@@ -90,6 +90,9 @@ class ReadPlan:
     reference_pattern: str | None = None
     """Regular expression that finds the answer in a reference that is a text: the last match counts, its first
     group where it has one. A reference that it does not match is none."""
+    unnamed: Mapping[str, str] = field(default_factory=dict)
+    """Tasks of files whose rows name none, by the file's own name; ``""`` has that of every other file. Without
+    one it is the file's name without its endings."""
 
 
 @dataclass(frozen=True)
@@ -315,7 +318,7 @@ class Intake:
             return file.unusable(
                 found.line, "bad_params", f"row {found.line}: the parameters are no JSON object"
             )
-        named = self._plan.task or found.task
+        named = self._plan.task or found.task or self._task_of(file.path)
         task = named or _stem(file.path)
         model = self._plan.model or found.model
         if not model and named and own_columns and len(self._stems) > 1:
@@ -341,6 +344,9 @@ class Intake:
             problem = f"row {found.line} holds what cannot be written as JSON: {exc}"
             return file.unusable(found.line, "not_json", problem)
         return self._numbered(file, found, row)
+
+    def _task_of(self, path: Path) -> str:
+        return self._plan.unnamed.get(path.name) or self._plan.unnamed.get("", "")
 
     def _answer(self, reference: Any) -> Any:
         """Return what the pattern finds in a text, or in every text of a list; None where it finds nothing."""

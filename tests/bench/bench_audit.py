@@ -126,7 +126,8 @@ async def audit(folder: Path, file: Path) -> dict[str, Any]:
 
 def measured(what: str, file: Path) -> dict[str, Any]:
     """Run one measurement in a process of its own."""
-    done = subprocess.run([sys.executable, __file__, what, str(file)], stdout=subprocess.PIPE, check=True)
+    command = [sys.executable, "-m", "tests.bench.bench_audit", what, str(file)]
+    done = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 

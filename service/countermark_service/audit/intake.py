@@ -33,7 +33,7 @@ from countermark_service.audit.readers.interface import (
     text_of,
 )
 from countermark_service.audit.readers.lines import InputFileError
-from countermark_service.audit.readers.tables import OpenR1, Table
+from countermark_service.audit.readers.tables import MathHarness, OpenR1, Table
 from countermark_service.audit.rows import OutputRow, Unusable
 from countermark_service.audit.work_file import Input, WorkFile
 from countermark_service.model import last_assistant_text
@@ -61,7 +61,7 @@ _SOLUTION_NOTE = (
     "with --reference-pattern '#### (.+)'"
 )
 _LARGEST_GENERATION = 1 << 53
-_WITH_OWN_COLUMNS = frozenset({Table.name, OpenR1.name})
+_WITH_OWN_COLUMNS = frozenset({Table.name, OpenR1.name, MathHarness.name})
 """Formats whose reader looks at the caller's columns itself."""
 _YES, _NO = frozenset({"true", "yes"}), frozenset({"false", "no"})
 
@@ -154,7 +154,11 @@ def _read_with(file: OutputFile) -> Sequence[Path]:
         one = look(file.path, file.name, {})
     except InputFileError:
         return []  # reading says it
-    return next((document.beside(one) for document in DOCUMENTS if document.claims(one)), [])
+    for document in DOCUMENTS:
+        if document.claims(one):
+            return document.beside(one)
+    found = _record_format(one, any_table=file.named) if one.first else None
+    return [] if found is None else found.beside(one)
 
 
 def describe(file: OutputFile, progress: Progress) -> Input:
@@ -183,6 +187,7 @@ class Intake:
         self._rows: list[OutputRow] = []
         self._unusable: list[Unusable] = []
         self._kept: list[tuple[str, int | None, str, str, int]] = []
+        self._said = 0
         self._metrics: dict[tuple[str, str], str] = {}
         self._stems: set[str] = set()
         self._pattern = re.compile(plan.reference_pattern) if plan.reference_pattern is not None else None
@@ -207,7 +212,7 @@ class Intake:
                 self._work.add_unusable([Unusable(file.name, None, "unreadable", str(exc))])
             return
         before = self._next
-        self._metrics = {}
+        self._metrics, self._said = {}, 0
         name, reads = self._reads(file, one)
         ended = False
         while not ended:
@@ -215,6 +220,10 @@ class Intake:
                 ended = self._read_some(one, reads, before, own_columns=name in _WITH_OWN_COLUMNS)
         with self._work.transaction():
             self._work.finish_input(file.name, name, self._next - before)
+            if self._next == before and not self._said and not file.beside:
+                self._work.add_note(
+                    file.name, None, "no_outputs", f"a file of {name} without a response in it"
+                )
 
     def _read_some(self, file: InputFile, reads: Iterator[Read], before: int, *, own_columns: bool) -> bool:
         """Read and write some hundred rows; say whether the file is at its end."""
@@ -228,6 +237,7 @@ class Intake:
         except InputFileError as exc:
             kept = f" The {self._next - before} rows before it are used." if self._next > before else ""
             self._unusable.append(Unusable(file.name, None, "unreadable", f"{exc}{kept}"))
+        self._said += len(self._unusable) + len(self._kept)
         self._work.add_rows(self._rows)
         self._work.add_unusable(self._unusable)
         for note in self._kept:

@@ -13,6 +13,7 @@ from countermark_service.audit.readers.interface import (
     MISSING,
     Found,
     InputFile,
+    NothingBeside,
     Read,
     Remark,
     dig,
@@ -24,11 +25,14 @@ USUAL: Mapping[str, tuple[str, ...]] = {
         "response", "responses", "output", "completion", "completions", "generation", "generations",
         "prediction", "predictions", "model_output", "messages",
     ),
-    "reference": ("reference", "answer", "target", "gold", "ground_truth", "gts", "label", "expected", "solution"),
+    "reference": (
+        "reference", "answer", "target", "gold", "ground_truth", "gts", "label", "expected", "expected_answer",
+        "gold_answer", "correct_answer", "reward_model.ground_truth", "solution",
+    ),
     "prompt": ("prompt", "question", "problem", "input", "query", "instruction"),
     "published": (
-        "published", "correct", "is_correct", "acc", "accuracy", "score", "reward", "exact_match",
-        "correctness_math_verify", "correctness_llama", "correctness", "scores", "rewards",
+        "published", "correct", "is_correct", "symbolic_correct", "acc", "accuracy", "score", "reward",
+        "exact_match", "correctness_math_verify", "correctness_llama", "correctness", "scores", "rewards",
     ),
     "sample": ("id", "uuid", "sample_id", "question_id", "doc_id", "idx", "index"),
     "task": ("task", "task_name", "dataset", "data_source", "benchmark"),
@@ -37,13 +41,15 @@ USUAL: Mapping[str, tuple[str, ...]] = {
     "generation": ("generation_index", "epoch", "sample_index", "rollout"),
     "params": ("params",),
 }  # fmt: skip
-"""Parts of a row, and the names that columns usually have for them."""
+"""Parts of a row, and the names that columns usually have for them; a dotted one leads into an object."""
 
 
-class Table:
+class Table(NothingBeside):
     """See the module."""
 
     name: ClassVar[str] = "table"
+    usual: ClassVar[Mapping[str, tuple[str, ...]]] = USUAL
+    """Where each part is looked for."""
 
     def __init__(self, file: InputFile) -> None:
         """Nothing is chosen before the first record."""
@@ -85,8 +91,10 @@ class Table:
     def _choose(self, record: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
         named = dict(self._file.columns)
         guessed = {}
-        for part, names in USUAL.items():
-            there = [name for name in names if name in record and name not in named.values()]
+        for part, names in self.usual.items():
+            there = [
+                name for name in names if name not in named.values() and dig(record, name) is not MISSING
+            ]
             if part not in named and there:
                 guessed[part] = there[0]
             if part == "published":
@@ -162,3 +170,24 @@ class OpenR1(Table):
         return {"generations", "problem", "answer"} <= first.keys() and any(
             name.startswith("correctness_") for name in first
         )
+
+
+class MathHarness(Table):
+    """Outputs as math-evaluation-harness writes them, which ToRA and Qwen2.5-Math publish: several to a question.
+
+    `code` holds the responses (programs or texts), `pred` what was extracted, `score` the verdicts, `gt` the
+    answer.
+    """
+
+    name: ClassVar[str] = "math-evaluation-harness"
+    usual: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **USUAL,
+        "response": ("code",),
+        "reference": ("gt",),
+        "published": ("score",),
+    }
+
+    @staticmethod
+    def claims(first: Mapping[str, Any]) -> bool:
+        """By the members that it alone has together; the score is there once there is one."""
+        return {"gt", "code", "pred"} <= first.keys()

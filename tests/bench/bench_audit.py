@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from countermark_service.audit.every_eval_ever import write_every_eval_ever
-from countermark_service.audit.intake import ReadPlan, find_files
+from countermark_service.audit.intake import ReadPlan
+from countermark_service.audit.output_files import find_files
 from countermark_service.audit.plan import AuditPlan, begin, verifiers_of
 from countermark_service.audit.run import AuditRun
 from countermark_service.audit.verdict_files import write_unusable, write_verdicts

@@ -297,3 +297,39 @@ def test_a_second_document_in_a_file_is_not_passed_over(tmp_path: Path) -> None:
     assert len(found.rows) == 1
     assert found.reasons == [(None, "unreadable")]
     assert "is followed by something else" in found.unusable[0].message
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"id": "c", "choices": [{"index": 0, "message": {"role": "assistant", "content": "It is 2"}}]},
+        {"status_code": 200, "body": {"choices": [{"message": {"content": "It is 2"}}]}},
+        {
+            "output": [
+                {"type": "reasoning", "summary": []},
+                {"type": "message", "content": [{"type": "output_text", "text": "It is 2"}]},
+            ]
+        },
+        {"role": "assistant", "content": [{"type": "text", "text": "It is 2"}]},
+    ],
+)
+def test_a_models_whole_reply_says_what_it_says(tmp_path: Path, reply: dict[str, Any]) -> None:
+    """Rollouts of NeMo-Gym and files of batches keep what the API sent."""
+    record = {"custom_id": "a", "response": reply, "expected_answer": "2", "reward": 1.0}
+
+    found = read(tmp_path, write_lines(tmp_path / "rollouts.jsonl", [record]))
+
+    assert [(row.response, row.reference, row.published) for row in found.rows] == [("It is 2", "2", 1.0)]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [{"error": "timed out"}, {"choices": []}, {"output": [{"type": "reasoning"}]}, {"body": None}, [], {}],
+)
+def test_a_reply_that_says_nothing_is_no_response(tmp_path: Path, reply: Any) -> None:
+    """A rollout that failed has an empty completion, and often a published reward of 0."""
+    record = {"response": reply, "answer": "2", "reward": 0.0}
+
+    found = read(tmp_path, write_lines(tmp_path / "rollouts.jsonl", [record]))
+
+    assert (found.rows, found.reasons) == ([], [(1, "no_response")])

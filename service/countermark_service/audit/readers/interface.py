@@ -190,7 +190,8 @@ def text_of(content: Any) -> str | None:
         parts = [
             part if isinstance(part, str) else part.get("text")
             for part in content
-            if isinstance(part, str) or (isinstance(part, dict) and part.get("type") == "text")
+            if isinstance(part, str)
+            or (isinstance(part, dict) and part.get("type") in ("text", "output_text"))
         ]
         return "".join(part for part in parts if isinstance(part, str))
     return None

@@ -40,8 +40,8 @@ from countermark_service.sandbox.code.model import SandboxInputError, SandboxUna
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 _AHEAD = 2
 """Candidates per slot that one call may have on their way: one runs while another is judged."""
-_GATHER_ITEMS = 16
-_GATHER_SECONDS = 0.020
+_GATHER_ITEMS = 32
+_GATHER_SECONDS = 0.050
 """Finished items are judged this many at a time, or as many as came in this time: a frame to a worker, and a
 write to the store, cost as much for one as for some."""
 _HELD_BYTES = 64 << 20

@@ -154,20 +154,22 @@ class _Call:
         runners = min(_AHEAD * self._runtime.sandboxes.slots, len(self._payloads))
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._plan())
+                for part in (range(runners), range(runners, len(self._payloads))):  # some can run at once
+                    tasks.create_task(self._plan(part))
                 tasks.create_task(self._judge())
                 for _ in range(runners):
                     tasks.create_task(self._run())
         except ExceptionGroup as group:
             raise _first(group) from group
 
-    async def _plan(self) -> None:
-        admitted = self._runtime.reduces(self._bundle)
+    async def _plan(self, part: range) -> None:
+        """Have some items planned."""
+        admitted = self._runtime.reduces(self._bundle) or part.start > 0  # the sandboxes' queue has taken all
         await self._runtime.pool.run(
             self._bundle,
             "plan",
-            self._payloads,
-            lambda n, result: self._take(n, result, []),
+            [self._payloads[index] for index in part],
+            lambda n, result: self._take(part[n], result, []),
             admitted=admitted,
         )
 

@@ -65,6 +65,7 @@ def main(control: int) -> None:
             return
         channel.send(plain.encode(_report(own)))
         Zygote(channel, own).serve()
+        program.leave(0)  # at once: there is nothing to tidy, and whoever replaces this slot waits
 
 
 def _prepare(config: dict[str, Any]) -> Confinement:

@@ -78,6 +78,9 @@ class ReadPlan:
     reference_pattern: str | None = None
     """Regular expression that finds the answer in a reference that is a text: the last match counts, its first
     group where it has one. A reference that it does not match is none."""
+    unnamed: Mapping[str, str] = field(default_factory=dict)
+    """Tasks of files whose rows name none, by the file's own name; ``""`` has that of every other file. Without
+    one it is the file's name without its endings."""
 
 
 class _Answer(msgspec.Struct, frozen=True, gc=False):
@@ -257,7 +260,7 @@ class Intake:
             return file.unusable(
                 found.line, "bad_params", f"row {found.line}: the parameters are no JSON object"
             )
-        named = self._plan.task or found.task
+        named = self._plan.task or found.task or self._task_of(file.path)
         task = named or _stem(file.path)
         model = self._plan.model or found.model
         if not model and own_columns:
@@ -298,6 +301,9 @@ class Intake:
             self._kept.append((file.name, found.line, "model_is_folder", message, 1))
             return self._folder
         return _stem(file.path) if named and len(self._folders) > 1 else ""
+
+    def _task_of(self, path: Path) -> str:
+        return self._plan.unnamed.get(path.name) or self._plan.unnamed.get("", "")
 
     def _answer(self, reference: Any) -> Any:
         """Return what the pattern finds in a text, or in every text of a list; None where it finds nothing."""

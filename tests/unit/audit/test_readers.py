@@ -525,6 +525,26 @@ def test_plain_lines_by_their_usual_names_which_are_said(tmp_path: Path) -> None
     assert "response is 'completion'" in found.notes[0].message
 
 
+def test_a_column_that_only_later_rows_have_is_read_from_there_on(tmp_path: Path) -> None:
+    records = [
+        {"id": "a", "response": "2"},
+        {"id": "b", "response": "2", "reference": "2", "score": 1.0, "task": "sums"},
+        {"id": "c", "response": "3"},
+        {"id": "d", "response": "3", "reference": "4", "score": 0.0, "note": "x", "answer": "no reference"},
+    ]
+
+    found = read(tmp_path, write_lines(tmp_path / "rows.jsonl", records))
+
+    assert [(row.sample, row.task, row.reference, row.published) for row in found.rows] == [
+        ("b", "sums", "2", 1.0), ("d", "rows", "4", 0.0),
+    ]  # fmt: skip
+    assert found.reasons == [(1, "no_reference"), (3, "no_reference")]
+    late = next(note.message for note in found.notes if note.code == "columns_late")
+    assert late == (
+        "columns that row 2 is the first to have: reference is 'reference', published is 'score', task is 'task'"
+    )
+
+
 def test_columns_may_be_named_and_lead_into_objects_and_lists(tmp_path: Path) -> None:
     record = {"q": "1+1?", "gt": {"value": 2}, "code": ["It is 2"], "eval": {"ok": "true"}, "output": "no"}
     columns = {"response": "code.0", "reference": "gt.value", "prompt": "q", "published": "eval.ok"}

@@ -59,6 +59,7 @@ class Table(NothingBeside):
         self._chosen: dict[str, str] | None = None
         self._scores: list[str] = []
         self._absent: list[str] = []
+        self._seen: set[str] = set()
 
     @staticmethod
     def claims(first: Mapping[str, Any]) -> bool:
@@ -76,6 +77,8 @@ class Table(NothingBeside):
                 yield Remark(line, "columns_guessed", message)
             for message in self._absent:
                 yield Remark(line, "column_missing", message)
+        elif not self._seen.issuperset(record):
+            yield from self._choose_late(line, record)
         chosen = self._chosen
         response = dig(record, chosen["response"]) if "response" in chosen else MISSING
         if response is MISSING:
@@ -93,6 +96,7 @@ class Table(NothingBeside):
     def _choose(self, record: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
         named = dict(self._file.columns)
         guessed = {}
+        self._seen.update(record)
         for part, names in self.usual.items():
             there = [
                 name for name in names if name not in named.values() and dig(record, name) is not MISSING
@@ -105,6 +109,27 @@ class Table(NothingBeside):
             if part not in ("response", "reference") and dig(record, column) is MISSING:
                 self._absent.append(f"no column {column!r} for {part}; the columns are {shown(record)}")
         return guessed | named, guessed
+
+    def _choose_late(self, line: int, record: Mapping[str, Any]) -> Iterator[Remark]:
+        """Take a usual column that the rows so far did not have, for a part that none of theirs was taken for."""
+        assert self._chosen is not None  # noqa: S101 - `rows` chooses before the first call
+        new = {name for name in record if name not in self._seen and name not in self._chosen.values()}
+        self._seen.update(record)
+        taken = []
+        for part, names in self.usual.items():
+            there = [
+                name for name in names if name.partition(".")[0] in new and dig(record, name) is not MISSING
+            ]
+            if part in self._chosen or not there:
+                continue
+            self._chosen[part] = there[0]
+            if part == "published":
+                self._scores = there
+            taken.append(f"{part} is {there[0]!r}")
+        if taken:
+            yield Remark(
+                line, "columns_late", f"columns that row {line} is the first to have: {', '.join(taken)}"
+            )
 
     def _lacks(self, line: int, part: str, record: Mapping[str, Any]) -> str:
         named = self._file.columns.get(part)

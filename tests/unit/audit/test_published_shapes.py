@@ -286,6 +286,21 @@ def test_a_metric_that_only_its_helm_scenario_has_is_published_and_tokens_are_no
     assert list(found.rows[0].extras["metrics"]) == ["harm_bench_score"]
 
 
+def test_an_early_helm_run_has_texts_where_later_ones_have_objects(tmp_path: Path) -> None:
+    run = helm_run(tmp_path)
+    document = json.loads((run / "scenario_state.json").read_text())
+    for state in document["request_states"]:
+        state["instance"]["input"] = state["instance"]["input"]["text"]
+        for one in state["instance"]["references"]:
+            one["output"] = one["output"]["text"]
+        del state["request"]["prompt"]
+    write_json(run / "scenario_state.json", document, 2)
+
+    found = read(tmp_path, run / "scenario_state.json")
+
+    assert [(row.prompt, row.reference) for row in found.rows] == [("1+1?", "2"), ("2+2?", "A")]
+
+
 def test_outputs_of_math_evaluation_harness_need_no_columns(tmp_path: Path) -> None:
     record = {
         "idx": 3, "question": "1+1?", "gt_cot": "So 2.", "gt": "2", "code": ["It is 2", "It is 3"],

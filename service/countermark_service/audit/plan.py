@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from countermark_service import __version__
-from countermark_service.audit.intake import Intake, OutputFile, Progress, ReadPlan, describe
+from countermark_service.audit.intake import Intake, ReadPlan
+from countermark_service.audit.output_files import OutputFile, Progress, describe
 from countermark_service.audit.rows import Unusable
 from countermark_service.audit.work_file import AuditVerifier, Input, Route, WorkFile
 from countermark_service.errors import CountermarkError

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from countermark_service.audit.intake import ReadPlan, find_files
+from countermark_service.audit.intake import ReadPlan
+from countermark_service.audit.output_files import find_files
 from countermark_service.audit.plan import (
     AuditPlan,
     AuditPlanError,

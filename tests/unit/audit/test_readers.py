@@ -428,7 +428,7 @@ def test_a_helm_run_that_was_cut_off_is_read_to_where_it_ends(tmp_path: Path) ->
 def test_opencompass_predictions_with_the_results_beside_them(tmp_path: Path) -> None:
     predictions = {
         "0": {"origin_prompt": [{"role": "HUMAN", "prompt": "1+1?"}], "prediction": "2", "gold": "2"},
-        "1": {"origin_prompt": "2+2?", "prediction": ["let me see", "5"], "gold": "4"},
+        "1": {"origin_prompt": ["Hi.", "2+2?"], "prediction": ["let me see", "5"], "gold": ["Hi", "4"]},
     }
     file = write_json(tmp_path / "predictions" / "m-hf" / "gsm8k.json", predictions, 4)
     details = {"type": "GEN", "0": {"pred": "2", "correct": True}, "1": {"pred": "5", "correct": False}}
@@ -440,7 +440,7 @@ def test_opencompass_predictions_with_the_results_beside_them(tmp_path: Path) ->
     told = [(r.task, r.model, r.sample, r.prompt, r.response, r.reference, r.published) for r in found.rows]
     assert told == [
         ("gsm8k", "m-hf", "0", "HUMAN: 1+1?", "2", "2", 1.0),
-        ("gsm8k", "m-hf", "1", "2+2?", "5", "4", 0.0),
+        ("gsm8k", "m-hf", "1", "Hi.\n\n2+2?", "5", "4", 0.0),
     ]
     assert found.rows[1].extras["rounds"] == ["let me see", "5"]
     assert file.exists()
@@ -462,7 +462,7 @@ def test_opencompass_shards_number_their_questions_anew_and_runs_in_progress_are
     assert [(row.task, row.sample) for row in found.rows] == [
         ("math", "0/0"),
         ("math", "1/0"),
-        ("tmp_bbh", "3"),
+        ("bbh", "3"),
     ]
 
 
@@ -526,7 +526,7 @@ def test_plain_lines_by_their_usual_names_which_are_said(tmp_path: Path) -> None
 
 
 def test_a_column_that_only_later_rows_have_is_read_from_there_on(tmp_path: Path) -> None:
-    records = [
+    records: list[dict[str, Any]] = [
         {"id": "a", "response": "2"},
         {"id": "b", "response": "2", "reference": "2", "score": 1.0, "task": "sums"},
         {"id": "c", "response": "3"},

@@ -153,6 +153,22 @@ def test_a_whole_reply_is_held_against_its_own_receipt(desk: Desk, receipt: byte
     assert "verdict 4 is not the one that was signed" in str(error)
 
 
+def test_what_a_document_says_of_its_receipt_is_held_against_it(desk: Desk, receipt: bytes) -> None:
+    signed = check(read(receipt), desk.keyring.public()).statement.predicate.verifier.ref
+    rows = list(range(len(ITEMS)))
+    for right in ({"verifier": signed, "rows": rows}, {"verifier": {"ref": signed}}, {"lines": rows}, {}):
+        document = json.dumps({**right, "receipt": json.loads(receipt)}).encode()
+        assert check(read(document), desk.keyring.public())
+    for wrong, code in (
+        ({"verifier": signed[:-1] + "x", "rows": rows}, "verifier_differs"),
+        ({"verifier": {"ref": signed.replace("@", "-r2@")}}, "verifier_differs"),
+        ({"verifier": signed, "rows": rows[:-1]}, "wrong_proof"),
+        ({"verifier": signed, "lines": "all"}, "invalid_receipt"),
+        ({"verifier": ["x"]}, "verifier_differs"),
+    ):
+        assert fault(desk, {**wrong, "receipt": json.loads(receipt)}).code == code, wrong
+
+
 def test_every_verdict_can_be_proved_alone(desk: Desk, receipt: bytes) -> None:
     for index in range(len(ITEMS)):
         document = json.dumps(single(receipt, index)).encode()

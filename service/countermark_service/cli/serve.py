@@ -79,13 +79,17 @@ def serve(
 
 def _assembled(options: Mapping[str, Any]) -> "tuple[Settings, FastAPI]":
     """Return the settings and the app; whatever is wrong with the first is said here."""
+    import structlog
+
     from countermark_service.api import create_app
     from countermark_service.assembly import assemble
     from countermark_service.cli.logs import configure_logs
-    from countermark_service.settings import load_settings
+    from countermark_service.settings import likely_slips, load_settings
 
     settings = load_settings(options)
     configure_logs(settings)
+    for name, meant in likely_slips().items():
+        structlog.get_logger("countermark").warning(f"{name} is no setting and changes nothing: {meant}?")
     keep_freed_memory()
     service = assemble(settings)
     if not (is_loopback(settings.host) or settings.open_access or service.access.all()):

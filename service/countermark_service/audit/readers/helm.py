@@ -6,6 +6,7 @@ are common: what stands before the end is read. Requests that ask for the likeli
 of a given answer have no text of the model.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,12 @@ _VERDICTS = (
     "strict_acc", "f1_score", "rouge_l", "bleu_4", "ifeval_strict_accuracy", "chain_of_thought_correctness",
     "safety_score", "wildbench_score", "omni_math_accuracy",
 )  # fmt: skip
-"""Metrics that judge a response, best known first; the others of a run count tokens and seconds."""
+"""Metrics that judge a response, best known first; others that a scenario brings come after them."""
+_BOOKKEEPING = re.compile(
+    r"(num_|finish_reason_|training_|inference_|estimated_).*|batch_size|prompt_truncated|logprob.*|perplexity|"
+    r"bits_per_byte|max_prob|predicted_index|.*@\d+"
+)
+"""Metrics of every run that count tokens and seconds, or are of several completions together."""
 
 _Key = tuple[str, int, str]
 
@@ -166,10 +172,19 @@ def _scores(path: Path) -> dict[_Key, dict[str, Any]]:
                 for stat in (stats if isinstance(stats, list) else [])
                 if isinstance(stat, dict)
             }
-            known = {name: metrics[name] for name in _VERDICTS if metrics.get(name) is not None}
+            judging = {
+                name: value
+                for name, value in metrics.items()
+                if value is not None and not _BOOKKEEPING.fullmatch(name)
+            }
             key = _key(one.get("instance_id"), one.get("train_trial_index"), one.get("perturbation"))
-            found[key] = {**found.get(key, {}), **known}
-    return found
+            found[key] = {**found.get(key, {}), **judging}
+    return {key: dict(sorted(metrics.items(), key=_prominence)) for key, metrics in found.items()}
+
+
+def _prominence(metric: tuple[str, Any]) -> int:
+    """Return the place of a metric among those that are known; all others come after these."""
+    return _VERDICTS.index(metric[0]) if metric[0] in _VERDICTS else len(_VERDICTS)
 
 
 def _key(instance: Any, trial: Any, perturbation: Any) -> _Key:

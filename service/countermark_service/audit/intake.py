@@ -8,6 +8,7 @@ with its place and its reason, and counted: nothing is dropped in silence.
 
 import hashlib
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -108,7 +109,8 @@ class Intake:
         self._kept: list[tuple[str, int | None, str, str, int]] = []
         self._said = 0
         self._metrics: dict[tuple[str, str], str] = {}
-        self._stems: set[str] = set()
+        self._folders: dict[str, set[Path]] = {}
+        self._folder = ""
         self._pattern = re.compile(plan.reference_pattern) if plan.reference_pattern is not None else None
 
     def read(self, files: Sequence[OutputFile], on_file: Progress) -> None:
@@ -117,7 +119,9 @@ class Intake:
         Raises:
             WorkFileError: The work file cannot be written.
         """
-        self._stems = {_stem(file.path) for file in files if not file.beside}
+        for file in files:
+            if not file.beside:
+                self._folders.setdefault(_stem(file.path), set()).add(file.path.resolve().parent)
         sizes = {one.path: one.size for one in self._work.inputs}
         for file in files:
             self._read_file(file)
@@ -132,6 +136,7 @@ class Intake:
             return
         before = self._next
         self._metrics, self._said = {}, 0
+        self._folder = self._folder_of(file)
         name, reads = self._reads(file, one)
         ended = False
         while not ended:
@@ -143,6 +148,15 @@ class Intake:
                 self._work.add_note(
                     file.name, None, "no_outputs", f"a file of {name} without a response in it"
                 )
+
+    def _folder_of(self, file: OutputFile) -> str:
+        """Return what tells the folder of a file from others that hold one of its name; empty without these."""
+        folders = self._folders.get(_stem(file.path), set())
+        folder = file.path.resolve().parent
+        if len(folders) < 2 or folder not in folders:
+            return ""
+        below = folder.relative_to(os.path.commonpath(folders)).as_posix()
+        return folder.name if below == "." else below
 
     def _read_some(self, file: InputFile, reads: Iterator[Read], before: int, *, own_columns: bool) -> bool:
         """Read and write some hundred rows; say whether the file is at its end."""
@@ -249,8 +263,8 @@ class Intake:
         named = self._plan.task or found.task or self._task_of(file.path)
         task = named or _stem(file.path)
         model = self._plan.model or found.model
-        if not model and named and own_columns and len(self._stems) > 1:
-            model = _stem(file.path)  # several tables of one task that name no model are not of one model
+        if not model and own_columns:
+            model = self._model_of(file, found, named=bool(named))
         prompt = prompt_of(found.prompt)
         sample = found.sample
         if sample is None:
@@ -274,6 +288,19 @@ class Intake:
         own = found.generation if found.generation is None or found.generation < _LARGEST_GENERATION else None
         key = msgspec.json.encode((row.task, row.variant, row.model, row.sample, own))
         return _Answer(row, hashlib.sha256(key).digest()[:16], own, found.sample is not None)
+
+    def _model_of(self, file: InputFile, found: Found, *, named: bool) -> str:
+        """Return what stands for the model of a table that names none.
+
+        Several tables of one task are not of one model, and neither are tables of one name in several folders.
+        """
+        if self._folder:
+            message = (
+                f"no model is named, and files of this name lie in several folders: taken as {self._folder!r}"
+            )
+            self._kept.append((file.name, found.line, "model_is_folder", message, 1))
+            return self._folder
+        return _stem(file.path) if named and len(self._folders) > 1 else ""
 
     def _task_of(self, path: Path) -> str:
         return self._plan.unnamed.get(path.name) or self._plan.unnamed.get("", "")

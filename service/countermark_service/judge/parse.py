@@ -16,6 +16,7 @@ import msgspec
 
 from countermark_service.bundles.json_schema import Schema
 from countermark_service.bundles.judge_table import Output
+from countermark_service.judge.reply import refuse_repeats
 from countermark_service.judge.shown import after_reasoning
 
 _FENCED = re.compile(r"\A```(?:json)?\s*\n(.*)\n\s*```\Z", re.DOTALL | re.IGNORECASE)
@@ -121,9 +122,11 @@ def _criteria(value: Any, weights: Sequence[float]) -> Vote:
 
 def _json(text: str) -> Any:
     fenced = _FENCED.match(text)
+    content = fenced.group(1) if fenced else text
     try:
-        return msgspec.json.decode(fenced.group(1) if fenced else text)
-    except (msgspec.MsgspecError, RecursionError) as exc:
+        refuse_repeats(content)
+        return msgspec.json.decode(content)
+    except (ValueError, RecursionError) as exc:
         raise UnreadableError("not_json") from exc
 
 

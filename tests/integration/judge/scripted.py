@@ -167,6 +167,12 @@ def says(content: str | None, **changes: Any) -> Fault:
     return body(completion(content, **changes))
 
 
+async def upgrade(exchange: Exchange) -> None:
+    """Switch to a protocol that nobody asked for."""
+    exchange.writer.write(b"HTTP/1.1 101 X\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\nPRI")
+    await exchange.writer.drain()
+
+
 async def drop(exchange: Exchange) -> None:
     """Close the connection without a word."""
     exchange.writer.transport.abort()

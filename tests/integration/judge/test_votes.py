@@ -106,6 +106,7 @@ properties = { grade = { enum = ["pass", "fail"] }, why = { type = "string" } }
         ('{"why": "so", "grade": "pass"}', 1.0),
         ('```json\n{"grade": "fail"}\n```', 0.0),
         ('{"grade": "pass"} {"grade": "fail"}', None),
+        ('{"grade": "fail", "grade": "pass"}', None),
         ('{"grade": "PASSED"}', None),
         ('{"grade": "pass", "grade2": 1}', None),
         ("pass", None),

@@ -83,6 +83,30 @@ def test_a_run_that_only_predicted_has_no_published_score(tmp_path: Path) -> Non
     assert [(row.published, row.metric) for row in found.rows] == [(None, None)]
 
 
+def test_samples_of_lmms_eval_are_read_by_their_own_names(tmp_path: Path) -> None:
+    records = [
+        {
+            "doc_id": number, "target": "Yes", "filtered_resps": answer, "doc_hash": "d" * 64,
+            "token_counts": [{"output_tokens": 2}], "input_media": ["0020.png"], "input": "Is this code?",
+            "mme_cognition_score": {"question_id": "0020.png", "category": "code", "score": score},
+        }
+        for number, (answer, score) in enumerate((("Yes", 1.0), ([["No"]], 0.0)))
+    ]  # fmt: skip
+    file = write_lines(tmp_path / "lmms_eval" / "20260923_172512_samples_mme.jsonl", records)
+    write_json(file.with_name("20260923_172512_results.json"), {"model_name": "org/vl"}, 2)
+
+    found = read(tmp_path, file)
+
+    told = [
+        (r.task, r.model, r.sample, r.prompt, r.response, r.reference, r.metric, r.published)
+        for r in found.rows
+    ]
+    assert told == [
+        ("mme", "org/vl", "0", "Is this code?", "Yes", "Yes", "mme_cognition_score", 1.0),
+        ("mme", "org/vl", "1", "Is this code?", "No", "Yes", "mme_cognition_score", 0.0),
+    ]
+
+
 # --- lighteval -------------------------------------------------------------------------------------------
 
 
@@ -200,6 +224,19 @@ def test_several_responses_to_one_prompt_in_opencompass_are_one_row_each(tmp_pat
     assert [note.code for note in found.notes] == ["published_of_several"]
 
 
+def test_a_folder_of_opencompass_has_predictions_of_several_models(tmp_path: Path) -> None:
+    one = {"0": {"origin_prompt": "?", "prediction": "2", "gold": "2"}}
+    for model in ("m1", "m2"):
+        write_json(tmp_path / "predictions" / model / "gsm8k.json", one, 4)
+        write_json(tmp_path / "results" / model / "gsm8k.json", {"details": [{"correct": True}]}, 4)
+
+    found = read(tmp_path, tmp_path)
+
+    assert [(row.model, row.task, row.published) for row in found.rows] == [
+        ("m1", "gsm8k", 1.0), ("m2", "gsm8k", 1.0),
+    ]  # fmt: skip
+
+
 def test_the_last_answer_of_a_conversation_in_opencompass_counts(tmp_path: Path) -> None:
     messages = [
         {"role": "user", "content": "Hi."}, {"role": "assistant", "content": ""},
@@ -247,6 +284,21 @@ def test_a_metric_that_only_its_helm_scenario_has_is_published_and_tokens_are_no
         ("harm_bench_score", 0.25), ("harm_bench_score", 1.0),
     ]  # fmt: skip
     assert list(found.rows[0].extras["metrics"]) == ["harm_bench_score"]
+
+
+def test_an_early_helm_run_has_texts_where_later_ones_have_objects(tmp_path: Path) -> None:
+    run = helm_run(tmp_path)
+    document = json.loads((run / "scenario_state.json").read_text())
+    for state in document["request_states"]:
+        state["instance"]["input"] = state["instance"]["input"]["text"]
+        for one in state["instance"]["references"]:
+            one["output"] = one["output"]["text"]
+        del state["request"]["prompt"]
+    write_json(run / "scenario_state.json", document, 2)
+
+    found = read(tmp_path, run / "scenario_state.json")
+
+    assert [(row.prompt, row.reference) for row in found.rows] == [("1+1?", "2"), ("2+2?", "A")]
 
 
 def test_outputs_of_math_evaluation_harness_need_no_columns(tmp_path: Path) -> None:
@@ -322,6 +374,26 @@ def test_a_models_whole_reply_says_what_it_says(tmp_path: Path, reply: dict[str,
     assert [(row.response, row.reference, row.published) for row in found.rows] == [("It is 2", "2", 1.0)]
 
 
+def test_rollouts_of_nemo_gym_say_what_was_asked_and_of_whom(tmp_path: Path) -> None:
+    asked = [{"role": "user", "content": [{"type": "input_text", "text": "1+1?"}]}]
+    records = [
+        {
+            "responses_create_params": {"input": asked}, "reward": reward, "expected_answer": "2",
+            "response": {
+                "model": "org/m",
+                "output": [{"type": "message", "content": [{"type": "output_text", "text": text}]}],
+            },
+        }
+        for text, reward in (("2", 1.0), ("3", 0.0))
+    ]  # fmt: skip
+
+    found = read(tmp_path, write_lines(tmp_path / "rollouts.jsonl", records))
+
+    told = [(r.model, r.prompt, r.generation, r.response, r.published) for r in found.rows]
+    assert told == [("org/m", "user: 1+1?", 0, "2", 1.0), ("org/m", "user: 1+1?", 1, "3", 0.0)]
+    assert len({row.sample for row in found.rows}) == 1
+
+
 @pytest.mark.parametrize(
     "reply",
     [{"error": "timed out"}, {"choices": []}, {"output": [{"type": "reasoning"}]}, {"body": None}, [], {}],
@@ -333,3 +405,27 @@ def test_a_reply_that_says_nothing_is_no_response(tmp_path: Path, reply: Any) ->
     found = read(tmp_path, write_lines(tmp_path / "rollouts.jsonl", [record]))
 
     assert (found.rows, found.reasons) == ([], [(1, "no_response")])
+
+
+def test_files_of_one_name_in_several_folders_are_not_of_one_model(tmp_path: Path) -> None:
+    """Else the answers of one model would be further answers of the other."""
+    for run in (".", "gsm8k--small/0a", "gsm8k--large/7b"):
+        record = {"id": 1, "completion": run, "answer": "2", "reward": 1.0}
+        write_lines(tmp_path / "evals" / run / "results.jsonl", [record])
+
+    found = read(tmp_path, tmp_path / "evals")
+
+    assert [(row.model, row.sample, row.generation) for row in found.rows] == [
+        ("gsm8k--large/7b", "1", 0), ("gsm8k--small/0a", "1", 0), ("evals", "1", 0),
+    ]  # fmt: skip
+    assert {note.code for note in found.notes} == {"columns_guessed", "model_is_folder"}
+
+
+def test_shards_of_one_folder_are_of_one_model(tmp_path: Path) -> None:
+    for shard in range(2):
+        record = {"id": shard, "completion": "2", "answer": "2"}
+        write_lines(tmp_path / "out" / f"test-0000{shard}-of-00002.jsonl", [record])
+
+    found = read(tmp_path, tmp_path / "out")
+
+    assert [(row.task, row.model, row.sample) for row in found.rows] == [("test", "", "0"), ("test", "", "1")]

@@ -526,7 +526,7 @@ def test_plain_lines_by_their_usual_names_which_are_said(tmp_path: Path) -> None
 
 
 def test_a_column_that_only_later_rows_have_is_read_from_there_on(tmp_path: Path) -> None:
-    records = [
+    records: list[dict[str, Any]] = [
         {"id": "a", "response": "2"},
         {"id": "b", "response": "2", "reference": "2", "score": 1.0, "task": "sums"},
         {"id": "c", "response": "3"},

@@ -114,7 +114,7 @@ def _rows(
             model=model,
             sample=key[0],
             generation=trial * len(completions) + number,
-            prompt=(state.get("request") or {}).get("prompt") or (instance.get("input") or {}).get("text"),
+            prompt=(state.get("request") or {}).get("prompt") or _text(instance.get("input")),
             response=completion.get("text", MISSING) if isinstance(completion, dict) else MISSING,
             reference=_reference(instance.get("references"), state.get("output_mapping")),
             # HELM scores the first completion; its @k metrics are of all together.
@@ -128,7 +128,7 @@ def _rows(
 def _reference(references: Any, mapping: Any) -> Any:
     """Return the correct answers, one or a list; as letters where the prompt offered letters."""
     correct = [
-        (one.get("output") or {}).get("text", one.get("output"))
+        _text(one.get("output"))
         for one in references or []
         if isinstance(one, dict) and "correct" in (one.get("tags") or [])
     ]
@@ -138,6 +138,11 @@ def _reference(references: Any, mapping: Any) -> Any:
     if not correct:
         return MISSING
     return correct[0] if len(correct) == 1 else correct
+
+
+def _text(value: Any) -> Any:
+    """Return the text of an input or output: an object has it, or in early runs it is the text itself."""
+    return value.get("text") if isinstance(value, dict) else value
 
 
 def _run_name(path: Path) -> str:

@@ -182,6 +182,9 @@ def object_of(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+_TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
+
+
 def text_of(content: Any) -> str | None:
     """Return the text of a message's content: text, or a list of parts of which the text parts count."""
     if isinstance(content, str):
@@ -190,8 +193,7 @@ def text_of(content: Any) -> str | None:
         parts = [
             part if isinstance(part, str) else part.get("text")
             for part in content
-            if isinstance(part, str)
-            or (isinstance(part, dict) and part.get("type") in ("text", "output_text"))
+            if isinstance(part, str) or (isinstance(part, dict) and part.get("type") in _TEXT_PARTS)
         ]
         return "".join(part for part in parts if isinstance(part, str))
     return None

@@ -9,7 +9,8 @@ folder does so in the layout of the writer only.
 
 Source: lm-eval 0.4.13, `evaluator.py` and `loggers/evaluation_tracker.py`; lists hold texts only, since the
 writer turns every value into one: a list of accepted answers stands there as Python prints it, a chat as a list
-with one text of JSON.
+with one text of JSON. lmms-eval, which came of it, writes ``<date>_samples_<task>.jsonl`` and
+``<date>_results.json``, may leave `resps` out, and has metrics that are objects with a `score`.
 """
 
 import json
@@ -30,13 +31,17 @@ from countermark_service.audit.readers.interface import (
 from countermark_service.audit.readers.json_stream import JsonStream
 from countermark_service.audit.readers.lines import InputFileError, explained
 
-_NAME = re.compile(r"samples_(?P<task>.+?)_(?P<date>\d{4}-\d\d-\d\dT[\d:\-]+(?:\.\d+)?)")
+_NAMES = (
+    (re.compile(r"samples_(?P<task>.+?)_(?P<date>\d{4}-\d\d-\d\dT[\d:\-]+(?:\.\d+)?)"), "results_{}.json"),
+    (re.compile(r"^(?P<date>\d{8}_\d{6})_samples_(?P<task>[^.]+)"), "{}_results.json"),
+)
+"""Names of files of samples, and of the results of the same run."""
 _NO_METRIC = frozenset({"bypass"})
 """What stands for a metric where none was computed: its value is 999."""
 _OWN = frozenset(
     (
         *("doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"),
-        *("doc_hash", "prompt_hash", "target_hash"),
+        *("doc_hash", "prompt_hash", "target_hash", "input", "input_media", "token_counts"),
     )
 )
 
@@ -48,7 +53,7 @@ class LmEval:
 
     def __init__(self, file: InputFile) -> None:
         """Task and model stand in names of file and folder, the model also in the results beside it."""
-        match = _NAME.search(file.path.name)
+        match, _ = _named(file)
         self._file = file
         self._task = match["task"] if match else file.path.name.partition(".")[0].removeprefix("samples_")
         self._model = _model(file) or (file.path.parent.name if match else "")
@@ -64,15 +69,15 @@ class LmEval:
     @staticmethod
     def beside(file: InputFile) -> Sequence[Path]:
         """The results of the same run, where they are."""
-        match = _NAME.search(file.path.name)
-        results = file.path.with_name(f"results_{match['date']}.json") if match else None
-        return [results] if results is not None and results.is_file() else []
+        match, results = _named(file)
+        beside = file.path.with_name(results.format(match["date"])) if match else None
+        return [beside] if beside is not None and beside.is_file() else []
 
     def rows(self, line: int, record: dict[str, Any]) -> Iterator[Read]:
         """Yield the responses to one question."""
         requests = record.get("resps")
-        if requests is None and isinstance(record.get("filtered_resps"), list):
-            requests = [record["filtered_resps"]]
+        if requests is None and record.get("filtered_resps"):
+            requests = [_texts(record["filtered_resps"])]
             message = "the file holds no `resps`: what the filter left of a response is taken for it"
             yield Remark(line, "response_filtered", message)
         responses = requests[0] if isinstance(requests, list) and len(requests) == 1 else None
@@ -86,7 +91,9 @@ class LmEval:
         names = record.get("metrics")
         if not isinstance(names, list):
             names = [name for name in record if name not in _OWN]
-        metrics = {str(name): record[name] for name in names if name in record and name not in _NO_METRIC}
+        metrics = {
+            str(name): _value(record[name]) for name in names if name in record and name not in _NO_METRIC
+        }
         filtered = record.get("filtered_resps")
         kept = filtered[0] if isinstance(filtered, list) and filtered else None
         if len(responses) > 1:
@@ -100,7 +107,7 @@ class LmEval:
                 model=self._model,
                 sample=str(record.get("doc_id")),
                 generation=place,
-                prompt=_prompt(record.get("arguments")),
+                prompt=_prompt(record.get("arguments")) or record.get("input"),
                 response=response,
                 reference=_target(record),
                 metrics=metrics if len(responses) == 1 else {},
@@ -113,6 +120,26 @@ class LmEval:
                 record=record,
                 place=place,
             )
+
+
+def _named(file: InputFile) -> tuple[re.Match[str] | None, str]:
+    """Return what the name of a file says, and the pattern of the name of its results."""
+    for name, results in _NAMES:
+        match = name.search(file.path.name)
+        if match is not None:
+            return match, results
+    return None, ""
+
+
+def _texts(filtered: Any) -> Any:
+    """Return what a filter left as a list of texts: one text, or lists within a list, are that too."""
+    if isinstance(filtered, list) and len(filtered) == 1 and isinstance(filtered[0], list):
+        return filtered[0]
+    return [filtered] if isinstance(filtered, str) else filtered
+
+
+def _value(metric: Any) -> Any:
+    return metric["score"] if isinstance(metric, dict) and "score" in metric else metric
 
 
 def _model(file: InputFile) -> str:

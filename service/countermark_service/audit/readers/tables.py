@@ -29,14 +29,16 @@ USUAL: Mapping[str, tuple[str, ...]] = {
         "reference", "answer", "target", "gold", "ground_truth", "gts", "label", "expected", "expected_answer",
         "gold_answer", "correct_answer", "reward_model.ground_truth", "solution",
     ),
-    "prompt": ("prompt", "question", "problem", "input", "query", "instruction"),
+    "prompt": (
+        "prompt", "question", "problem", "input", "query", "instruction", "responses_create_params.input",
+    ),
     "published": (
         "published", "correct", "is_correct", "symbolic_correct", "acc", "accuracy", "score", "reward",
         "exact_match", "correctness_math_verify", "correctness_llama", "correctness", "scores", "rewards",
     ),
     "sample": ("id", "uuid", "sample_id", "question_id", "doc_id", "idx", "index"),
     "task": ("task", "task_name", "dataset", "data_source", "benchmark"),
-    "model": ("model", "model_name", "model_id"),
+    "model": ("model", "model_name", "model_id", "response.model"),
     "variant": (),
     "generation": ("generation_index", "epoch", "sample_index", "rollout"),
     "params": ("params",),

@@ -48,6 +48,12 @@ APPLICATION_ID = 0x434D4131
 CHUNK = 512
 """Rows that are fetched at a time."""
 
+_PAGE_BYTES = 16384
+"""Of a page of a new file: a row has some kilobytes."""
+_LOG_PAGES = 4096
+"""Pages in the log at which they go to their places, 64 MiB: one that many rows change goes there once then, and not
+once for every 4 MB, which is SQLite's own limit."""
+
 encode = msgspec.json.Encoder(order="deterministic").encode
 decode = msgspec.json.decode
 
@@ -114,9 +120,11 @@ class Connected:
 def connect(path: Path) -> sqlite3.Connection:
     """Open the file; raises what sqlite3 does."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+    connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA cache_size = -32768")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
     return connection
 
 

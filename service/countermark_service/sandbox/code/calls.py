@@ -23,14 +23,14 @@ _FILE_SYSTEMS = (
 _NETWORK = ("socket", "connect", "bind", "listen", "accept", "accept4")
 _SHARED_OBJECTS = (
     "shmget", "shmat", "shmctl", "msgget", "msgsnd", "msgrcv", "msgctl", "semget", "semop", "semctl",
-    "semtimedop", "mq_open", "mq_unlink",
+    "semtimedop", "mq_open", "mq_unlink", "memfd_create",
 )  # fmt: skip
 
 REFUSED = (*_OTHER_PROCESSES, *_KERNEL_SURFACE, *_FILE_SYSTEMS, *_NETWORK, *_SHARED_OBJECTS)
 """Never needed by anything in a slot: other processes, kernel interfaces with a history of holes,
-mounts, the network, and objects that would outlive the candidate."""
+mounts, the network, and objects that would outlive the candidate or whose memory no limit counts."""
 
-EXECUTION = ("execve", "execveat", "memfd_create")
+EXECUTION = ("execve", "execveat")
 """Refused as well where candidates are Python programs: none of them becomes another program."""
 
 MISSING = ("clone3",)

@@ -1,5 +1,3 @@
-# ruff: noqa: PTH208
-# Every fork would pay for the memory of pathlib.
 """The keeper of one candidate: first process of its namespaces, and the last to go.
 
 Theory of operation. The zygote makes one keeper per candidate. At level `namespaces`
@@ -29,7 +27,7 @@ import time
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from . import kernel, plain, program
+from . import kernel, plain, program, scratch
 from .report import ENDED, FAILED, WALL, TestReport
 
 _signal: Any = importlib.import_module("_signal")
@@ -42,6 +40,8 @@ MESSAGE_BYTES = 1 << 16
 _MAX_DESCRIPTORS = 16
 _MEBIBYTE = 1 << 20
 _MOST_PREPARED = 64
+_SIGNALS = 1024
+"""Queued signals and timers: the kernel's memory, and by default enough for tens of megabytes."""
 WAIT_ALL = 0x40000000
 """__WALL: also children made by `clone` without SIGCHLD, which a plain wait would leave running."""
 
@@ -166,6 +166,7 @@ def _confining(own: Confinement, limits: dict[str, Any]) -> kernel.Steps:
     steps.limit(kernel.RLIMIT_NPROC, limits["processes"] + own.nproc_base)
     for kind in (kernel.RLIMIT_CORE, kernel.RLIMIT_MEMLOCK, kernel.RLIMIT_MSGQUEUE):
         steps.limit(kind, 0)
+    steps.limit(kernel.RLIMIT_SIGPENDING, _SIGNALS)
     if own.domain is not None:
         steps.landlock_enter(own.domain)
     if own.candidate_filter:
@@ -204,6 +205,7 @@ def _test(
     context: program.Context,
 ) -> TestReport | None:
     """Run one test to its end and return its report; None if the service hung up meanwhile."""
+    before = scratch.mark(context.scratch)
     started = time.monotonic()
     pid = os.fork()
     if pid == 0:
@@ -225,7 +227,7 @@ def _test(
         _collect(job["product"], descriptors["binary_out"], job["product_bytes"])
     if "fetch" in job:
         _gather(job["fetch"], descriptors["fetched"], job["fetch_bytes"])
-    left = bool(os.listdir(context.scratch))
+    left = scratch.holds_anything(context.scratch) or scratch.mark(context.scratch) != before
     notes = drain(notes_pipe[0])
     return TestReport(job["index"], outcome, status, reaped.cpu_seconds, wall, reaped.peak_kib, left, notes)
 
@@ -329,9 +331,10 @@ def _gather(names: list[str], target: int, most: int) -> None:
 
 def _plain_file(name: str, most: int) -> bytes | None:
     """Return up to `most` bytes of a file below this folder, None where there is no plain file. No link is followed."""
-    opened = [os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
+    opened: list[int] = []
     kind = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
+        opened.append(os.open(".", kind | os.O_DIRECTORY))
         *folders, last = name.split("/")
         for folder in folders:
             opened.append(os.open(folder, kind | os.O_DIRECTORY, dir_fd=opened[-1]))

@@ -230,10 +230,24 @@ def _finish(work: Callable[[], object]) -> int:
         if threading is not None:
             threading._shutdown()
         atexit._run_exitfuncs()
+        _run_finalizers()
     except BaseException as error:  # noqa: BLE001 - an exit handler's own error
         status = status or 1
         _show(error)
     return status if _flush() else status or 120
+
+
+def _run_finalizers() -> None:
+    """Let go of the program's variables where one of its classes has a `__del__`, which may print.
+
+    The interpreter does so at its end; without such a class nobody would see it, and it takes time.
+    """
+    module = sys.modules.get("__main__")
+    names = module.__dict__ if type(module) is ModuleType else {}
+    if any(type(value) is type and "__del__" in value.__dict__ for value in names.values()):
+        for name in list(names):
+            if name != "__builtins__":
+                names[name] = None
 
 
 def _exit_status(error: SystemExit) -> int:
@@ -267,12 +281,27 @@ def _flush() -> bool:
     return done
 
 
+def _keep_only(numbers: set[int]) -> None:
+    """Close every descriptor but the three standard ones and `numbers`, and have those end with `exec`.
+
+    What comes with a message is inherited, so else the new program would find the notes, by which
+    it is judged, and memory files that a candidate's tests have in common.
+    """
+    lowest = 3
+    for number in sorted(numbers):
+        os.set_inheritable(number, False)
+        os.closerange(lowest, number)
+        lowest = number + 1
+    os.closerange(lowest, _FIRST_UNUSED)
+
+
 def _become(job: dict[str, Any], descriptors: dict[str, int], notes: int, context: Context) -> NoReturn:
     """Replace this process by the program that `job` names."""
     _write_files(descriptors, notes)
     path: int | str = job["argv"][0]
     if "binary" in descriptors:
         path = descriptors["binary"]
+    _keep_only({notes, *([path] if isinstance(path, int) else [])})
     try:
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores both, and exec would keep that
             signal.signal(number, signal.SIG_DFL)

@@ -162,12 +162,14 @@ def _renew_streams() -> None:
     and cost nothing per run.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        raw = io.FileIO(number, mode, closefd=False)
+        raw: Any = io.FileIO(number, mode, closefd=False)
+        raw.name = f"<{name}>"
         buffer: Any = (
             io.BufferedReader(raw, _STDIO_BYTES) if mode == "r" else io.BufferedWriter(raw, _STDIO_BYTES)
         )
         errors = "backslashreplace" if name == "stderr" else "surrogateescape"
-        stream = io.TextIOWrapper(buffer, "utf-8", errors, line_buffering=name == "stderr")
+        stream: Any = io.TextIOWrapper(buffer, "utf-8", errors, line_buffering=name == "stderr")
+        stream.mode = mode
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 

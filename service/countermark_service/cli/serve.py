@@ -58,6 +58,8 @@ def serve(
     import structlog
     import uvicorn
 
+    from countermark_service.api.one_write import OneWriteProtocol
+
     listeners = listen(settings.host, settings.port)
     for url in map(_url, listeners):
         # Programs that start a service on port 0 read this line; callers may connect from now on.
@@ -65,7 +67,7 @@ def serve(
     config = uvicorn.Config(
         served,
         loop="uvloop",
-        http="httptools",
+        http=OneWriteProtocol,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=30,

@@ -32,7 +32,7 @@ _BRACKETS = {0xFE64, 0xFF1C, 0xFF3B, 0xFE47, 0x25C1}
 """What becomes `<` or `[` when a tokenizer normalises, and the sign that opens some control words itself."""
 _CONTROL_WORD = re.compile(
     r"<(?![\s\d=])|<(?=0x[0-9A-Fa-f]{2}>)"
-    r"|\[(?=/?(?:[A-Z_][A-Z0-9_]+|[gs]MASK|@?[A-Z]+@|\|[^\]\s]*\||(?:control|unused|extra)_?[a-z_]*\d+)\])"
+    r"|\[(?=/?(?:[A-Z_][A-Z0-9_]+|[gs]MASK|@?[A-Z]+@|\|[^\[\]\s]{0,60}\||(?:control|unused|extra)_?[a-z_]*\d+)\])"
 )
 """Among others `<|im_start|>`, `<0x0A>`, `[INST]`, `[UNUSED_TOKEN_1]`, `[gMASK]`, `[|user|]`, `[control_8]`."""
 _OTHER = re.compile(r"[^\x20-\x7e]")

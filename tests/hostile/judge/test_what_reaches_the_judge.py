@@ -170,6 +170,12 @@ def test_a_line_of_data_has_nothing_invisible_and_no_control_word(text: str) -> 
         assert word not in line
 
 
+def test_a_long_text_of_opening_signs_is_written_in_one_pass() -> None:
+    for sign in ("[|", "[|a", "[A", "[@A", "[", "<", "<0x", "[unused_a"):
+        text = sign * 200_000  # minutes, were each sign's end looked for up to the end
+        assert json.loads(as_line(text)) == text
+
+
 def test_ordinary_text_stays_readable() -> None:
     text = "if x < 5 and y > 3, a[0] = {1: 'é'}; ∫ f(x) dx → «да» 答案 [note] x <= y, x <2"
     assert as_line(text) == json.dumps(text, ensure_ascii=False)

@@ -7,7 +7,7 @@ leaving first. `MemoryStore` puts the storage port in front of it, for tests and
 for scoring without a data folder. Neither is safe to use from several threads.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 
 from countermark_service.store.interface import check_keys
@@ -56,10 +56,12 @@ class Lru:
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return one value per key, in order; None where nothing is kept. A hit becomes the newest entry."""
         values = list(map(self._entries.get, keys))
-        touch = self._entries.move_to_end
-        for key, value in zip(keys, values, strict=True):
-            if value is not None:
-                touch(key)
+        found = (
+            keys
+            if all(values)
+            else [key for key, value in zip(keys, values, strict=True) if value is not None]
+        )
+        deque(map(self._entries.move_to_end, found), maxlen=0)  # calls it for each
         return values
 
     def put_many(self, entries: Mapping[bytes, bytes]) -> None:

@@ -29,7 +29,7 @@ class HotRoute(APIRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; what is raised is answered by the app's handlers, as everywhere."""
-        if scope["method"] not in self.methods:
+        if scope["method"] not in (self.methods or ()):
             await super().handle(scope, receive, send)  # which refuses it
             return
         response = await self._serve(Request(scope, receive, send))
@@ -86,7 +86,7 @@ class ByPath(BaseRoute):
         if scope["type"] != "http" or scope.get("root_path"):
             return Match.NONE, {}
         route = self._routes.get(scope["path"])
-        if route is None or scope["method"] not in route.methods:
+        if route is None or scope["method"] not in (route.methods or ()):
             return Match.NONE, {}
         return Match.FULL, {"endpoint": route.endpoint, "path_params": {}, "route": route}
 

@@ -70,11 +70,16 @@ class Lru:
         A value that alone is over the bound of bytes is not kept.
         """
         kept = self._entries
-        for key, value in entries.items():
-            cost = len(value) + ENTRY_OVERHEAD_BYTES
-            if key not in kept and cost <= self._max_bytes:
-                kept[key] = value
-                self._bytes += cost
+        most = self._max_bytes - ENTRY_OVERHEAD_BYTES
+        new = [(key, value) for key, value in entries.items() if key not in kept and len(value) <= most]
+        if len(new) > self._max_entries:  # all that is here leaves, and the first of the new with it
+            self._evictions += len(kept) + len(new) - self._max_entries
+            kept.clear()
+            self._bytes = 0
+            new = new[-self._max_entries :]
+        for key, value in new:
+            kept[key] = value
+            self._bytes += len(value) + ENTRY_OVERHEAD_BYTES
         while len(kept) > self._max_entries or self._bytes > self._max_bytes:
             _, value = kept.popitem(last=False)
             self._bytes -= len(value) + ENTRY_OVERHEAD_BYTES

@@ -49,7 +49,7 @@ LABEL org.opencontainers.image.title="Countermark" \
       org.opencontainers.image.licenses="Apache-2.0"
 
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends bubblewrap \
+    && apt-get install -y --no-install-recommends bubblewrap g++ nodejs \
     && rm -rf /var/lib/apt/lists/*
 
 COPY --from=build /opt/countermark /opt/countermark

@@ -28,6 +28,7 @@ an error of this tree: it is a verdict whose outcome says so.
 """
 
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, ClassVar
 
 
@@ -126,7 +127,15 @@ class UnknownVerifierError(CountermarkError):
         else:
             self.names = list(names)
             hint = f"Verifiers here: {', '.join(self.names) or 'none'}."
+            if near := _near(ref.partition(":")[0], self.names):
+                hint = f"Did you mean {near}? {hint}"
         super().__init__(f"no verifier {ref!r} is here. {hint}")
+
+
+def _near(name: str, names: list[str]) -> str:
+    """Return the name that somebody who wrote `name` most likely meant, or nothing."""
+    inside = [known for known in names if known.rpartition("/")[2] == name]
+    return next(iter(inside or get_close_matches(name, names, 1, 0.75)), "")
 
 
 class RequestError(CountermarkError):

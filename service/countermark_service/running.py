@@ -49,6 +49,8 @@ _LINGER_SECONDS = 30.0
 _LINGERING = 256
 _LINGERING_BYTES = 256 << 10
 """Results that may wait at once, and how large one may be: 64 MiB in all."""
+_QUEUE_PER_SLOT, _GATHER_SECONDS = 8, 0.010
+"""A queue of so many programs per slot lasts longer than look-ups are held back, however short the programs."""
 _ENDED = frozenset({Status.OK, Status.RUNTIME_ERROR, Status.COMPILE_ERROR})
 _MARGIN = 0.5
 """Share of a time limit that a kept run has used at most."""
@@ -96,7 +98,7 @@ class Runner:
         self.counters = RunnerCounters()
         self._sandboxes = sandboxes
         self._store = store
-        self._lookups = _Lookups(store)
+        self._lookups = _Lookups(store, sandboxes)
         self._flights: dict[bytes, asyncio.Task[RawRun]] = {}
         """Runs under way, and those done that nobody was there for."""
         self._waiting: Counter[bytes] = Counter()
@@ -197,11 +199,13 @@ class _Lookups:
     """Looks keys up, those that come while a look-up is under way together in the next one.
 
     A look-up in the store goes through a thread or a socket, which costs as much as half a run; a trainer's
-    programs come dozens at a time.
+    programs come dozens at a time. Where so many wait for a slot that a new one will not be missed there, some
+    are looked up at once.
     """
 
-    def __init__(self, store: TieredStore) -> None:
+    def __init__(self, store: TieredStore, sandboxes: Sandboxes) -> None:
         self._store = store
+        self._sandboxes = sandboxes
         self._wanted: dict[bytes, asyncio.Future[bytes | None]] = {}
         self._asking: asyncio.Task[None] | None = None
 
@@ -222,6 +226,8 @@ class _Lookups:
         asked: dict[bytes, asyncio.Future[bytes | None]] = {}
         try:
             while self._wanted:
+                if self._sandboxes.waiting >= _QUEUE_PER_SLOT * self._sandboxes.slots:
+                    await asyncio.sleep(_GATHER_SECONDS)
                 asked, self._wanted = self._wanted, {}
                 lookup = await self._store.get_many(list(asked))
                 for found, value in zip(asked.values(), lookup.values, strict=True):

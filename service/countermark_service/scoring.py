@@ -122,7 +122,7 @@ class Scorer:
         self.releases = releases
         self.advisories = advisories if advisories is not None else AdvisoryBook()
         self._refuse_yanked = refuse_yanked
-        self._content: dict[str, tuple[str, ...]] = {}
+        self._below: dict[str, tuple[Bundle, ...]] = {}
         self._warned: set[str] = set()
         self._runtimes = runtimes
         # Asked once: looking at a protocol costs more than looking up a verdict.
@@ -184,11 +184,15 @@ class Scorer:
 
     def advisories_of(self, bundle: Bundle, *digests: str) -> tuple[Advisory, ...]:
         """Return what stands against a bundle, the bundles that it asks, and `digests`, the yanked first."""
-        content = self._content.get(bundle.digest)
-        if content is None:
-            below = bundles_below(bundle, self.registry)
-            content = self._content[bundle.digest] = (bundle.digest, *(one.digest for one in below))
-        return self.advisories.about((*content, *digests))
+        return self.advisories.about((bundle.digest, *(one.digest for one in self.below(bundle)), *digests))
+
+    def below(self, bundle: Bundle) -> tuple[Bundle, ...]:
+        """Return the bundles that a composite asks, however deep, each once; none for any other bundle."""
+        found = self._below.get(bundle.digest)
+        if found is None:
+            each = {one.digest: one for one in bundles_below(bundle, self.registry)}
+            found = self._below[bundle.digest] = tuple(each.values())
+        return found
 
     def heed(self, bundle: Bundle, *digests: str) -> tuple[Advisory, ...]:
         """Return what `advisories_of` does; each is logged once.

@@ -9,6 +9,7 @@ at the start that names source, key and value.
 import os
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -196,6 +197,22 @@ def setting_sources(environment: Mapping[str, str] | None = None) -> dict[str, s
         SettingsError: The file cannot be read.
     """
     return _collect(os.environ if environment is None else environment)[1]
+
+
+def likely_slips(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the variables of the environment that are no setting but nearly one, each with the one meant.
+
+    Other variables with the prefix are left alone: clients and tests have some of their own.
+    """
+    env = os.environ if environment is None else environment
+    known = {name.upper() for name in Settings.model_fields} | {"CONFIG"}
+    slips = {}
+    for name in env:
+        key = name.removeprefix(PREFIX)
+        near = get_close_matches(key, known, 1, 0.75) if name.startswith(PREFIX) and key not in known else []
+        if near:
+            slips[name] = PREFIX + near[0]
+    return slips
 
 
 def _collect(env: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:

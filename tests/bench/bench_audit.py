@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from countermark_service.audit.every_eval_ever import write_every_eval_ever
-from countermark_service.audit.intake import ReadPlan, find_files
+from countermark_service.audit.intake import ReadPlan
+from countermark_service.audit.output_files import find_files
 from countermark_service.audit.plan import AuditPlan, begin, verifiers_of
 from countermark_service.audit.run import AuditRun
 from countermark_service.audit.verdict_files import write_unusable, write_verdicts
@@ -126,7 +127,8 @@ async def audit(folder: Path, file: Path) -> dict[str, Any]:
 
 def measured(what: str, file: Path) -> dict[str, Any]:
     """Run one measurement in a process of its own."""
-    done = subprocess.run([sys.executable, __file__, what, str(file)], stdout=subprocess.PIPE, check=True)
+    command = [sys.executable, "-m", "tests.bench.bench_audit", what, str(file)]
+    done = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 

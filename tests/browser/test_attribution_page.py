@@ -95,3 +95,16 @@ def test_no_width_scrolls_sideways(size: tuple[int, int], page_file: Path, open_
     page = open_page(page_file, size).page
 
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+
+
+def test_every_estimate_can_be_read_at_every_width(page_file: Path, open_page: OpenPage) -> None:
+    for size in (PHONE, DESK):
+        page = open_page(page_file, size).page
+        shown = page.locator("table.estimates" if size == PHONE else "div.drawing").first
+        assert shown.is_visible()
+        box = shown.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= size[0]
+    phone = open_page(page_file, PHONE).page
+    assert not phone.locator("div.drawing").first.is_visible()
+    assert "the verifier" in phone.locator("table.estimates").first.inner_text()

@@ -25,7 +25,7 @@ def shell(shared_root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     (data / "environments").symlink_to(shared_root / "environments")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("COUNTERMARK_")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return kept | {"PATH": path, "COUNTERMARK_DATA": str(data)}
+    return kept | {"PATH": path, "COUNTERMARK_DATA": str(data), "COLUMNS": "80"}
 
 
 def test_the_commands_of_the_page_for_auditors_print_what_it_shows(

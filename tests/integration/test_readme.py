@@ -57,6 +57,24 @@ def test_the_example_for_trainers_runs_as_it_stands(service_url: str, tmp_path: 
     assert (a, b) == ("a scored 1.0", "b no_answer 0.0")
 
 
+def test_the_table_of_what_ships_is_true_and_names_all(service_url: str) -> None:
+    page = (REPOSITORY / "service/docs/train.md").read_text()
+    section = page.split("## What ships")[1].split("## ")[0]
+    code = (REPOSITORY / "service/docs/code.md").read_text()
+    listed = httpx.get(f"{service_url}/v1/verifiers").json()["verifiers"]
+    newest = {entry["name"]: entry["ref"] for entry in sorted(listed, key=lambda entry: entry["version"])}
+    rows = re.findall(r"^\| `([a-z0-9-]+)`.*\| `([^`]+)` \| `([^`]+)` \|$", section, re.MULTILINE)
+
+    assert len(rows) == 7
+    for name, reference, response in rows:
+        item = {"response": response, "reference": json.loads(reference)}
+        body = {"verifier": newest[name], "items": [item]}
+        (verdict,) = httpx.post(f"{service_url}/v1/score", json=body, timeout=120).json()["verdicts"]
+        assert verdict["score"] == 1.0, (name, verdict)
+    missing = [name for name in newest if f"`{name}`" not in section + code]
+    assert [name for name in missing if not name.startswith("openai/")] == []  # those are a facade's
+
+
 def test_the_demo_in_the_readme_names_the_pins_of_today() -> None:
     demo = README.split("<!-- demo -->")[1].split("<!-- /demo -->")[0]
     published = (REPOSITORY / "verifiers/published.toml").read_text()

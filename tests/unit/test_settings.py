@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from countermark_service.errors import SettingsError
-from countermark_service.settings import PREFIX, Settings, load_settings, setting_sources
+from countermark_service.settings import PREFIX, Settings, likely_slips, load_settings, setting_sources
 from tests.support import REPOSITORY
 
 PAGE = REPOSITORY / "service" / "docs" / "settings.md"
@@ -73,6 +73,24 @@ def test_the_data_folder_is_absolute_and_knows_home(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HOME", "/home/somebody")
     assert load({"COUNTERMARK_DATA": "here"}).data == tmp_path / "here"
     assert load({"COUNTERMARK_DATA": "~/cm"}).data == Path("/home/somebody/cm")
+
+
+def test_a_variable_that_is_nearly_a_setting_is_known_for_a_slip() -> None:
+    environment = {
+        "COUNTERMARK_MAX_ITEM": "5",
+        "COUNTERMARK_REDISURL": "redis://127.0.0.1",
+        "COUNTERMARK_DATA": "/tmp/data",
+        "COUNTERMARK_CONFIG": "none.toml",
+        "COUNTERMARK_URL": "http://127.0.0.1:8000",
+        "COUNTERMARK_API_KEY": "key",
+        "COUNTERMARK_VERIFIER": "exact:1.0.0",
+        "COUNTERMARK_TEST_DATA": "/tmp/tests",
+        "MAX_ITEM": "5",
+    }
+    assert likely_slips(environment) == {
+        "COUNTERMARK_MAX_ITEM": "COUNTERMARK_MAX_ITEMS",
+        "COUNTERMARK_REDISURL": "COUNTERMARK_REDIS_URL",
+    }
 
 
 def test_an_empty_redis_address_means_none() -> None:

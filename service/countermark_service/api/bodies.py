@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from countermark_service.api.advice import advice
 from countermark_service.api.repeats import nested_keys, refuse_double_ids, refuse_double_keys, too_deep
 from countermark_service.errors import RequestError
 from countermark_service.judge import JudgeMode
@@ -129,7 +130,7 @@ def decode_batch(body: bytes) -> Batch:
             receipt=mixed.receipt,
         )
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
-        raise _unreadable(exc, body, "the body") from exc
+        raise _unreadable(exc, body, "the body", Batch) from exc
     else:
         keys = _keys_of_items(batch.items)
     # The colons of the reference count where it is written out, not as `\u003a`.
@@ -267,15 +268,15 @@ def _decode(decoder: msgspec.json.Decoder[Any], data: bytes, where: str, item: i
     try:
         return decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-        raise _unreadable(exc, data, where, item) from exc
+        raise _unreadable(exc, data, where, decoder.type, item) from exc
 
 
-def _unreadable(exc: Exception, data: bytes, where: str, item: int | None = None) -> RequestError:
+def _unreadable(exc: Exception, data: bytes, where: str, shape: Any, item: int | None = None) -> RequestError:
     if isinstance(exc, RecursionError):
         return too_deep(where, item)
     if isinstance(exc, UnicodeDecodeError):
         return _not_utf8(exc, data, where, item)
-    return _located(str(exc), where, item)
+    return _located(str(exc), data, where, shape, item)
 
 
 def _not_utf8(exc: UnicodeDecodeError, data: bytes, where: str, item: int | None) -> RequestError:
@@ -286,18 +287,16 @@ def _not_utf8(exc: UnicodeDecodeError, data: bytes, where: str, item: int | None
     return RequestError(f"{where} is not UTF-8: {exc.reason} at byte {exc.start}.", item=item)
 
 
-def _located(text: str, where: str, item: int | None) -> RequestError:
-    """Turn a decoder's message into one that names item and field."""
+def _located(text: str, data: bytes, where: str, shape: Any, item: int | None) -> RequestError:
+    """Turn a decoder's message into one that names item and field, and says what would be right."""
     place = _PLACE.search(text)
-    if place is None:
-        if "truncated" in text:
-            text += " (or it holds half of a surrogate pair, which is no character)"
-        return RequestError(f"{where} cannot be read: {text}.", item=item)
-    path = place["path"]
+    problem, path = (text, "") if place is None else (text[: place.start()], place["path"])
     found = _ITEM.match(path)
     if found:
-        item, path = int(found[1]), path[found.end() :]
+        item, path, shape = int(found[1]), path[found.end() :], ItemBody
         where = f"item {item}"
     field = path.removeprefix(".") or None
-    named = f", field `{field}`" if field else ""
-    return RequestError(f"{where}{named}: {text[: place.start()]}.", item=item, field=field)
+    what_now = advice(problem, data, shape, field)
+    named = f", field `{field}`" if field else " cannot be read" if place is None else ""
+    message = f"{where}{named}: {problem}." + (f" {what_now}." if what_now else "")
+    return RequestError(message, item=item, field=field)

@@ -13,10 +13,15 @@ from fastapi import Request
 from countermark_service.api.errors import UnsupportedContentError
 from countermark_service.errors import RequestError, TooLargeError
 
-JSON_TYPES = frozenset({"application/json"})
-LINE_TYPES = frozenset(
-    {"application/x-ndjson", "application/jsonl", "application/ndjson", "application/json-lines"}
+JSON_TYPES = ("application/json",)
+LINE_TYPES = (
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/jsonl",
+    "application/x-jsonlines",
+    "application/json-lines",
 )
+"""What is accepted; the first is what a refusal tells to send."""
 
 _GZIP = 31
 """What zlib calls a gzip header with the largest window."""
@@ -24,7 +29,7 @@ _UNPACKED_BYTES = 256 << 10
 _NO_LIMIT = 1 << 62
 
 
-def require_type(request: Request, wanted: frozenset[str]) -> None:
+def require_type(request: Request, wanted: tuple[str, ...]) -> None:
     """Refuse a body that is not declared as one of `wanted`.
 
     Browsers send forms and plain text anywhere without asking; JSON they do not, so
@@ -36,7 +41,7 @@ def require_type(request: Request, wanted: frozenset[str]) -> None:
     found = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if found not in wanted:
         raise UnsupportedContentError(
-            f"the content type is {found[:80] or 'missing'!r}: send `Content-Type: {min(wanted)}`."
+            f"the content type is {found[:80] or 'missing'!r}: send `Content-Type: {wanted[0]}`."
         )
 
 

@@ -338,6 +338,12 @@ class Claim(_Part):
     tolerance: float
     """How close a recomputed value must come: half a unit of the last decimal that is stated."""
     source: str
+    verifier: str | None = None
+    """Who judged, with or without digest; None where the card does not say."""
+    outputs: str | None = None
+    """SHA-256, in hex, of the file that it was measured on, where the card has it."""
+    zero_for_none: bool = False
+    """Outputs without a score were counted as 0; otherwise they were left out."""
 
 
 class Document(_Part):

@@ -16,7 +16,7 @@ import math
 import re
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ import msgspec
 from countermark_service import __version__
 from countermark_service.audit.rows import OutputRow
 from countermark_service.audit.verdict_files import whole
-from countermark_service.audit.work_file import StoredVerdict, WorkFile
+from countermark_service.audit.work_file import NewVerdict, WorkFile
 from countermark_service.model import Outcome
 
 FOLDER = "every_eval_ever"
@@ -46,12 +46,12 @@ class _Result:
     squares: float = 0.0
     outcomes: dict[str, int] = field(default_factory=dict)
 
-    def add(self, verdict: StoredVerdict) -> None:
-        self.outcomes[verdict.outcome.value] = self.outcomes.get(verdict.outcome.value, 0) + 1
-        if verdict.score is not None:
+    def add(self, outcome: str, score: float | None) -> None:
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+        if score is not None:
             self.scores += 1
-            self.total += verdict.score
-            self.squares += verdict.score**2
+            self.total += score
+            self.squares += score**2
 
     @property
     def mean(self) -> float:
@@ -98,9 +98,12 @@ def _write_group(work: WorkFile, root: Path, pins: Sequence[str], task: str, mod
         for row, verdicts in work.group(task, model):
             shared = _encode(_shared(row, evaluation))[:-1]  # all that the instances of a row have in common
             for verdict in verdicts:
-                results.setdefault((row.variant, verdict.pin), _Result()).add(verdict)
+                result = results.get((row.variant, verdict.pin))
+                if result is None:
+                    result = results[row.variant, verdict.pin] = _Result()
+                result.add(verdict.outcome, verdict.score)
                 if verdict.score is not None:
-                    own = _encode(_own(row, verdict, pins[verdict.pin]))[1:]
+                    own = _encode(_own(row, verdict, verdict.score, pins[verdict.pin]))[1:]
                     line = b"%b,%b\n" % (shared, own)
                     file.write(line)
                     digest.update(line)
@@ -176,59 +179,106 @@ def _result(work: WorkFile, task: str, variant: str, pin: str, result: _Result) 
 _WITH_SCORE = frozenset({Outcome.SCORED, Outcome.NO_ANSWER})
 
 
-def _shared(row: OutputRow, evaluation: str) -> dict[str, Any]:
-    """Return the part of an instance that no verdict changes."""
+class _Input(msgspec.Struct, gc=False, omit_defaults=True):
+    raw: str
+    reference: list[str]
+    choices: list[str] | None = None
+
+
+class _Output(msgspec.Struct, gc=False):
+    raw: list[str]
+
+
+class _Shared(msgspec.Struct, gc=False):
+    """The part of an instance that no verdict changes."""
+
+    schema_version: str
+    evaluation_id: str
+    model_id: str
+    evaluation_name: str
+    sample_id: str
+    sample_hash: str
+    interaction_type: str
+    input: _Input
+    output: _Output
+
+
+class _Attribution(msgspec.Struct, gc=False):
+    turn_idx: int
+    source: str
+    extracted_value: str
+    extraction_method: str
+    is_terminal: bool
+
+
+class _Evaluation(msgspec.Struct, gc=False):
+    score: float
+    is_correct: bool
+
+
+class _Metadata(msgspec.Struct, gc=False, omit_defaults=True):
+    outcome: str
+    file: str
+    line: str
+    generation: str
+    surroundings: str
+    published_score: str | None = None
+    published_metric: str | None = None
+
+
+class _Own(msgspec.Struct, gc=False):
+    """The part of an instance that one verdict is."""
+
+    evaluation_result_id: str
+    answer_attribution: list[_Attribution]
+    evaluation: _Evaluation
+    metadata: _Metadata
+
+
+def _shared(row: OutputRow, evaluation: str) -> _Shared:
     references = row.reference if isinstance(row.reference, list) else [row.reference]
     reference = [_text(one) for one in references]
     raw = row.prompt or ""
     choices = row.extras.get("choices")
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "evaluation_id": evaluation,
-        "model_id": row.model or _UNKNOWN,
-        "evaluation_name": _name(row.task, row.variant),
-        "sample_id": row.sample if not row.generation else f"{row.sample}#{row.generation}",
-        "sample_hash": hashlib.sha256((raw + "".join(reference)).encode()).hexdigest(),
-        "interaction_type": "single_turn",
-        "input": {
-            "raw": raw,
-            "reference": reference,
-            **({"choices": [str(one) for one in choices]} if isinstance(choices, list) else {}),
-        },
-        "output": {"raw": [row.response]},
-    }
+    return _Shared(
+        SCHEMA_VERSION,
+        evaluation,
+        row.model or _UNKNOWN,
+        _name(row.task, row.variant),
+        row.sample if not row.generation else f"{row.sample}#{row.generation}",
+        hashlib.sha256((raw + "".join(reference)).encode()).hexdigest(),
+        "single_turn",
+        _Input(raw, reference, [str(one) for one in choices] if isinstance(choices, list) else None),
+        _Output([row.response]),
+    )
 
 
-def _own(row: OutputRow, verdict: StoredVerdict, pin: str) -> dict[str, Any]:
-    """Return the part of an instance that one verdict is."""
-    extracted = verdict.detail.get("answer")
-    return {
-        "evaluation_result_id": _result_id(row.variant, pin),
-        "answer_attribution": [
-            {
-                "turn_idx": 0,
-                "source": "output.raw",
-                "extracted_value": "" if extracted is None else _text(extracted),
-                "extraction_method": pin,
-                "is_terminal": True,
-            }
-        ],
-        "evaluation": {"score": verdict.score, "is_correct": verdict.score == 1.0},
-        "metadata": _metadata(row, verdict),
-    }
+def _own(row: OutputRow, verdict: NewVerdict, score: float, pin: str) -> _Own:
+    extracted = _answer(verdict.detail).answer
+    published = None if row.published is None else repr(row.published)
+    return _Own(
+        _result_id(row.variant, pin),
+        [_Attribution(0, "output.raw", "" if extracted is None else _text(extracted), pin, True)],
+        _Evaluation(score, score == 1.0),
+        _Metadata(
+            verdict.outcome,
+            row.file,
+            str(row.line),
+            str(row.generation),
+            verdict.surroundings.decode(),
+            published,
+            None if published is None else row.metric or "",
+        ),
+    )
 
 
-def _metadata(row: OutputRow, verdict: StoredVerdict) -> Mapping[str, str]:
-    found = {
-        "outcome": verdict.outcome.value,
-        "file": row.file,
-        "line": str(row.line),
-        "generation": str(row.generation),
-        "surroundings": _encode(verdict.surroundings).decode(),
-    }
-    if row.published is not None:
-        found |= {"published_score": repr(row.published), "published_metric": row.metric or ""}
-    return found
+class _Detail(msgspec.Struct, gc=False):
+    """What is looked at of a verdict's detail."""
+
+    answer: Any = None
+
+
+_answer = msgspec.json.Decoder(_Detail).decode
 
 
 def _result_id(variant: str, pin: str) -> str:

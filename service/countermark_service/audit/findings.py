@@ -309,9 +309,9 @@ def _between_verifiers(verifiers: Sequence[Column], comparisons: Sequence[Compar
     return [sentence, *_kinds(worst, _labels(verifiers))]
 
 
-def headline_of(overall: Slice, parts: Sequence[Slice], complete: bool) -> str:
-    """Say the whole audit in a line."""
-    head = _headline(overall, parts)
+def headline_of(overall: Slice, parts: Sequence[Slice], complete: bool, unmet: str = "") -> str:
+    """Say the whole audit in a line, and which results of a release card do not hold (`unmet`)."""
+    head = " ".join(filter(None, [_headline(overall, parts), unmet]))
     return head if complete else f"Not finished: rows still wait for their score. So far: {head}"
 
 

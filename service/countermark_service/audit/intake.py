@@ -8,35 +8,34 @@ with its place and its reason, and counted: nothing is dropped in silence.
 
 import hashlib
 import math
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from decimal import Decimal
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from countermark_service.audit.readers import DOCUMENTS, RECORDS
+from countermark_service.audit.formats import document_format, record_format
+from countermark_service.audit.output_files import OutputFile, Progress
+from countermark_service.audit.published_values import number_of, params_of, prompt_of, response_of
 from countermark_service.audit.readers.containers import lists_in, look, records
 from countermark_service.audit.readers.interface import (
     MISSING,
     Found,
     InputFile,
     Read,
-    RecordReader,
     Remark,
     dig,
     shaped,
     shown,
-    text_of,
 )
 from countermark_service.audit.readers.lines import InputFileError
-from countermark_service.audit.readers.tables import OpenR1, Table
+from countermark_service.audit.readers.tables import MathHarness, OpenR1, Table
 from countermark_service.audit.rows import OutputRow, Unusable
-from countermark_service.audit.work_file import Input, WorkFile
-from countermark_service.model import last_assistant_text
+from countermark_service.audit.work_file import WorkFile
 
 PARTS = (
     "response",
@@ -53,7 +52,6 @@ PARTS = (
 """Parts of a row that a caller can name a column for."""
 
 _TRANSACTION_ROWS = 512
-_HASHED_BYTES = 1 << 20
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 _SOLUTION = re.compile(r"\n#### [^\n]+\Z")
 _SOLUTION_NOTE = (
@@ -61,18 +59,8 @@ _SOLUTION_NOTE = (
     "with --reference-pattern '#### (.+)'"
 )
 _LARGEST_GENERATION = 1 << 53
-_WITH_OWN_COLUMNS = frozenset({Table.name, OpenR1.name})
+_WITH_OWN_COLUMNS = frozenset({Table.name, OpenR1.name, MathHarness.name})
 """Formats whose reader looks at the caller's columns itself."""
-_YES, _NO = frozenset({"true", "yes"}), frozenset({"false", "no"})
-
-Progress = Callable[[int], None]
-"""Hears how many bytes are done."""
-
-
-class NoOutputsError(InputFileError):
-    """Nothing that was named can be read."""
-
-    code = "no_outputs"
 
 
 @dataclass(frozen=True)
@@ -90,83 +78,21 @@ class ReadPlan:
     reference_pattern: str | None = None
     """Regular expression that finds the answer in a reference that is a text: the last match counts, its first
     group where it has one. A reference that it does not match is none."""
+    unnamed: Mapping[str, str] = field(default_factory=dict)
+    """Tasks of files whose rows name none, by the file's own name; ``""`` has that of every other file. Without
+    one it is the file's name without its endings."""
 
 
-@dataclass(frozen=True)
-class OutputFile:
-    """A file to read."""
+class _Answer(msgspec.Struct, frozen=True, gc=False):
+    """A row that has no place among the others yet."""
 
-    path: Path
-    name: str
-    """As it is called in messages and rows."""
+    row: OutputRow
+    key: bytes
+    """Of its question, and of its number where the file gives one."""
+    generation: int | None
+    """The number that the file gives; None where answers are counted."""
     named: bool
-    """True where the caller named it; a file that a folder holds may be something else than outputs."""
-    beside: bool = False
-    """True where it is read with another one, as the scores of a HELM run are."""
-
-
-def find_files(outputs: Sequence[str], besides: Path | None = None) -> list[OutputFile]:
-    """Return the files that are meant, in order: files, everything below folders, and what is read with them.
-
-    Each is there once. What is read with a file is an input like any other: numbers depend on it.
-
-    Args:
-        outputs: Paths of files and folders.
-        besides: A folder whose files are not meant: that of the audit itself, which may lie among its inputs.
-
-    Raises:
-        InputFileError: One does not exist or is neither file nor folder, or a folder is empty.
-    """
-    found: dict[Path, OutputFile] = {}
-    for output in outputs:
-        path = Path(output)
-        if path.is_dir():
-            below = [
-                each
-                for each in sorted(path.rglob("*"))
-                if each.is_file()
-                and not any(part.startswith(".") for part in each.relative_to(path).parts)
-                and (besides is None or not each.resolve().is_relative_to(besides.resolve()))
-            ]
-            if not below:
-                raise NoOutputsError(output, "holds no file")
-            for each in below:
-                name = f"{output.rstrip('/')}/{each.relative_to(path).as_posix()}"
-                found.setdefault(each.resolve(), OutputFile(each, name, False))
-        elif path.is_file():
-            found[path.resolve()] = OutputFile(path, output, True)
-        elif path.exists() or output == "-":
-            raise NoOutputsError(output, "is no regular file; an audit names its inputs by digest")
-        else:
-            raise NoOutputsError(output, "does not exist")
-    for path in [path for file in list(found.values()) for path in _read_with(file)]:
-        there = found.get(path.resolve(), OutputFile(path, str(path), False))
-        found[path.resolve()] = replace(there, beside=True)
-    return list(found.values())
-
-
-def _read_with(file: OutputFile) -> Sequence[Path]:
-    """Return the files that are read with one; what a look shows is not kept, there may be many files."""
-    try:
-        one = look(file.path, file.name, {})
-    except InputFileError:
-        return []  # reading says it
-    return next((document.beside(one) for document in DOCUMENTS if document.claims(one)), [])
-
-
-def describe(file: OutputFile, progress: Progress) -> Input:
-    """Return size and digest of a file; raises `InputFileError`."""
-    digest = hashlib.sha256()
-    size = 0
-    try:
-        with file.path.open("rb") as stream:
-            while data := stream.read(_HASHED_BYTES):
-                digest.update(data)
-                size += len(data)
-                progress(len(data))
-    except OSError as exc:
-        raise InputFileError(file.name, f"cannot be read: {exc.strerror}") from exc
-    return Input(file.name, size, digest.hexdigest())
+    """Whether the file names the question."""
 
 
 class Intake:
@@ -177,11 +103,14 @@ class Intake:
         self._work = work
         self._plan = plan
         self._next = work.row_count()
+        self._taken: list[_Answer | Unusable] = []
         self._rows: list[OutputRow] = []
         self._unusable: list[Unusable] = []
         self._kept: list[tuple[str, int | None, str, str, int]] = []
+        self._said = 0
         self._metrics: dict[tuple[str, str], str] = {}
-        self._stems: set[str] = set()
+        self._folders: dict[str, set[Path]] = {}
+        self._folder = ""
         self._pattern = re.compile(plan.reference_pattern) if plan.reference_pattern is not None else None
 
     def read(self, files: Sequence[OutputFile], on_file: Progress) -> None:
@@ -190,7 +119,9 @@ class Intake:
         Raises:
             WorkFileError: The work file cannot be written.
         """
-        self._stems = {_stem(file.path) for file in files if not file.beside}
+        for file in files:
+            if not file.beside:
+                self._folders.setdefault(_stem(file.path), set()).add(file.path.resolve().parent)
         sizes = {one.path: one.size for one in self._work.inputs}
         for file in files:
             self._read_file(file)
@@ -204,7 +135,8 @@ class Intake:
                 self._work.add_unusable([Unusable(file.name, None, "unreadable", str(exc))])
             return
         before = self._next
-        self._metrics = {}
+        self._metrics, self._said = {}, 0
+        self._folder = self._folder_of(file)
         name, reads = self._reads(file, one)
         ended = False
         while not ended:
@@ -212,19 +144,36 @@ class Intake:
                 ended = self._read_some(one, reads, before, own_columns=name in _WITH_OWN_COLUMNS)
         with self._work.transaction():
             self._work.finish_input(file.name, name, self._next - before)
+            if self._next == before and not self._said and not file.beside:
+                self._work.add_note(
+                    file.name, None, "no_outputs", f"a file of {name} without a response in it"
+                )
+
+    def _folder_of(self, file: OutputFile) -> str:
+        """Return what tells the folder of a file from others that hold one of its name; empty without these."""
+        folders = self._folders.get(_stem(file.path), set())
+        folder = file.path.resolve().parent
+        if len(folders) < 2 or folder not in folders:
+            return ""
+        below = folder.relative_to(os.path.commonpath(folders)).as_posix()
+        return folder.name if below == "." else below
 
     def _read_some(self, file: InputFile, reads: Iterator[Read], before: int, *, own_columns: bool) -> bool:
         """Read and write some hundred rows; say whether the file is at its end."""
-        ended = True
+        ended, broken = True, None
         try:
             for read in reads:
                 self._take(file, read, own_columns=own_columns)
-                if len(self._rows) + len(self._unusable) + len(self._kept) >= _TRANSACTION_ROWS:
+                if len(self._taken) + len(self._kept) >= _TRANSACTION_ROWS:
                     ended = False
                     break
         except InputFileError as exc:
+            broken = exc
+        self._number(file)
+        if broken is not None:
             kept = f" The {self._next - before} rows before it are used." if self._next > before else ""
-            self._unusable.append(Unusable(file.name, None, "unreadable", f"{exc}{kept}"))
+            self._unusable.append(Unusable(file.name, None, "unreadable", f"{broken}{kept}"))
+        self._said += len(self._unusable) + len(self._kept)
         self._work.add_rows(self._rows)
         self._work.add_unusable(self._unusable)
         for note in self._kept:
@@ -236,16 +185,16 @@ class Intake:
         """Return the name of the format and what its reader yields."""
         if file.beside:
             return "beside", iter(())
-        for document in DOCUMENTS:
-            if document.claims(one):
-                return document.name, document.read(one)
+        document = document_format(one)
+        if document is not None:
+            return document.name, document.read(one)
         if one.kind in ("jsonl", "parquet", "csv") or one.is_list:
-            found = _record_format(one, any_table=file.named)
+            found = record_format(one, any_table=file.named)
             if found is not None:
                 return found.name, _record_reads(one, found(one))
         elif one.kind == "json":
             for member in lists_in(one):
-                found = _record_format(member, any_table=False)
+                found = record_format(member, any_table=False)
                 if found is not None:
                     return found.name, _record_reads(member, found(member))
         return None, iter([self._nothing(file, one)])
@@ -276,19 +225,15 @@ class Intake:
         if isinstance(read, Remark):
             self._kept.append((file.name, read.line, read.code, read.message, 1))
             return
-        row = self._row(file, read, own_columns=own_columns) if isinstance(read, Found) else read
-        if isinstance(row, Unusable):
-            self._unusable.append(row)
-            return
-        self._rows.append(row)
-        self._next += 1
+        taken = self._row(file, read, own_columns=own_columns) if isinstance(read, Found) else read
+        self._taken.append(taken)
 
-    def _row(self, file: InputFile, found: Found, *, own_columns: bool) -> OutputRow | Unusable:
+    def _row(self, file: InputFile, found: Found, *, own_columns: bool) -> _Answer | Unusable:
         if not own_columns:
             problem = self._named(file, found)
             if problem is not None:
                 return file.unusable(found.line, "no_column", problem)
-        response = _response(found.response)
+        response = response_of(found.response)
         if response is None:
             said = "no response" if found.response in (MISSING, None) else "a response that is no text"
             return file.unusable(found.line, "no_response", f"row {found.line} has {said}")
@@ -310,23 +255,23 @@ class Intake:
                 return file.unusable(found.line, "no_reference", problem)
         elif isinstance(reference, str) and _SOLUTION.search(reference):
             self._kept.append((file.name, found.line, "reference_is_solution", _SOLUTION_NOTE, 1))
-        params = _params(found.params)
+        params = params_of(found.params)
         if params is None:
             return file.unusable(
                 found.line, "bad_params", f"row {found.line}: the parameters are no JSON object"
             )
-        named = self._plan.task or found.task
+        named = self._plan.task or found.task or self._task_of(file.path)
         task = named or _stem(file.path)
         model = self._plan.model or found.model
-        if not model and named and own_columns and len(self._stems) > 1:
-            model = _stem(file.path)  # several tables of one task that name no model are not of one model
-        prompt = _prompt(found.prompt)
+        if not model and own_columns:
+            model = self._model_of(file, found, named=bool(named))
+        prompt = prompt_of(found.prompt)
         sample = found.sample
         if sample is None:
             sample = str(found.line) if prompt is None else hashlib.sha256(_bytes(prompt)).hexdigest()[:16]
         metric, published = self._published(file, found, task)
         row = OutputRow(
-            index=self._next, file=file.name, line=found.line, task=task, variant=found.variant, model=model,
+            index=0, file=file.name, line=found.line, task=task, variant=found.variant, model=model,
             sample=sample, generation=0, prompt=prompt, response=response, reference=reference, params=params,
             published=published, metric=metric,
             extras={name: value for name, value in found.extras.items() if value is not None and value != {}}
@@ -340,7 +285,25 @@ class Intake:
         except (TypeError, RecursionError) as exc:
             problem = f"row {found.line} holds what cannot be written as JSON: {exc}"
             return file.unusable(found.line, "not_json", problem)
-        return self._numbered(file, found, row)
+        own = found.generation if found.generation is None or found.generation < _LARGEST_GENERATION else None
+        key = msgspec.json.encode((row.task, row.variant, row.model, row.sample, own))
+        return _Answer(row, hashlib.sha256(key).digest()[:16], own, found.sample is not None)
+
+    def _model_of(self, file: InputFile, found: Found, *, named: bool) -> str:
+        """Return what stands for the model of a table that names none.
+
+        Several tables of one task are not of one model, and neither are tables of one name in several folders.
+        """
+        if self._folder:
+            message = (
+                f"no model is named, and files of this name lie in several folders: taken as {self._folder!r}"
+            )
+            self._kept.append((file.name, found.line, "model_is_folder", message, 1))
+            return self._folder
+        return _stem(file.path) if named and len(self._folders) > 1 else ""
+
+    def _task_of(self, path: Path) -> str:
+        return self._plan.unnamed.get(path.name) or self._plan.unnamed.get("", "")
 
     def _answer(self, reference: Any) -> Any:
         """Return what the pattern finds in a text, or in every text of a list; None where it finds nothing."""
@@ -354,24 +317,39 @@ class Intake:
             pass
         return None if last is None else last[1 if self._pattern.groups else 0]
 
-    def _numbered(self, file: InputFile, found: Found, row: OutputRow) -> OutputRow | Unusable:
+    def _number(self, file: InputFile) -> None:
+        """Give what was taken its place among the rows; they are looked up together, which costs a tenth."""
+        known = self._work.samples([one.key for one in self._taken if isinstance(one, _Answer)])
+        for taken in self._taken:
+            row = self._numbered(file, taken, known) if isinstance(taken, _Answer) else taken
+            if isinstance(row, Unusable):
+                self._unusable.append(row)
+            else:
+                self._rows.append(row)
+                self._next += 1
+        self._work.keep_samples(known)
+        self._taken = []
+
+    def _numbered(
+        self, file: InputFile, answer: _Answer, known: dict[bytes, tuple[int, int]]
+    ) -> OutputRow | Unusable:
         """Give a response its number among those to its question; one that is there twice is a duplicate."""
-        own = found.generation if found.generation is None or found.generation < _LARGEST_GENERATION else None
-        key = msgspec.json.encode((row.task, row.variant, row.model, row.sample, own))
-        before, first = self._work.count_sample(hashlib.sha256(key).digest()[:16], row.index)
+        row, own = answer.row, answer.generation
+        before, first = known.get(answer.key, (0, self._next))
+        known[answer.key] = (before + 1, first)
         if own is not None and before:
             path, line = self._place(first)
             problem = (
-                f"row {found.line} is the same question, model and response number (id {row.sample!r}) as "
+                f"row {row.line} is the same question, model and response number (id {row.sample!r}) as "
                 f"row {line} of {path}; two runs of one model are audited one by one"
             )
-            return file.unusable(found.line, "duplicate_id", problem)
-        if own is None and before and found.sample is not None:
+            return file.unusable(row.line, "duplicate_id", problem)
+        if own is None and before and answer.named:
             message = (
                 f"the id {row.sample!r} is there again: taken as a further response to the same question"
             )
-            self._kept.append((file.name, found.line, "ids_repeated", message, 1))
-        return msgspec.structs.replace(row, generation=before if own is None else own)
+            self._kept.append((file.name, row.line, "ids_repeated", message, 1))
+        return msgspec.structs.replace(row, index=self._next, generation=before if own is None else own)
 
     def _place(self, index: int) -> tuple[str, int]:
         for row in self._rows:
@@ -408,7 +386,7 @@ class Intake:
                 message = f"no metric {name!r}; published are {shown(found.metrics)}"
                 self._kept.append((file.name, found.line, "metric_missing", message, 1))
                 continue
-            value = _number(found.metrics[name])
+            value = number_of(found.metrics[name])
             if value is not None:
                 self._metrics[group] = name
                 return name, value
@@ -418,14 +396,6 @@ class Intake:
                 )
                 self._kept.append((file.name, found.line, "published_not_a_number", message, 1))
         return None, None
-
-
-def _record_format(file: InputFile, *, any_table: bool) -> type[RecordReader] | None:
-    """Return the format of a file's records; a table counts where it looks like outputs, or any does."""
-    for record in RECORDS:
-        if record.claims(file.first):
-            return record if any_table or record is not Table or _is_outputs(file) else None
-    return None
 
 
 def _record_reads(file: InputFile, reader: Any) -> Iterator[Read]:
@@ -440,68 +410,10 @@ def _record_reads(file: InputFile, reader: Any) -> Iterator[Read]:
             yield from shaped(file, line, reader.name, partial(reader.rows, line, record))
 
 
-def _is_outputs(file: InputFile) -> bool:
-    """Whether a table in a folder looks like outputs: it has a column for the response."""
-    from countermark_service.audit.readers.tables import USUAL
-
-    named = file.columns.get("response")
-    names = USUAL["response"] if named is None else (named.partition(".")[0], named)
-    return any(name in file.first for name in names)
-
-
+@lru_cache(maxsize=16)
 def _stem(path: Path) -> str:
     """Return a file's name without its endings and without the number of a shard."""
     return _SHARD.sub("", path.name.partition(".")[0]) or path.name
-
-
-def _response(value: Any) -> str | None:
-    if isinstance(value, list) and value and all(isinstance(message, dict) for message in value):
-        return last_assistant_text(value)
-    return value if isinstance(value, str) else None
-
-
-def _prompt(value: Any) -> str | None:
-    """Return a prompt as one text: a chat with its roles."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, list) and all(isinstance(message, dict) for message in value):
-        return "\n\n".join(
-            f"{message.get('role', '')}: {text_of(message.get('content')) or ''}" for message in value
-        )
-    try:
-        return msgspec.json.encode(value, enc_hook=str).decode()
-    except (ValueError, RecursionError):
-        return None
-
-
-def _params(value: Any) -> dict[str, Any] | None:
-    if value is None or value is MISSING or value == "":
-        return {}
-    if isinstance(value, str):
-        try:
-            value = msgspec.json.decode(value)
-        except (msgspec.MsgspecError, RecursionError):
-            return None
-    return value if isinstance(value, dict) else None
-
-
-def _number(value: Any) -> float | None:
-    """Return a published score as a number: truths are 1 and 0, and a text is read."""
-    if isinstance(value, str):
-        text = value.strip().lower()
-        if text in _YES or text in _NO:
-            return float(text in _YES)
-        try:
-            value = float(text)
-        except ValueError:
-            return None
-    if isinstance(value, (bool, int, float, Decimal)):
-        try:
-            number = float(value)
-        except OverflowError:
-            return None
-        return number if math.isfinite(number) else None
-    return None
 
 
 def _bytes(text: str) -> bytes:

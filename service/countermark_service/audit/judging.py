@@ -5,7 +5,7 @@ verifier does not take (an unknown parameter, a response over the limit) is refu
 by its place in the batch and not scored as anything.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -77,8 +77,8 @@ class Judge(Protocol):
         """Find the verifiers; raises `CountermarkError` where one is not there, or where receipts
         are wanted and nothing could sign them."""
 
-    def refusal(self, verifier: int, item: Item) -> str | None:
-        """Return why a verifier does not take `item`, as far as that is known without asking anybody."""
+    def refusals(self, verifier: int, items: Sequence[Item]) -> Mapping[int, str]:
+        """Return why a verifier does not take some of `items`, by place, as far as nobody need be asked."""
 
     async def prepare(self) -> None:
         """Have everything ready that takes long the first time."""

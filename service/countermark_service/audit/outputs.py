@@ -13,6 +13,7 @@ from countermark_service.audit.summary import Facts, summarise
 from countermark_service.audit.verdict_files import whole
 from countermark_service.audit.work_file import WorkFile
 from countermark_service.releases import Release
+from countermark_service.releases.recompute import counts_failures
 
 DOCUMENT = "audit.json"
 FLIPS = "flips.jsonl"
@@ -55,6 +56,11 @@ def claims_of(release: Release) -> list[Claim]:
             value=one.value / (100 if one.unit == "percent" else 1),
             tolerance=0.5 * 10.0**-one.decimals / (100 if one.unit == "percent" else 1),
             source=f"card of {release.ref}",
+            verifier=release.card.judge_of(one),
+            outputs=one.outputs.digest.removeprefix("sha256:")
+            if one.outputs and one.outputs.digest
+            else None,
+            zero_for_none=counts_failures(release.card, one),
         )
         for one in release.card.results
     ]

@@ -6,17 +6,19 @@ plan is the same: verdicts on other bytes, or of another pin, never mix with the
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from countermark_service import __version__
-from countermark_service.audit.intake import Intake, OutputFile, Progress, ReadPlan, describe
+from countermark_service.audit.intake import Intake, ReadPlan
+from countermark_service.audit.output_files import OutputFile, Progress, describe
 from countermark_service.audit.rows import Unusable
 from countermark_service.audit.work_file import AuditVerifier, Input, Route, WorkFile
 from countermark_service.errors import CountermarkError
 from countermark_service.model import BundleRef, OnFailure
 from countermark_service.releases import Release
+from countermark_service.releases import Route as CardRoute
 
 WORK_FILE = "audit.sqlite"
 """Name of the work file in the folder of an audit."""
@@ -81,6 +83,15 @@ class AuditPlan:
                 found[place] = Route(place, {}, OnFailure.NULL)
         return [found[place] for place in sorted(found)]
 
+    @property
+    def card_routes(self) -> Sequence[CardRoute]:
+        """What the card routes; nothing without a card."""
+        return () if self.release is None else self.release.card.verifier.routes
+
+    def routed(self, task: str) -> bool:
+        """Tell whether the card, where there is one, says who scores a task."""
+        return self.release is None or self.release.card.verifier.route(task) is not None
+
     def _place(self, ref: BundleRef) -> int:
         for place, verifier in enumerate(self.verifiers):
             same = (ref.name, ref.version) == (verifier.pin.name, verifier.pin.version)
@@ -103,6 +114,24 @@ def refs_of(release: Release | None, asked: Sequence[str]) -> list[str]:
             f"{said}: name a verifier with --verifier name:version, or a release card with --card."
         )
     return found
+
+
+def tasks_of_files(release: Release | None) -> dict[str, str]:
+    """Return the tasks of files whose rows name none, as `ReadPlan.unnamed` has them.
+
+    A result of the card says which task its file of outputs is of. Every other file is of the card's task where
+    it routes no more than one.
+    """
+    if release is None:
+        return {}
+    card = release.card
+    told: dict[str, set[str]] = {}
+    for result in card.results:
+        if result.outputs is not None and result.task is not None:
+            told.setdefault(PurePosixPath(result.outputs.file).name, set()).add(result.task)
+    names = [name for route in card.verifier.routes for name in route.names]
+    only = {"": names[0]} if len(names) == 1 else {}
+    return only | {file: tasks.pop() for file, tasks in told.items() if len(tasks) == 1}
 
 
 def verifiers_of(
@@ -169,17 +198,22 @@ def _read(
         work.set_verifiers(plan.verifiers)
         for one in inputs:
             work.add_input(one)
-    Intake(work, plan.reading).read(files, progress)
+    Intake(work, replace(plan.reading, unnamed=tasks_of_files(plan.release))).read(files, progress)
     with work.transaction():
         for task, path, line, rows in work.tasks():
             routes = plan.routes(task)
             if not work.routes_of(task):
                 work.add_routes(task, routes)
-            if not routes:
-                message = (
-                    f"the card routes no task {task!r}, so {rows} rows are not scored; --task names it anew"
+            if not plan.routed(task):
+                scored = (
+                    "are scored by the verifiers that were asked for alone" if routes else "are not scored"
                 )
-                work.add_note(path, line, "no_route", message, rows)
+                named = ", ".join(repr(name) for route in plan.card_routes for name in route.names)
+                message = (
+                    f"the card routes no task {task!r}, so its {rows} rows {scored}; it routes {named}: "
+                    f"--task, or --columns task=COLUMN, says which of these it is"
+                )
+                work.add_note(path, line, "not_in_card" if routes else "no_route", message, rows)
         work.finish_rows()
         work.set_meta("state", "read")
 

@@ -9,8 +9,11 @@ transaction with the verdicts that they are over: there is no verdict without it
 receipt, and a batch that a kill cut off is signed again whole.
 
 At most `_BATCHES_OPEN` batches are open at a time, so the workers have the next one
-while the last one is written, and memory holds no more than that. The work file is
-used from one thread, beside the loop that talks to the workers.
+while the last one is written, and memory holds no more than that. What came back is
+written `_WRITE_SECONDS` after the last writing, or when it is `_WRITE_VERDICTS`: a
+transaction costs as much for one batch as for ten, and a kill costs no more than what
+is open. The work file is used from one thread, beside the loop that talks to the
+workers.
 """
 
 import asyncio
@@ -37,6 +40,8 @@ from countermark_service.audit.work_file import (
 from countermark_service.model import Item, OnFailure
 
 _BATCHES_OPEN = 4
+_WRITE_SECONDS = 0.5
+_WRITE_VERDICTS = 8192
 _BATCH_CHARACTERS = 8 << 20
 """Characters of texts at which a batch is closed, so that long ones do not fill the memory."""
 
@@ -62,6 +67,13 @@ class _Judged:
     refusals: list[Refusal] = field(default_factory=list)
     receipts: list[StoredReceipt] = field(default_factory=list)
     degraded: set[str] = field(default_factory=set)
+
+    def add(self, other: "_Judged") -> None:
+        """Take over what came back for another batch."""
+        self.verdicts += other.verdicts
+        self.refusals += other.refusals
+        self.receipts += other.receipts
+        self.degraded |= other.degraded
 
 
 @dataclass
@@ -95,12 +107,14 @@ class AuditRun:
             work: Rows, routes and verifiers; its verifiers are `judge`'s pins, in the same order.
             judge: Opened and prepared.
             batch: Rows that go together.
-            on_progress: Is called after every batch.
+            on_progress: Is called when verdicts were written.
         """
         self._work, self._judge, self._batch = work, judge, batch
         self._on_progress = on_progress
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="work-file")
         self._next = 0
+        self._held = _Judged()
+        self._written = time.perf_counter()
         self.progress = Progress()
 
     async def run(self) -> Progress:
@@ -122,11 +136,14 @@ class AuditRun:
             while open_batches:
                 await self._take(await open_batches.popleft())
         finally:
-            self.progress.seconds = time.perf_counter() - started
             for task in open_batches:
                 task.cancel()
             await asyncio.gather(*open_batches, return_exceptions=True)
-            self._thread.shutdown()
+            try:
+                await self._keep()
+            finally:
+                self.progress.seconds = time.perf_counter() - started
+                self._thread.shutdown()
         return self.progress
 
     async def _apart(self, work: Callable[[], Any]) -> Any:
@@ -172,17 +189,15 @@ class AuditRun:
     async def _ask(
         self, pin: int, rows: Sequence[Texts], routes: Mapping[str, Route], judged: _Judged
     ) -> None:
-        items = []
-        taken = []
-        for row in rows:
-            params = {**row.params, **routes[row.task].params}
-            item = Item(row.response, row.reference, params, row.prompt)
-            problem = self._judge.refusal(pin, item)
-            if problem is None:
-                items.append(item)
-                taken.append(row)
-            else:
-                judged.refusals.append(Refusal(row.row, pin, problem))
+        items = [
+            Item(row.response, row.reference, {**row.params, **routes[row.task].params}, row.prompt)
+            for row in rows
+        ]
+        taken = list(rows)
+        refused = self._judge.refusals(pin, items)
+        for place in sorted(refused, reverse=True):
+            judged.refusals.append(Refusal(taken[place].row, pin, refused[place]))
+            del items[place], taken[place]
         while items:
             try:
                 found = await self._judge.judge(pin, items)
@@ -199,7 +214,16 @@ class AuditRun:
             return
 
     async def _take(self, judged: _Judged) -> None:
+        self._held.add(judged)
+        waited = time.perf_counter() - self._written
+        if waited >= _WRITE_SECONDS or len(self._held.verdicts) >= _WRITE_VERDICTS:
+            await self._keep()
+
+    async def _keep(self) -> None:
+        """Write what is held, and say so."""
+        judged, self._held = self._held, _Judged()
         await self._apart(partial(self._write, judged))
+        self._written = time.perf_counter()
         progress = self.progress
         progress.done += len(judged.verdicts) + len(judged.refusals)
         progress.cached += sum(one.cached for one in judged.verdicts)

@@ -20,6 +20,7 @@ import numpy as np
 
 from countermark_service import __version__
 from countermark_service.audit import statistics
+from countermark_service.audit.claims import unmet_sentence
 from countermark_service.audit.disagreements import Disagreements, KindCounts
 from countermark_service.audit.document import (
     PUBLISHED,
@@ -110,6 +111,7 @@ class _Summary:
         if len(parts) == 1:
             parts = [parts[0].model_copy(update={"finding": overall.finding})]
         complete = not any(column.waiting for column in overall.columns)
+        unmet = unmet_sentence(facts.claims, parts, [one.sha256 for one in self._work.inputs])
         return Document(
             title=facts.title or self._title(),
             countermark=__version__,
@@ -146,7 +148,7 @@ class _Summary:
             receipts=self._receipts,
             receipt_keys=signers_of(self._work, self._receipts),
             flips=FileEntry(path=facts.flips_path, sha256=gathered.digest, rows=gathered.rows),
-            headline=headline_of(overall, parts, complete),
+            headline=headline_of(overall, parts, complete, unmet),
             overall=overall,
             parts=parts,
             parts_left_out=len(table.parts) - len(parts),

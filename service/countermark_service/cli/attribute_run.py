@@ -24,7 +24,8 @@ from countermark_service.audit.attribution.pair import Estimate, decompose, mean
 from countermark_service.audit.attribution.plan import CrossPlan
 from countermark_service.audit.attribution.sides import Side, pairs_of, published_gap, sides_of
 from countermark_service.audit.attribution.words import PairFinding, RunsFinding
-from countermark_service.audit.intake import ReadPlan, find_files
+from countermark_service.audit.intake import ReadPlan
+from countermark_service.audit.output_files import find_files
 from countermark_service.audit.plan import begin
 from countermark_service.audit.run import AuditRun, Progress
 from countermark_service.audit.wording import shown_points

@@ -267,7 +267,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 async def _run(asked: _Asked, refs: Sequence[str], judge: "Judge") -> "tuple[WorkFile, AuditSummary]":
     """Read and score; the caller closes the work file."""
-    from countermark_service.audit.intake import find_files
+    from countermark_service.audit.output_files import find_files
     from countermark_service.audit.plan import begin
     from countermark_service.cli.console import note
 

@@ -24,6 +24,9 @@ class AuditSummary:
     unusable: dict[str, int]
     """Rows and files that could not be used, by reason."""
     notes: dict[str, int]
+    """Rows that a reader should know something of, by code."""
+    told: dict[str, str]
+    """What that is: the first message of each code."""
     """What else was noticed, by reason, with the rows that it is about."""
     published_rows: int
     published_mean: float | None
@@ -49,8 +52,10 @@ class AuditSummary:
             for pin, one in enumerate(verifiers)
         ]
         notes: dict[str, int] = {}
+        told: dict[str, str] = {}
         for note in work.notes():
             notes[note.code] = notes.get(note.code, 0) + note.count
+            told.setdefault(note.code, note.message)
         published_rows, published_mean = work.published()
         return cls(
             rows=work.row_count(),
@@ -60,6 +65,7 @@ class AuditSummary:
             ],
             unusable=work.unusable_counts(),
             notes=notes,
+            told=told,
             published_rows=published_rows,
             published_mean=published_mean,
             tallies=tallies,
@@ -127,9 +133,9 @@ class AuditSummary:
         if self.unusable:
             counts = ", ".join(f"{count} {code}" for code, count in self.unusable.items())
             said.append(f"Not used: {counts}; unusable.jsonl has each with its reason.")
-        if self.notes:
-            counts = ", ".join(f"{count} {code}" for code, count in self.notes.items())
-            said.append(f"To know: {counts}; unusable.jsonl says what that is.")
+        said += [
+            f"To know ({count} {code}): {self.told[code].rstrip('.')}." for code, count in self.notes.items()
+        ]
         if self.progress.degraded:
             said.append(
                 f"Meanwhile: {', '.join(sorted(self.progress.degraded))}; that cost time, no verdicts."

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -101,17 +102,29 @@ class LocalJudge:
             one for bundle in self._bundles for one in self._service.scorer.advisories_of(bundle)
         )
 
-    def refusal(self, verifier: int, item: Item) -> str | None:
-        """Hold `item` to the limits and to the bundle's parameters; see `Judge`."""
-        bundle = self._bundles[verifier]
+    def refusals(self, verifier: int, items: Sequence[Item]) -> Mapping[int, str]:
+        """Hold `items` to the limits and to the bundle's parameters; see `Judge`."""
+        bundle, scorer = self._bundles[verifier], self._service.scorer
+        limits = replace(self._service.item_limits, items=len(items))
+
+        def check(some: Sequence[Item]) -> None:
+            scorer.check(bundle, some, limits)
+            for item in some:
+                if item.params or not isinstance(item.reference, str):  # others are texts, and can be written
+                    item.canonical(uses_prompt=bundle.manifest.uses_prompt)
+
+        found: dict[int, str] = {}
         try:
-            self._service.scorer.check(bundle, [item], self._service.item_limits)
-            item.canonical(uses_prompt=bundle.manifest.uses_prompt)
-        except RequestError as exc:
-            return str(exc).removeprefix("item 0: ")
-        except RecursionError:
-            return "it is nested too deeply"
-        return None
+            check(items)
+        except (RequestError, RecursionError):
+            for index, item in enumerate(items):
+                try:
+                    check([item])
+                except RequestError as exc:
+                    found[index] = str(exc).removeprefix("item 0: ")
+                except RecursionError:
+                    found[index] = "it is nested too deeply"
+        return found
 
     async def prepare(self) -> None:
         """Open the store, build environments and load the verifiers; see `Judge`."""
@@ -133,8 +146,9 @@ class LocalJudge:
         if self._receipts:
             verdicts = [verdict for verdict, _ in scored]
             issued = await asyncio.to_thread(
-                self._service.receipts.issue, bundle, scorer.identity(bundle), run.keys, verdicts
-            )
+                self._service.receipts.issue, bundle, scorer.identity(bundle), run.keys, verdicts,
+                below=scorer.below(bundle),
+            )  # fmt: skip
             if not issued.recorded:
                 judged.degraded.add("receipt_not_recorded")
             judged.receipts.append(SignedBatch(0, len(items), issued.root, issued.keyid, issued.json))
@@ -186,9 +200,9 @@ class RemoteJudge:
         self.pins = [BundleRef(info.name, info.version, info.digest) for info in found]
         self.advisories = _sentences(one for info in found for one in info.advisories)
 
-    def refusal(self, verifier: int, item: Item) -> str | None:
+    def refusals(self, verifier: int, items: Sequence[Item]) -> Mapping[int, str]:
         """Nothing is known here; the service says it. See `Judge`."""
-        return None
+        return {}
 
     async def prepare(self) -> None:
         """Nothing: the service prepares itself. See `Judge`."""

@@ -238,6 +238,7 @@ def _tell(checked: "Checked") -> None:
         ("verdicts", _counts(checked)),
         ("root", statement.root.hex()),
     ]
+    facts[1:1] = [("asks", child.ref) for child in predicate.verifier.children]
     if predicate.release is not None:
         facts.insert(1, ("release", f"{predicate.release.ref} {predicate.release.digest}"))
     rows = table("", "")

@@ -115,7 +115,7 @@ def checked(row: Row | BadRow, judge: Judge) -> Row | BadRow:
     """Return `row`, as a bad one where a verifier does not take it."""
     if isinstance(row, BadRow):
         return row
-    problems = (judge.refusal(verifier, row.item) for verifier in range(len(judge.pins)))
+    problems = (judge.refusals(verifier, [row.item]).get(0) for verifier in range(len(judge.pins)))
     problem = next((problem for problem in problems if problem is not None), None)
     return row if problem is None else BadRow(row.line, problem)
 

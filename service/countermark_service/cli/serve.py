@@ -58,6 +58,8 @@ def serve(
     import structlog
     import uvicorn
 
+    from countermark_service.api.one_write import OneWriteProtocol
+
     listeners = listen(settings.host, settings.port)
     for url in map(_url, listeners):
         # Programs that start a service on port 0 read this line; callers may connect from now on.
@@ -65,7 +67,7 @@ def serve(
     config = uvicorn.Config(
         served,
         loop="uvloop",
-        http="httptools",
+        http=OneWriteProtocol,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=30,
@@ -79,13 +81,17 @@ def serve(
 
 def _assembled(options: Mapping[str, Any]) -> "tuple[Settings, FastAPI]":
     """Return the settings and the app; whatever is wrong with the first is said here."""
+    import structlog
+
     from countermark_service.api import create_app
     from countermark_service.assembly import assemble
     from countermark_service.cli.logs import configure_logs
-    from countermark_service.settings import load_settings
+    from countermark_service.settings import likely_slips, load_settings
 
     settings = load_settings(options)
     configure_logs(settings)
+    for name, meant in likely_slips().items():
+        structlog.get_logger("countermark").warning(f"{name} is no setting and changes nothing: {meant}?")
     keep_freed_memory()
     service = assemble(settings)
     if not (is_loopback(settings.host) or settings.open_access or service.access.all()):

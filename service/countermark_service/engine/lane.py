@@ -29,6 +29,8 @@ from countermark_service.engine.worker import Worker
 from countermark_service.errors import CountermarkError, UnavailableError
 
 _CHUNK_SECONDS = 0.015
+_WHOLE_SECONDS = 0.001
+"""Work that is not shared out among workers: to wake a second one costs as much as it would save."""
 _CHUNK_ITEMS = 256
 _CHUNK_BYTES = 1 << 20
 _GRACE_SECONDS = 0.5
@@ -213,8 +215,9 @@ class Lane:
 
     def _next_jobs(self) -> list[Job]:
         group = self._groups[0]
-        share = -(-self.waiting // self._pool.limits.slots)
-        count = max(1, min(int(_CHUNK_SECONDS / self._means[group.operation]), _CHUNK_ITEMS, share))
+        mean = self._means[group.operation]
+        share = max(-(-self.waiting // self._pool.limits.slots), int(_WHOLE_SECONDS / mean))
+        count = max(1, min(int(_CHUNK_SECONDS / mean), _CHUNK_ITEMS, share))
         jobs, size = [group.waiting.popleft()], 0
         while not jobs[0].alone and len(jobs) < count and group.waiting and not group.waiting[0].alone:
             size += len(group.waiting[0].payload)

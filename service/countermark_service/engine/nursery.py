@@ -13,6 +13,7 @@ import json
 import mmap
 import os
 import platform
+import re
 import shutil
 import signal
 import socket
@@ -36,6 +37,7 @@ _FORK_SECONDS = 30.0
 # libraries catch and turn into "not equal". What is resident is what counts, and the pool watches that.
 _ADDRESS_SPACE_HEADROOM = 16 << 30
 _SMALLEST_KILLING_MAPPING = 256 << 20
+_PLACE = re.compile(r'\s+File "(?:[^"<]*/)?(?P<file>[^"/<]+)", line (?P<line>\d+)')
 _PASSED_ON = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # corrections for a machine's processor
 
 
@@ -141,9 +143,10 @@ class Nursery:
     def _failure(self, reason: str | None) -> str:
         log = bytes(self._log).decode(errors="replace").strip()
         lines = (reason or log or "it ended without a word").strip().splitlines()
-        return (
-            f"the verifier {self._bundle.ref.name}:{self._bundle.ref.version} cannot be loaded: {lines[-1]}"
-        )
+        places = [found for line in lines if (found := _PLACE.match(line))]
+        where = f" ({places[-1]['file']}, line {places[-1]['line']})" if places else ""
+        ref = self._bundle.ref
+        return f"the verifier {ref.name}:{ref.version} cannot be loaded: {lines[-1]}{where}"
 
     async def _keep_log(self) -> None:
         """Keep the end of what the nursery prints; workers print nowhere."""

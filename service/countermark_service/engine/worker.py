@@ -22,6 +22,7 @@ PIPE_BYTES = 1 << 20
 
 _PROGRESS = struct.Struct("=QQQ")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_STATM_BYTES = 256
 
 
 class WorkerListener(Protocol):
@@ -151,9 +152,15 @@ class Worker:
     def resident_bytes(self) -> int:
         """Return the resident memory of the process; 0 where it has ended."""
         try:
-            return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * _PAGE
+            descriptor = os.open(f"/proc/{self.pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return 0
+        try:
+            return int(os.read(descriptor, _STATM_BYTES).split()[1]) * _PAGE
         except (OSError, IndexError):
             return 0
+        finally:
+            os.close(descriptor)
 
     def is_runnable(self) -> bool:
         """True where the process wants a processor and waits for one."""

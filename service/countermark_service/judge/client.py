@@ -17,7 +17,7 @@ from countermark_service.judge.answer import Answer, CallError
 from countermark_service.judge.counters import ModelCounters
 from countermark_service.judge.endpoints import Endpoint
 from countermark_service.judge.pace import Pace, backoff_seconds, retry_after_seconds
-from countermark_service.judge.reply import BadReplyError, Reply, read_reply
+from countermark_service.judge.reply import Reply, read_reply, refuse_repeats
 from countermark_service.judge.transport import BoundedTransport, ReplyTooLargeError
 
 _RETRIED = frozenset({408, 409, 425, 429})
@@ -153,8 +153,10 @@ class ModelClient:
             raise self._given_up("judge_refused_request", problem, 1)
         try:
             raw = content.decode()
-            return raw, read_reply(raw)
-        except (UnicodeDecodeError, BadReplyError) as exc:
+            reply = read_reply(raw)
+            refuse_repeats(raw)
+            return raw, reply
+        except ValueError as exc:  # bytes that are no text, no completion, or one that says two things
             raise _AgainError("judge_bad_reply", str(exc)) from exc
 
     def _request_headers(self) -> list[tuple[bytes, bytes]]:

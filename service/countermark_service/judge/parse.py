@@ -16,6 +16,7 @@ import msgspec
 
 from countermark_service.bundles.json_schema import Schema
 from countermark_service.bundles.judge_table import Output
+from countermark_service.judge.reply import refuse_repeats
 from countermark_service.judge.shown import after_reasoning
 
 _FENCED = re.compile(r"\A```(?:json)?\s*\n(.*)\n\s*```\Z", re.DOTALL | re.IGNORECASE)
@@ -43,7 +44,9 @@ class Vote:
     """With criteria: which are met."""
 
 
-def read_vote(content: str, output: Output, labels: Mapping[str, float], weights: Sequence[float]) -> Vote:
+def read_vote(
+    content: str, output: Output, labels: Mapping[str, float], weights: Sequence[float], *, cut: bool = False
+) -> Vote:
     """Read one reply.
 
     Args:
@@ -51,6 +54,8 @@ def read_vote(content: str, output: Output, labels: Mapping[str, float], weights
         output: The contract.
         labels: Score of each label, for this item.
         weights: With criteria, the weight of each.
+        cut: The reply ended for its length, so that its last words need not be the judge's last words. JSON that
+            is whole counts all the same, and so does a reply that is one label and could become no other.
 
     Raises:
         UnreadableError: The reply breaks the contract.
@@ -59,6 +64,8 @@ def read_vote(content: str, output: Output, labels: Mapping[str, float], weights
     if text is None or not text.strip():
         raise UnreadableError("empty")
     text = text.strip()
+    if cut and output.kind in ("tokens", "range") and not _is_one_label(text, output, labels):
+        raise UnreadableError("cut_short")
     if output.kind == "tokens":
         return _label(_LABEL.sub(r"\1", text.splitlines()[-1].strip(_TRIM)).strip(_TRIM), output, labels)
     if output.kind == "range":
@@ -75,6 +82,14 @@ def read_vote(content: str, output: Output, labels: Mapping[str, float], weights
     if isinstance(found, bool) or not isinstance(found, int | float):
         raise UnreadableError("not_a_number")
     return _in_range(float(found), str(found), output)
+
+
+def _is_one_label(text: str, output: Output, labels: Mapping[str, float]) -> bool:
+    """Whether a text is a label from which no longer one begins."""
+    known = [label.casefold() for label in (*labels, *output.abstain)]
+    return output.kind == "tokens" and [one for one in known if one.startswith(text.casefold())] == [
+        text.casefold()
+    ]
 
 
 def _label(text: str, output: Output, labels: Mapping[str, float]) -> Vote:
@@ -121,9 +136,11 @@ def _criteria(value: Any, weights: Sequence[float]) -> Vote:
 
 def _json(text: str) -> Any:
     fenced = _FENCED.match(text)
+    content = fenced.group(1) if fenced else text
     try:
-        return msgspec.json.decode(fenced.group(1) if fenced else text)
-    except (msgspec.MsgspecError, RecursionError) as exc:
+        refuse_repeats(content)
+        return msgspec.json.decode(content)
+    except (ValueError, RecursionError) as exc:
         raise UnreadableError("not_json") from exc
 
 

@@ -23,11 +23,18 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 _HIDDEN = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
 """Unicode categories without a shape of their own: controls, direction marks, tags, private, unassigned."""
-_SELECTORS = {*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0), 0x034F, 0x115F, 0x1160, 0x3164, 0xFFA0}
+_SELECTORS = {
+    *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0), *range(0x180B, 0x1810), 0x034F, 0x115F, 0x1160, 0x17B4,
+    0x17B5, 0x2800, 0x3164, 0xFFA0,
+}  # fmt: skip
 """Variation selectors and blank letters: invisible, and of other categories."""
-_BRACKETS = {0xFE64, 0xFF1C, 0xFF3B, 0xFE47}
-"""What becomes `<` or `[` when a tokenizer normalises."""
-_CONTROL_WORD = re.compile(r"<(?![\s\d=])|\[(?=/?[A-Z_]{2,}\])")
+_BRACKETS = {0xFE64, 0xFF1C, 0xFF3B, 0xFE47, 0x25C1}
+"""What becomes `<` or `[` when a tokenizer normalises, and the sign that opens some control words itself."""
+_CONTROL_WORD = re.compile(
+    r"<(?![\s\d=])|<(?=0x[0-9A-Fa-f]{2}>)"
+    r"|\[(?=/?(?:[A-Z_][A-Z0-9_]+|[gs]MASK|@?[A-Z]+@|\|[^\]\s]*\||(?:control|unused|extra)_?[a-z_]*\d+)\])"
+)
+"""Among others `<|im_start|>`, `<0x0A>`, `[INST]`, `[UNUSED_TOKEN_1]`, `[gMASK]`, `[|user|]`, `[control_8]`."""
 _OTHER = re.compile(r"[^\x20-\x7e]")
 
 

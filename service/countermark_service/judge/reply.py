@@ -4,6 +4,7 @@ The raw body is what is kept; everything else is read from it again whenever it 
 needed, so a replay sees what the first reading saw.
 """
 
+import json
 from typing import Any
 
 import msgspec
@@ -27,6 +28,7 @@ class _Message(msgspec.Struct, frozen=True):
 
 class _Choice(msgspec.Struct, frozen=True):
     message: _Message
+    index: Any = 0
     finish_reason: str | None = None
     logprobs: Any = None
 
@@ -42,7 +44,7 @@ class Reply(msgspec.Struct, frozen=True):
     """What one reply says."""
 
     content: str
-    """Text of the first choice; empty where it has none."""
+    """Text of the choice with index 0; empty where it has none."""
     refusal: str | None
     """What the server says in place of content when it declines."""
     finish_reason: str | None
@@ -69,7 +71,7 @@ def read_reply(raw: str) -> Reply:
         raise BadReplyError(f"no chat completion: {exc}") from exc
     if not completion.choices:
         raise BadReplyError("no chat completion: it has no choices")
-    choice = completion.choices[0]
+    choice = next((one for one in completion.choices if one.index == 0), completion.choices[0])
     return Reply(
         content=_text(choice.message.content),
         refusal=choice.message.refusal or None,
@@ -79,6 +81,25 @@ def read_reply(raw: str) -> Reply:
         usage=_usage(completion.usage),
         logprobs=isinstance(choice.logprobs, dict) and bool(choice.logprobs.get("content")),
     )
+
+
+def refuse_repeats(text: str) -> None:
+    """Refuse JSON with an object that has a key twice: which one counts would be a guess.
+
+    Raises:
+        ValueError: It has one, or is no JSON.
+    """
+    try:
+        json.loads(text, object_pairs_hook=_once, parse_int=len, parse_float=len, parse_constant=len)
+    except RecursionError as exc:
+        raise ValueError("nested too deeply") from exc
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) != len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice[:40]!a} stands twice in one object")
 
 
 def _usage(value: Any) -> Usage:

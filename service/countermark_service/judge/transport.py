@@ -160,7 +160,9 @@ class _Connection(asyncio.Protocol):
         self.received = True
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserCallbackError) as exc:
+        except (
+            httptools.HttpParserError, httptools.HttpParserCallbackError, httptools.HttpParserUpgrade
+        ) as exc:  # fmt: skip
             self._fail(httpx.RemoteProtocolError(f"the reply is no HTTP: {exc}"))
         if not self._head_complete:
             self._head_bytes += len(data)
@@ -185,6 +187,11 @@ class _Connection(asyncio.Protocol):
             self.abort()
 
     # --- httptools -------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Give up a connection on which a server talks on behind its reply: the next one could be taken for it."""
+        if self._waiter is None:
+            self.reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header."""

@@ -13,7 +13,13 @@ from typing import Any
 import msgspec
 
 from countermark_service.model import FAILURES, Item, item_key
-from countermark_service.receipts.errors import ItemsDifferError, ReceiptError, TreeError, VerdictsDifferError
+from countermark_service.receipts.errors import (
+    ItemsDifferError,
+    ReceiptError,
+    TreeError,
+    VerdictsDifferError,
+    VerifierDiffersError,
+)
 from countermark_service.receipts.keys import KeySet
 from countermark_service.receipts.leaves import Leaf, digests_of
 from countermark_service.receipts.merkle import inclusion_proof, leaf_hash, proves, root_of
@@ -45,6 +51,10 @@ class Held:
     receipt: Whole | Single
     verdicts: list[bytes] | None = None
     """JSON of the verdicts that came in the same document, a reply of ``/v1/score``."""
+    verifier: str | None = None
+    """The verifier that the same document names."""
+    places: int | None = None
+    """How many rows or lines the same document says that the verdicts are on. Which ones is not signed."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +95,7 @@ def read(data: bytes) -> Held:
         if "receipt" in keys:
             verdicts = msgspec.json.decode(keys.get("verdicts", b"null"), type=list[msgspec.Raw] | None)
             texts = None if verdicts is None else [bytes(each) for each in verdicts]
-            return Held(_receipt(bytes(keys["receipt"])), texts)
+            return Held(_receipt(bytes(keys["receipt"])), texts, _verifier_of(keys), _places_of(keys))
         return Held(_receipt(data))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise ReceiptError(
@@ -114,7 +124,12 @@ def check(
     """
     receipt = held.receipt
     statement, keyid = open_envelope(receipt.envelope, keys)
+    signed = statement.predicate.verifier.ref
+    if held.verifier not in (None, signed):
+        raise VerifierDiffersError(str(held.verifier), signed)
     leaves = _leaves_under(receipt, statement)
+    if held.places not in (None, len(leaves)):
+        raise TreeError(f"{len(leaves)} verdicts were signed, and the document has places for {held.places}.")
     first = receipt.index if isinstance(receipt, Single) else 0
     texts = held.verdicts if verdicts is None else verdicts
     if texts is not None:
@@ -138,6 +153,19 @@ def prove(held: Held, index: int) -> Single:
     hashes = [leaf_hash(leaf.encoded()) for leaf in receipt.leaves]
     proof = [each.hex() for each in inclusion_proof(hashes, index)]
     return Single(receipt.envelope, receipt.leaves[index], index, proof)
+
+
+def _verifier_of(keys: dict[str, msgspec.Raw]) -> str | None:
+    """Return the verifier that a document names, as a text or as the ``ref`` of an object."""
+    named = msgspec.json.decode(keys.get("verifier", b"null"))
+    ref = named.get("ref") if isinstance(named, dict) else named
+    return None if ref is None else str(ref)
+
+
+def _places_of(keys: dict[str, msgspec.Raw]) -> int | None:
+    """Return how many places a file of `countermark audit` or `score` gives its verdicts."""
+    places = keys.get("rows", keys.get("lines"))
+    return None if places is None else len(msgspec.json.decode(places, type=list[int]))
 
 
 def _receipt(data: bytes) -> Whole | Single:

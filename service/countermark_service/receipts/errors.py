@@ -6,6 +6,7 @@
     │   ├── SignatureError        bad_signature
     │   ├── KeyValidityError      key_not_valid        expired, not yet valid, retired before, compromised
     │   ├── TreeError             wrong_proof          verdicts that are not under the signed root
+    │   ├── VerifierDiffersError  verifier_differs
     │   ├── ItemsDifferError      items_differ
     │   └── VerdictsDifferError   verdicts_differ
     ├── SigningKeysError          invalid_signing_keys
@@ -67,6 +68,19 @@ class TreeError(ReceiptError):
     """Verdicts that do not lead to the root that was signed."""
 
     code = "wrong_proof"
+
+
+class VerifierDiffersError(ReceiptError):
+    """The document names another verifier than the receipt in it."""
+
+    code = "verifier_differs"
+
+    def __init__(self, named: str, signed: str) -> None:
+        super().__init__(
+            f"the document names the verifier {named}, and what was signed is of {signed}: one of the two was "
+            "changed or comes from elsewhere. Only the signed one counts."
+        )
+        self.named, self.signed = named, signed
 
 
 class ItemsDifferError(ReceiptError):

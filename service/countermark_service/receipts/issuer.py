@@ -19,6 +19,7 @@ from countermark_service.receipts.leaves import leaves_of
 from countermark_service.receipts.ledger import Ledger, LedgerError
 from countermark_service.receipts.merkle import leaf_hash, root_of
 from countermark_service.receipts.statement import (
+    ChildMark,
     Predicate,
     ReleaseMark,
     ServiceMark,
@@ -72,6 +73,7 @@ class Issuer:
         keys: Sequence[bytes],
         verdicts: Sequence[Verdict],
         *,
+        below: Sequence[Bundle] = (),
         release: ReleaseMark | None = None,
     ) -> Issued:
         """Sign one batch.
@@ -81,6 +83,7 @@ class Issuer:
             identity: The 32 bytes that key its verdicts (`Scorer.identity`).
             keys: Store key of each item (`Run.keys`), in order.
             verdicts: What came out, in the same order; failures are failures here, too.
+            below: What `bundle` asks, where it is a composite (`Scorer.below`).
             release: The release that was scored by, if any.
 
         Raises:
@@ -93,6 +96,7 @@ class Issuer:
             verifier=VerifierMark(
                 str(bundle.ref), manifest.name, manifest.version, bundle.digest,
                 f"sha256:{identity.hex()}", manifest.uses_prompt,
+                [ChildMark(str(one.ref), one.digest) for one in below],
             ),
             items=len(verdicts),
             outcomes=outcome_counts(leaves.outcomes),

@@ -70,7 +70,9 @@ class Ledger:
         """
         predicate = statement.predicate
         release = predicate.release
-        digests = {predicate.verifier.digest, *([release.digest] if release else [])}
+        verifier = predicate.verifier
+        digests = {verifier.digest, *(child.digest for child in verifier.children)}
+        digests |= {release.digest} if release else set()
         row = (
             statement.root.hex(), predicate.issued, predicate.verifier.ref, predicate.items, predicate.failed,
             release.ref if release else None, envelope.signatures[0].keyid, msgspec.json.encode(envelope),
@@ -93,7 +95,9 @@ class Ledger:
                 raise
 
     def receipts_naming(self, digest: str) -> list[IssuedReceipt]:
-        """Return the receipts whose verifier or release card has `digest` (``sha256:…``), oldest first.
+        """Return the receipts whose verifier, a child of it or release card has `digest` (``sha256:…``).
+
+        The oldest comes first.
 
         Raises:
             LedgerError: The file cannot be read.

@@ -36,7 +36,16 @@ class Signer(Protocol):
         """Return the ed25519 signature, 64 bytes."""
 
 
-class VerifierMark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ChildMark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A verifier that a composite asks."""
+
+    ref: str
+    """The pin."""
+    digest: str
+    """Of the bundle."""
+
+
+class VerifierMark(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The verifier that judged."""
 
     ref: str
@@ -50,6 +59,10 @@ class VerifierMark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bundle (a judge's endpoint)."""
     uses_prompt: bool
     """Whether prompts are part of the items' digests."""
+    children: list[ChildMark] = []
+    """Of a composite, what it asks, however deep, each once. Its digest covers their pins already; here they
+    stand for who has the statement and not the bundle. Left out where there are none, and in statements that
+    were signed before this stood in them."""
 
 
 class ReleaseMark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

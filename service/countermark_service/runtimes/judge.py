@@ -191,7 +191,8 @@ class JudgeRuntime:
                 ballot.problem = "refused"
                 return ballot
             try:
-                ballot.vote = read_vote(reply.content, table.output, case.labels, case.weights)
+                cut = reply.finish_reason == "length"
+                ballot.vote = read_vote(reply.content, table.output, case.labels, case.weights, cut=cut)
             except UnreadableError as exc:
                 ballot.problem = str(exc)
                 self.asker.counters.of(table.model).unreadable += 1

@@ -205,7 +205,9 @@ class _Budget:
         return self._left is not None and self._left < _LEAST_CPU
 
     def limits(self) -> Limits:
-        return self._limits if self._left is None else replace(self._limits, total_cpu_seconds=self._left)
+        if self._left == self._limits.total_cpu_seconds:
+            return self._limits
+        return replace(self._limits, total_cpu_seconds=self._left)
 
     def unrun(self) -> RunResult:
         return RunResult(Status.TIME_LIMIT, message="not run: the CPU time of all tests together was used up")

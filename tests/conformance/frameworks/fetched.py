@@ -6,6 +6,9 @@ few light ones that its client imports, into a folder of its own, and runs in a 
 of its own with that folder on its path. Folders are made once and kept. Nothing of
 them is ever part of this repository.
 
+Other versions than the pinned ones are tried by naming them:
+``COUNTERMARK_FRAMEWORKS="verl==0.7.0 verifiers-legacy==0.1.14" make conformance``.
+
 Where no index can be reached the tests that need a package are skipped and say so;
 in CI that is a failure, because it would hide them.
 """
@@ -17,12 +20,15 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from uv import find_uv_bin
+
+OTHER_VERSIONS = "COUNTERMARK_FRAMEWORKS"
+"""The variable that names packages in other versions: `Package.name`, two equals signs, version."""
 
 _INSTALL_SECONDS = 300
 _CLIENT_SECONDS = 240
@@ -33,7 +39,7 @@ class Package:
     """What one framework's client needs."""
 
     name: str
-    """For people and for the folder."""
+    """For people, for the folder, and for `OTHER_VERSIONS`."""
     alone: tuple[str, ...]
     """Requirements that are installed without what they ask for."""
     light: tuple[str, ...] = ()
@@ -52,6 +58,7 @@ def fetch(package: Package, root: Path) -> Path:
     Raises:
         UnfetchableError: It cannot be installed; says why.
     """
+    package = _in_the_version_asked_for(package)
     facts = json.dumps([package.alone, package.light, package.python, sys.version_info[:2]])
     folder = root / "frameworks" / f"{package.name}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -66,6 +73,16 @@ def fetch(package: Package, root: Path) -> Path:
                     _install(half, requirements, more, package.python)
             half.rename(folder)
     return folder
+
+
+def _in_the_version_asked_for(package: Package) -> Package:
+    """Return the package in the version that `OTHER_VERSIONS` names, which replaces its first requirement's."""
+    asked = dict(pin.split("==") for pin in os.environ.get(OTHER_VERSIONS, "").split())
+    if package.name not in asked:
+        return package
+    first, *rest = package.alone or package.light
+    changed = (f"{first.partition('==')[0]}=={asked[package.name]}", *rest)
+    return replace(package, alone=changed) if package.alone else replace(package, light=changed)
 
 
 def _install(folder: Path, requirements: tuple[str, ...], more: list[str], python: str | None) -> None:

@@ -30,13 +30,13 @@ ATROPOS = Package(
 
 @pytest.fixture(scope="module")
 def skyrl(
-    fetched: Fetched, own_service: ServiceProcess, tmp_path_factory: pytest.TempPathFactory
+    fetched_whole: Fetched, own_service: ServiceProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
     """What SkyRL's environments gave, the service being killed and started again in between."""
     half = tmp_path_factory.mktemp("half") / "half"
     with hung_service() as hung, restarted_at(half, own_service):
         said: dict[str, Any] = drive(
-            fetched(SKYRL), "adapter_skyrl_gym", url=own_service.url, hung=hung, verifier=VERIFIER, rows=ROWS,
+            fetched_whole(SKYRL), "adapter_skyrl_gym", url=own_service.url, hung=hung, verifier=VERIFIER, rows=ROWS,
             many=MANY, half=str(half),
             page=pasted("skyrl_gym", "python")[0],
         )  # fmt: skip
@@ -44,13 +44,13 @@ def skyrl(
 
 
 @pytest.fixture(scope="module")
-def areal(fetched: Fetched, service_url: str) -> dict[str, Any]:
+def areal(fetched_whole: Fetched, service_url: str) -> dict[str, Any]:
     """What AReaL's wrapper and workflow gave, the service being busy or away for some of their requests."""
     away = {2: 429, 3: 503, 5: 504, 8: 502, 12: 429, 13: 429, 14: 503}
     interfere: Interfere = lambda number: (away[number], b"{}") if number in away else None  # noqa: E731
     with hung_service() as hung, Wire(service_url, interfere) as wire:
         said: dict[str, Any] = drive(
-            fetched(AREAL),
+            fetched_whole(AREAL),
             "adapter_areal",
             url=wire.url,
             hung=hung,
@@ -64,11 +64,11 @@ def areal(fetched: Fetched, service_url: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def atropos(fetched: Fetched, service_url: str) -> dict[str, Any]:
+def atropos(fetched_whole: Fetched, service_url: str) -> dict[str, Any]:
     """What came to the server of Atropos."""
     with hung_service() as hung:
         said: dict[str, Any] = drive(
-            fetched(ATROPOS),
+            fetched_whole(ATROPOS),
             "adapter_atropos",
             url=service_url,
             hung=hung,

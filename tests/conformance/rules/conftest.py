@@ -117,14 +117,22 @@ def _environment(root: Path) -> Path:
     return home / "bin/python"
 
 
+def _folder(name: str) -> Path:
+    name, _, version = name.partition(":")
+    versions = (REPOSITORY / "verifiers" / name).iterdir()
+    return max(
+        versions, key=lambda folder: (folder.name == version, [int(n) for n in folder.name.split(".")])
+    )
+
+
 @pytest.fixture(scope="session")
 def bundle() -> Iterator[Callable[[str], Bundle]]:
-    """Give a bundle by name (version 1.0.0), each with one process for the whole session."""
+    """Give a bundle by `name` (its newest version) or ``name:version``, each with one process for the session."""
     known: dict[str, Bundle] = {}
 
     def by_name(name: str) -> Bundle:
         if name not in known:
-            known[name] = Bundle(REPOSITORY / "verifiers" / name / "1.0.0")
+            known[name] = Bundle(_folder(name))
         return known[name]
 
     yield by_name
@@ -138,7 +146,7 @@ def limited() -> Iterator[Callable[[str, int], Bundle]]:
     started: list[Bundle] = []
 
     def by_name(name: str, cpu_seconds: int) -> Bundle:
-        started.append(Bundle(REPOSITORY / "verifiers" / name / "1.0.0", cpu_seconds))
+        started.append(Bundle(_folder(name), cpu_seconds))
         return started[-1]
 
     yield by_name

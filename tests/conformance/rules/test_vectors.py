@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[3] / "verifiers"
-NAMES = ["exact", "choice", "regex", "json-schema", "numeric", "gsm8k-answer"]
+NAMES = [
+    f"{name}:{folder.name}"
+    for name in ("exact", "choice", "regex", "json-schema", "numeric", "gsm8k-answer")
+    for folder in sorted((ROOT / name).iterdir())
+]
 CASES = [
     (name, json.loads(line))
     for name in NAMES
-    for line in (ROOT / name / "1.0.0/vectors.jsonl").read_text("utf-8").splitlines()
+    for line in (ROOT / name.replace(":", "/") / "vectors.jsonl").read_text("utf-8").splitlines()
 ]
 SCORES = {"no_answer": 0.0, "bad_reference": None}
 

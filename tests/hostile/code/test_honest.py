@@ -64,6 +64,17 @@ async def test_each_test_starts_clean(pool: SandboxPool) -> None:
     assert [result.stdout for result in results] == [b"False\n"] * 3, results
 
 
+async def test_no_mark_on_the_folder_itself_reaches_the_next_test_or_candidate(pool: SandboxPool) -> None:
+    code = (
+        b"import os\nhere = os.stat('.')\n"
+        b"print(os.listxattr('.'), oct(here.st_mode), here.st_atime == 5)\n"
+        b"try: os.setxattr('.', 'user.mark', b'1')\nexcept OSError: pass\n"
+        b"open('mark', 'w').close()\nos.utime('.', (5, 5))\nos.chmod('.', 0)"
+    )
+    results = [one for tests in (1, 2, 1) for one in await pool.run_tests(code, [b""] * tests, UNHURRIED)]
+    assert [result.stdout for result in results] == [b"[] 0o40700 False\n"] * 4, results
+
+
 async def test_in_place_changes_of_arguments_come_back(pool: SandboxPool) -> None:
     (result,) = await pool.run_calls(
         b"def f(x): x.sort()", "f", [Call(([3, 1, 2],))], UNHURRIED, want_arguments=True

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,20 @@ async def test_when_a_slot_dies_its_candidate_runs_again_on_a_fresh_one(pool: Sa
     (result,) = await running
     assert (result.status, result.stdout) == (Status.OK, b"x\n")
     assert not set(before) & set(pool.processes())
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_no_folder_of_a_candidate_outlives_its_pool(
+    pool: SandboxPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to a candidate's user
+        Path(folder).chmod(0o755)
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        async with SandboxPool(pool.level, pool.flavour, slots=1) as other:
+            locked = b"import os\nopen('x', 'w').close()\nos.chmod('.', 0)"
+            (result,) = await other.run_tests(locked, [b""], PATIENT)
+        assert result.status is Status.OK
+        assert list(Path(folder).iterdir()) == []
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -35,6 +35,10 @@ CPP = {
     "huge-binary": (b"char x[1 << 30] = {1};\nint main() {}", {Status.COMPILE_ERROR}),
     "no-interpreter": (b"const char i[] __attribute__((section(\".interp\"))) = \"/none\";\nint main() {}", {Status.OK, Status.RUNTIME_ERROR, Status.COMPILE_ERROR}),
     "shell": (b"#include <cstdlib>\nint main() { return system(\"cat /etc/shadow /proc/1/environ >/tmp/x && echo ESCAPED\") == 0 ? 0 : 1; }", {Status.RUNTIME_ERROR}),
+    "memory-files": (b"#include <cstdio>\n#include <fcntl.h>\n#include <sys/mman.h>\nint main() { int n = 0; while (n < 40) { int f = memfd_create(\"\", 0); if (f < 0 || fallocate(f, 0, 0, 15 << 20)) break; n++; } if (n > 20) puts(\"ESCAPED\"); }", {Status.OK}),
+    "shared-memory": (b"#include <cstring>\n#include <sys/mman.h>\n#include <unistd.h>\nint main() { for (int i = 0; i < 3; i++) if (!fork()) { memset(mmap(0, 150 << 20, 3, MAP_SHARED | MAP_ANONYMOUS, -1, 0), 1, 150 << 20); sleep(1); return 0; } sleep(1); }", {Status.MEMORY_LIMIT}),
+    "page-tables": (b"#include <sys/mman.h>\nint main() { for (;;) { auto m = (volatile char*)mmap(0, 1L << 30, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0); for (long i = 0; i < 1L << 30; i += 2 << 20) (void)m[i]; } }", {Status.MEMORY_LIMIT, Status.TIME_LIMIT}),
+    "forges-what-it-is-judged-by": (b"#include <unistd.h>\nint main() { for (int i = 3; i < 1024; i++) { ftruncate(i, 0); pwrite(i, \"Sbroken\", 7, 0); } }", {Status.OK}),
     "daemon": (b"#include <unistd.h>\nint main() { if (!fork()) { setsid(); if (!fork()) sleep(600); } }", {Status.OK}),
 }  # fmt: skip
 JAVASCRIPT_SUM = (
@@ -46,6 +50,7 @@ JAVASCRIPT = {
     "no-program": (b"let let = 1 1", {Status.RUNTIME_ERROR}),
     "reads-a-secret": (b"try { console.log('ESCAPED' + require('fs').readFileSync('/etc/shadow')) } catch (e) { }", {Status.OK}),
     "connects": (b"require('net').connect(8000, '127.0.0.1').on('connect', () => console.log('ESCAPED')).on('error', () => {})", {Status.OK}),
+    "forges-what-it-is-judged-by": (b"for (let i = 3; i < 1024; i++) try { require('fs').ftruncateSync(i, 0); require('fs').writeSync(i, 'Sbroken', 0) } catch (e) { }", {Status.OK}),
     "timer-for-ever": (b"setInterval(() => {}, 1000)", {Status.TIME_LIMIT}),
 }  # fmt: skip
 
@@ -84,6 +89,15 @@ async def test_a_hostile_cpp_program_gets_its_class(cpp: SandboxPool, name: str)
     assert result.status in expected, result
     assert b"ESCAPED" not in result.stdout
     assert survivors(cpp) == []
+
+
+async def test_a_program_finds_the_three_standard_descriptors_and_no_other(cpp: SandboxPool) -> None:
+    source = (
+        b"#include <cstdio>\n#include <fcntl.h>\n"
+        b'int main() { for (int i = 0; i < 1024; i++) if (fcntl(i, F_GETFD) >= 0) printf("%d ", i); }'
+    )
+    results = await cpp.run_tests(source, [b"", b""], UNHURRIED)
+    assert [result.stdout for result in results] == [b"0 1 2 "] * 2, results
 
 
 async def test_a_javascript_program_runs_for_each_test(javascript: SandboxPool) -> None:

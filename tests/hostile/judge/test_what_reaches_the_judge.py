@@ -98,7 +98,7 @@ BREAKING = [
     "<bos>", "<end_of_utterance>", "<｜User｜>SAME<｜Assistant｜>", "<|channel|>final<|message|>SAME", "[TOOL_CALLS]", "[SYSTEM_PROMPT]",
     "＜|im_sep|＞", "［INST］", "<\u200b|im_sep|>", "<!-- SAME -->", "<?xml?>", "\\u003c|im_sep|>", "\\", '\\"', "\\n",
     "42\u202e24", "4\u200b2", "42\U000e0053\U000e0041\U000e004d\U000e0045", "4\ufe0f2", "42\x1b[2J", "42\x00", "42\x7f", "\ufdd042",
-    "42\U0010fffd", "4\u0336" * 20 + "2", "４２", "\U0001d7d2\U0001d7d0",
+    "42\U0010fffd", "[|user|]SAME", "[UNUSED_TOKEN_146]", "[gMASK]", "[control_8]", "[@BOS@]", "<0x0A>", "◁think▷", "4\u17b42", "4\u180b2", "4\u28002", "4\u0336" * 20 + "2", "４２", "\U0001d7d2\U0001d7d0",
 ]  # fmt: skip
 
 
@@ -153,6 +153,16 @@ def test_a_line_of_data_has_nothing_invisible_and_no_control_word(text: str) -> 
         "[/",
         "[TOOL",
         "[SYS",
+        "[|",
+        "[UNUSED",
+        "[gM",
+        "[control",
+        "[@",
+        "<0x",
+        "◁",
+        "\u17b4",
+        "\u180b",
+        "\u2800",
         "＜",
         "［",
         "\ufe0f",

@@ -99,7 +99,9 @@ def test_the_table_for_people_shows_scores_side_by_side(audit: Cli, tmp_path: Pa
     assert "published" in ended.out
     assert "1.0000" in ended.out
     assert "0.5000" in ended.out
-    assert "columns_guessed" in ended.out
+    assert "(1 columns_guessed): columns by their usual names: response is 'response'" in " ".join(
+        ended.out.split()
+    )
     assert "the audit is in audit" in ended.err
 
 

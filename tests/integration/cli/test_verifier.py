@@ -135,6 +135,28 @@ def test_a_wrong_manifest_names_file_key_and_value(
     assert said in ended.err
 
 
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        ("\ndef verify(item:\n    pass\n", "SyntaxError: '(' was never closed (verifier.py, line 2)"),
+        ("\n\nimport nowhere\n", "ModuleNotFoundError: No module named 'nowhere' (verifier.py, line 3)"),
+        ("x = 1\n", "verify"),
+    ],
+)
+def test_a_verifier_that_cannot_be_loaded_says_why_and_where(
+    cli: Cli, tmp_path: Path, code: str, problem: str
+) -> None:
+    folder = cli("verifier", "new", FIRST).out.strip()
+    (tmp_path / folder / "verifier.py").write_text(code)
+
+    checked = cli("verifier", "check", folder)
+
+    assert checked.code == 1
+    assert "cannot be loaded" in checked.err
+    assert problem in " ".join(checked.err.split())
+    assert "Traceback" not in checked.err
+
+
 def test_show_and_list_have_the_pin(cli: Cli) -> None:
     listed = cli("verifier", "list", "--json").json["verifiers"]
     (pin,) = [one["ref"] for one in listed if one["ref"].startswith(FIRST)]

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -49,6 +49,18 @@ class Remembering(MemoryStore):
         await super().put_many(entries)
 
 
+class Counting(MemoryStore):
+    """A store that counts how often it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        self.asked += 1
+        return await super().get_many(keys)
+
+
 async def printed(runner: Runner, program: Program) -> str:
     return (await runner.run(program))[0].result.stdout.decode()
 
@@ -77,6 +89,24 @@ async def test_equal_programs_that_come_at_once_run_once(runner: Runner) -> None
     await runner.run(Program(PYTHON, UNIQUE))
     counters = runner.counters
     assert (counters.run, counters.joined, counters.kept, counters.turned_away) == (1, 19, 1, 0)
+
+
+async def test_where_a_queue_waits_programs_are_looked_up_together(parts: Service) -> None:
+    store = Counting()
+    runner = Runner(parts.sandboxes, TieredStore(store))
+
+    async def one(number: int) -> str:
+        for _ in range(number):  # one after the other, each in a turn of the loop of its own
+            await asyncio.sleep(0)
+        return await printed(runner, Program(PYTHON, f"print({number})"))
+
+    parts.sandboxes.waiting += 8
+    try:
+        answers = await asyncio.gather(*map(one, range(10)))
+    finally:
+        parts.sandboxes.waiting -= 8
+    assert answers == [f"{number}\n" for number in range(10)]
+    assert store.asked < 5
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,10 @@ class ScriptedJudge:
 
     async def __aenter__(self) -> "ScriptedJudge":
         self._writers: set[asyncio.StreamWriter] = set()
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 26, backlog=1024)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server = await asyncio.start_server(
+            self._connected, "127.0.0.1", 0, limit=1 << 26, backlog=1024
+        )
         self.port = int(self._server.sockets[0].getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}/v1"
         self.arrived = asyncio.Condition()
@@ -85,8 +88,14 @@ class ScriptedJudge:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.close()
+        for _ in range(3):  # the turns of the loop that an accepted connection needs to come to `_connected`
+            await asyncio.sleep(0)
         for writer in list(self._writers):
             writer.transport.abort()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()  # some faults never end by themselves
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._server.wait_closed()
 
     async def wait_for(self, requests: int) -> None:
@@ -94,8 +103,14 @@ class ScriptedJudge:
         async with self.arrived:
             await self.arrived.wait_for(lambda: len(self.seen) >= requests)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Here and not in the task, which may be cancelled before its first step.
         self._writers.add(writer)
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -150,6 +165,12 @@ def body(content: bytes, *headers: tuple[str, str]) -> Fault:
 def says(content: str | None, **changes: Any) -> Fault:
     """Return one scripted answer."""
     return body(completion(content, **changes))
+
+
+async def upgrade(exchange: Exchange) -> None:
+    """Switch to a protocol that nobody asked for."""
+    exchange.writer.write(b"HTTP/1.1 101 X\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\nPRI")
+    await exchange.writer.drain()
 
 
 async def drop(exchange: Exchange) -> None:

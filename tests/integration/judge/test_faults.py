@@ -21,7 +21,9 @@ Make = Callable[..., Judging]
         status(408), status(429), status(429, retry_after="0.01"), status(500), status(502), status(503),
         status(529), scripted.drop, scripted.half, scripted.no_http, scripted.body(b"not json"),
         scripted.body(b"{}"), scripted.body(b'{"choices": []}'), scripted.body(b"\xff\xfe"),
-        scripted.body(b"[" * 100_000), scripted.bomb,
+        scripted.body(b"[" * 100_000), scripted.bomb, scripted.upgrade,
+        scripted.body(b'{"choices": [{"message": {"content": "DIFFERENT", "content": "SAME"}}]}'),
+        scripted.body(b'{"choices": [{"message": {"content": "SAME"}}], "choices": []}'),
     ],
 )  # fmt: skip
 async def test_a_passing_fault_is_met_by_asking_again(
@@ -131,6 +133,40 @@ async def test_an_unreadable_reply_is_asked_for_once_more_and_then_is_an_abstent
     first, second = (seen.body["seed"] for seen in server.seen)
     assert first != second
     assert len(verdict.detail()["transcripts"]) == 2
+
+
+async def test_a_reply_that_was_cut_short_is_unreadable_whatever_its_last_line(
+    judging_in_memory: Make, server: ScriptedJudge
+) -> None:
+    server.faults = [says("So\nSAME", finish_reason="length")] * 2
+    verdict = await judging_in_memory().verdict(item())
+    assert (verdict.outcome, verdict.detail()["code"]) == (Outcome.ABSTAIN, "judge_unreadable")
+
+
+async def test_the_first_choice_is_the_one_that_says_so(
+    judging_in_memory: Make, server: ScriptedJudge
+) -> None:
+    choices = [{"index": at, "message": {"content": word}} for at, word in ((1, "DIFFERENT"), (0, "SAME"))]
+    server.faults = [scripted.body(json.dumps({"choices": choices}).encode())]
+    assert (await judging_in_memory().verdict(item())).score == 1.0
+
+
+async def test_a_connection_on_which_the_server_talks_on_is_not_used_again(
+    judging_in_memory: Make, server: ScriptedJudge
+) -> None:
+    ports: list[int] = []
+
+    async def talk_on(exchange: scripted.Exchange) -> None:
+        ports.append(exchange.writer.get_extra_info("peername")[1])
+        reply = scripted.completion("SAME")
+        head = f"HTTP/1.1 200 X\r\ncontent-length: {len(reply)}\r\n\r\n".encode()
+        exchange.writer.write((head + reply) * (2 if len(ports) == 1 else 1))
+
+    server.faults = [talk_on] * 3
+    made = judging_in_memory(options={"concurrency": 1})
+    for number in range(3):
+        assert (await made.verdict(item(f"\\boxed{{{number}}}"))).score == 1.0
+    assert ports[0] != ports[1] == ports[2]
 
 
 async def test_a_readable_second_reply_counts(judging_in_memory: Make, server: ScriptedJudge) -> None:

@@ -56,6 +56,41 @@ async def test_votes_combine_as_declared(
     assert [seen.body["seed"] for seen in server.seen] == list(range(7, 7 + len(replies)))
 
 
+LONGER = 'output = { kind = "tokens", labels = { SAFE = 1, "SAFE ENOUGH" = 0 } }\n'
+SCORE = 'output = { kind = "range", low = 0, high = 100 }\n'
+JSON = """output = { kind = "json", schema = { type = "object" }, labels = { YES = 1, NO = 0 } }\n"""
+
+
+@pytest.mark.parametrize(
+    ("output", "reply", "score"),
+    [
+        (YES_NO, "yes", 1.0),
+        (YES_NO, "It agrees.\nYES", None),
+        (LONGER, "SAFE", None),
+        (LONGER, "SAFE ENOUGH", 0.0),
+        (SCORE, "8", None),
+        (JSON, '{"verdict": "YES"}', 1.0),
+        (JSON, '{"verdict": "YES"', None),
+    ],
+)
+async def test_a_reply_that_was_cut_short_counts_only_where_nothing_could_have_followed(
+    judging_in_memory: Make,
+    server: ScriptedJudge,
+    tmp_path: Path,
+    output: str,
+    reply: str,
+    score: float | None,
+) -> None:
+    ref = write_judge(tmp_path / "bundles", f"{ASK}{output}sampling = {{ max_tokens = 1, temperature = 0 }}")
+    server.faults = [says(reply, finish_reason="length") for _ in range(2)]
+    made = judging_in_memory(roots=[tmp_path / "bundles"])
+
+    verdict = await made.verdict(Item("an answer", "a reference"), ref)
+
+    assert verdict.score == score
+    assert verdict.outcome is (Outcome.ABSTAIN if score is None else Outcome.SCORED)
+
+
 async def test_votes_without_a_seed_are_questions_of_their_own(
     judging_in_memory: Make, server: ScriptedJudge, tmp_path: Path
 ) -> None:
@@ -106,6 +141,7 @@ properties = { grade = { enum = ["pass", "fail"] }, why = { type = "string" } }
         ('{"why": "so", "grade": "pass"}', 1.0),
         ('```json\n{"grade": "fail"}\n```', 0.0),
         ('{"grade": "pass"} {"grade": "fail"}', None),
+        ('{"grade": "fail", "grade": "pass"}', None),
         ('{"grade": "PASSED"}', None),
         ('{"grade": "pass", "grade2": 1}', None),
         ("pass", None),

@@ -184,11 +184,16 @@ def test_what_was_issued_is_found_by_the_verifiers_digest(services: list[Service
 
 
 @pytest.mark.parametrize(
-    ("verifier", "item"),
+    ("verifier", "asks", "item"),
     [
-        ("composite/boxed-numeric:1.0.0", {"response": "so \\boxed{4}", "reference": "4"}),
+        (
+            "composite/boxed-numeric:1.0.0",
+            ["regex:1.0.0", "numeric:1.0.0"],
+            {"response": "so \\boxed{4}", "reference": "4"},
+        ),
         (
             "python-call:1.0.0",
+            [],
             {
                 "response": "```python\ndef add(a, b):\n    return a + b\n```",
                 "reference": {"entry_point": "add", "tests": [{"args": [1, 2.0], "expected": 3.0}]},
@@ -197,12 +202,15 @@ def test_what_was_issued_is_found_by_the_verifiers_digest(services: list[Service
     ],
 )
 def test_verifiers_of_every_kind_have_receipts(
-    services: list[ServiceProcess], verifier: str, item: dict[str, Any]
+    services: list[ServiceProcess], verifier: str, asks: list[str], item: dict[str, Any]
 ) -> None:
     reply = score(services[0], verifier=verifier, items=[item])
     finding = verify(services[0], receipt=reply["receipt"], items=[item], verdicts=reply["verdicts"])
     assert finding["valid"], finding
-    assert finding["statement"]["predicate"]["surroundings"] == [reply["verdicts"][0]["surroundings"]]
+    predicate = finding["statement"]["predicate"]
+    assert predicate["surroundings"] == [reply["verdicts"][0]["surroundings"]]
+    children = [child["ref"].partition("@")[0] for child in predicate["verifier"].get("children", [])]
+    assert children == asks
 
 
 def test_a_release_is_named_in_the_receipts_of_what_was_scored_by_it(services: list[ServiceProcess]) -> None:

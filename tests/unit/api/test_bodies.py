@@ -137,6 +137,38 @@ def test_a_fault_is_refused_with_its_place(data: bytes, place: dict[str, Any], p
 
 
 @pytest.mark.parametrize(
+    ("data", "what_now"),
+    [
+        (b"", "It is empty."),
+        (b" \n", "It is empty."),
+        (b"\xef\xbb\xbf" + body(), "byte order mark: leave it out."),
+        (
+            body(ITEM, {**ITEM, "reference": float("nan")}),
+            "NaN and Infinity are no JSON: send null, or a text.",
+        ),
+        (
+            body(ITEM, {**ITEM, "reference": float("-inf")}),
+            "NaN and Infinity are no JSON: send null, or a text.",
+        ),
+        (body().replace(b'"b"', rb'"\ud800"'), "half of a surrogate pair is no character: replace it"),
+        (
+            body(ITEM, {**ITEM, "respone": "a"}),
+            "`response`, `reference` must be there; `params`, `prompt`, `id` may be.",
+        ),
+        (body(ITEM, {"reference": "a"}), "`response`, `reference` must be there"),
+        (
+            body(verifiers=[]),
+            "`items` must be there; `receipt`, `verifier`, `release`, `task`, `on_failure`,",
+        ),
+        (body(on_failure="ignore"), "It takes 'null', 'zero', 'raise'."),
+        (body(judge_mode="ignore"), "It takes 'auto', 'replay', 'fresh'."),
+    ],
+)
+def test_a_refusal_says_what_would_be_right(data: bytes, what_now: str) -> None:
+    assert what_now.lower() in str(refusal(data)).lower()
+
+
+@pytest.mark.parametrize(
     "number", ["9" * 30, "-" + "9" * 30, "1" + "0" * 400, "1e300", "-0.0", "0.1", "1E-400"]
 )
 def test_numbers_come_through_as_they_are(number: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from fastapi import Request
 
 from countermark_service.api.errors import UnsupportedContentError
-from countermark_service.api.intake import JSON_TYPES, read_body, read_lines, require_type
+from countermark_service.api.intake import JSON_TYPES, LINE_TYPES, read_body, read_lines, require_type
 from countermark_service.errors import RequestError, TooLargeError
 
 LIMIT = 1000
@@ -142,6 +142,13 @@ async def test_a_stream_may_be_of_any_length_and_a_line_of_it_not() -> None:
 )
 def test_json_is_taken_as_it_is_commonly_declared(declared: str) -> None:
     require_type(sent([], content_type=declared)[0], JSON_TYPES)
+
+
+def test_a_stream_of_another_type_is_told_the_common_name_of_json_lines() -> None:
+    for declared in LINE_TYPES:
+        require_type(sent([], content_type=declared)[0], LINE_TYPES)
+    with pytest.raises(UnsupportedContentError, match="send `Content-Type: application/x-ndjson`"):
+        require_type(sent([], content_type="application/json")[0], LINE_TYPES)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from countermark_service.audit import Note, OutputRow, Unusable, WorkFile
-from countermark_service.audit.intake import Intake, ReadPlan, describe, find_files
+from countermark_service.audit.intake import Intake, ReadPlan
+from countermark_service.audit.output_files import describe, find_files
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from countermark_service.audit.intake import ReadPlan, find_files
+from countermark_service.audit.intake import ReadPlan
+from countermark_service.audit.output_files import find_files
 from countermark_service.audit.plan import (
     AuditPlan,
     AuditPlanError,
@@ -155,4 +156,37 @@ def test_tasks_that_no_route_names_are_noted_with_their_rows(tmp_path: Path, rel
         notes = {note.code: (note.count, note.message) for note in work.notes()}
         assert notes["no_route"][0] == 3
         assert "'else'" in notes["no_route"][1]
+        assert "it routes 'sums', 'words'" in notes["no_route"][1]
         assert work.due_count() == 6
+
+
+def test_a_file_whose_rows_name_no_task_is_of_the_task_that_the_card_s_result_says(tmp_path: Path) -> None:
+    rows = [{"id": "1", "response": "2", "reference": "2"}]
+    files = [write_lines(tmp_path / name, rows) for name in ("mine.jsonl", "other.jsonl")]
+    result = {"metric": "accuracy", "value": 1.0, "task": "words", "outputs": {"file": "runs/mine.jsonl"}}
+    routes = [{"task": "sums", "verifier": NUMERIC}, {"task": "words", "verifier": EXACT}]
+    stating = release_of(bare_card(verifier={"routes": routes}, results=[result]))
+
+    with begin(tmp_path, plan(stating), find_files([str(file) for file in files]), lambda _: None) as work:
+        assert [task for task, *_ in work.tasks()] == ["words", "other"]
+        assert [note.count for note in work.notes() if note.code == "no_route"] == [1]
+
+
+def test_a_card_of_one_task_is_of_every_file_whose_rows_name_none(tmp_path: Path) -> None:
+    release = release_of(bare_card(verifier={"routes": [{"task": "sums", "verifier": NUMERIC}]}))
+    named = [{"id": "1", "task": "else", "response": "2", "reference": "2"}]
+    unnamed = [{"id": "1", "response": "2", "reference": "2"}]
+    files = [write_lines(tmp_path / "a.jsonl", unnamed), write_lines(tmp_path / "b.jsonl", named)]
+
+    with begin(tmp_path, plan(release), find_files([str(file) for file in files]), lambda _: None) as work:
+        assert [task for task, *_ in work.tasks()] == ["sums", "else"]
+
+
+def test_rows_that_only_verifiers_asked_for_score_are_noted_too(tmp_path: Path, release: Release) -> None:
+    files = find_files([str(write_lines(tmp_path / "rows.jsonl", ROWS))])
+
+    with begin(tmp_path, plan(release, str(OTHER)), files, lambda _: None) as work:
+        notes = {note.code: (note.count, note.message) for note in work.notes()}
+        assert "no_route" not in notes
+        assert notes["not_in_card"][0] == 3
+        assert "its 3 rows are scored by the verifiers that were asked for alone" in notes["not_in_card"][1]

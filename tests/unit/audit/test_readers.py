@@ -428,7 +428,7 @@ def test_a_helm_run_that_was_cut_off_is_read_to_where_it_ends(tmp_path: Path) ->
 def test_opencompass_predictions_with_the_results_beside_them(tmp_path: Path) -> None:
     predictions = {
         "0": {"origin_prompt": [{"role": "HUMAN", "prompt": "1+1?"}], "prediction": "2", "gold": "2"},
-        "1": {"origin_prompt": "2+2?", "prediction": ["let me see", "5"], "gold": "4"},
+        "1": {"origin_prompt": ["Hi.", "2+2?"], "prediction": ["let me see", "5"], "gold": ["Hi", "4"]},
     }
     file = write_json(tmp_path / "predictions" / "m-hf" / "gsm8k.json", predictions, 4)
     details = {"type": "GEN", "0": {"pred": "2", "correct": True}, "1": {"pred": "5", "correct": False}}
@@ -440,7 +440,7 @@ def test_opencompass_predictions_with_the_results_beside_them(tmp_path: Path) ->
     told = [(r.task, r.model, r.sample, r.prompt, r.response, r.reference, r.published) for r in found.rows]
     assert told == [
         ("gsm8k", "m-hf", "0", "HUMAN: 1+1?", "2", "2", 1.0),
-        ("gsm8k", "m-hf", "1", "2+2?", "5", "4", 0.0),
+        ("gsm8k", "m-hf", "1", "Hi.\n\n2+2?", "5", "4", 0.0),
     ]
     assert found.rows[1].extras["rounds"] == ["let me see", "5"]
     assert file.exists()
@@ -462,7 +462,7 @@ def test_opencompass_shards_number_their_questions_anew_and_runs_in_progress_are
     assert [(row.task, row.sample) for row in found.rows] == [
         ("math", "0/0"),
         ("math", "1/0"),
-        ("tmp_bbh", "3"),
+        ("bbh", "3"),
     ]
 
 
@@ -523,6 +523,26 @@ def test_plain_lines_by_their_usual_names_which_are_said(tmp_path: Path) -> None
     ]
     assert [note.code for note in found.notes] == ["columns_guessed", "ids_repeated"]
     assert "response is 'completion'" in found.notes[0].message
+
+
+def test_a_column_that_only_later_rows_have_is_read_from_there_on(tmp_path: Path) -> None:
+    records: list[dict[str, Any]] = [
+        {"id": "a", "response": "2"},
+        {"id": "b", "response": "2", "reference": "2", "score": 1.0, "task": "sums"},
+        {"id": "c", "response": "3"},
+        {"id": "d", "response": "3", "reference": "4", "score": 0.0, "note": "x", "answer": "no reference"},
+    ]
+
+    found = read(tmp_path, write_lines(tmp_path / "rows.jsonl", records))
+
+    assert [(row.sample, row.task, row.reference, row.published) for row in found.rows] == [
+        ("b", "sums", "2", 1.0), ("d", "rows", "4", 0.0),
+    ]  # fmt: skip
+    assert found.reasons == [(1, "no_reference"), (3, "no_reference")]
+    late = next(note.message for note in found.notes if note.code == "columns_late")
+    assert late == (
+        "columns that row 2 is the first to have: reference is 'reference', published is 'score', task is 'task'"
+    )
 
 
 def test_columns_may_be_named_and_lead_into_objects_and_lists(tmp_path: Path) -> None:

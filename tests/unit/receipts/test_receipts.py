@@ -12,10 +12,11 @@ import rfc8785
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from countermark_service.model import Item, Outcome, Verdict
+from countermark_service.model import Item, Outcome, Verdict, item_keys
 from countermark_service.receipts import ReceiptError, ReleaseMark, check, prove, read
 from countermark_service.receipts.keys import KeySet
-from countermark_service.receipts.statement import Statement, seal
+from countermark_service.receipts.statement import ChildMark, Statement, seal
+from tests.support import make_bundle
 from tests.unit.receipts.conftest import DAY, ITEMS, VERDICTS, Clock, Desk
 
 TEXTS = [verdict.json for verdict in VERDICTS]
@@ -150,6 +151,22 @@ def test_a_whole_reply_is_held_against_its_own_receipt(desk: Desk, receipt: byte
     error = fault(desk, reply)
     assert error.code == "verdicts_differ"
     assert "verdict 4 is not the one that was signed" in str(error)
+
+
+def test_what_a_document_says_of_its_receipt_is_held_against_it(desk: Desk, receipt: bytes) -> None:
+    signed = check(read(receipt), desk.keyring.public()).statement.predicate.verifier.ref
+    rows = list(range(len(ITEMS)))
+    for right in ({"verifier": signed, "rows": rows}, {"verifier": {"ref": signed}}, {"lines": rows}, {}):
+        document = json.dumps({**right, "receipt": json.loads(receipt)}).encode()
+        assert check(read(document), desk.keyring.public())
+    for wrong, code in (
+        ({"verifier": signed[:-1] + "x", "rows": rows}, "verifier_differs"),
+        ({"verifier": {"ref": signed.replace("@", "-r2@")}}, "verifier_differs"),
+        ({"verifier": signed, "rows": rows[:-1]}, "wrong_proof"),
+        ({"verifier": signed, "lines": "all"}, "invalid_receipt"),
+        ({"verifier": ["x"]}, "verifier_differs"),
+    ):
+        assert fault(desk, {**wrong, "receipt": json.loads(receipt)}).code == code, wrong
 
 
 def test_every_verdict_can_be_proved_alone(desk: Desk, receipt: bytes) -> None:
@@ -340,6 +357,32 @@ def test_receipts_are_found_by_the_digests_that_they_name(desk: Desk) -> None:
     assert (released.items, released.release, released.issued) == (3, "lab/data:1.0", "2026-11-28T12:00:00Z")
     assert json.loads(released.envelope) == receipt["envelope"]
     assert desk.ledger.receipts_naming("sha256:" + "0" * 64) == []
+
+
+def test_the_receipt_of_a_composite_names_what_it_asks_and_is_found_by_it(desk: Desk, tmp_path: Path) -> None:
+    child = make_bundle(tmp_path / "children", "def verify(item): return 1", name="tests/child")
+    identity = desk.bundle.digest_bytes
+    keys = item_keys(identity, ITEMS, uses_prompt=desk.bundle.manifest.uses_prompt)
+
+    issued = desk.issuer.issue(desk.bundle, identity, keys, VERDICTS, below=[child])
+
+    checked = check(read(issued.json), desk.keyring.public())
+    assert checked.statement.predicate.verifier.children == [ChildMark(str(child.ref), child.digest)]
+    (found,) = desk.ledger.receipts_naming(child.digest)
+    assert found.root == issued.root
+    assert child.digest.encode() in base64.b64decode(json.loads(issued.json)["envelope"]["payload"])
+
+
+def test_a_receipt_without_children_has_the_bytes_that_it_had_before_they_stood_in_one(desk: Desk) -> None:
+    """So receipts that were signed earlier are read by the same rules, and earlier readers read these."""
+    receipt = desk.issue(ITEMS, VERDICTS)
+
+    verifier = json.loads(base64.b64decode(json.loads(receipt)["envelope"]["payload"]))["predicate"][
+        "verifier"
+    ]
+
+    assert set(verifier) == {"ref", "name", "version", "digest", "identity", "uses_prompt"}
+    assert check(read(receipt), desk.keyring.public()).statement.predicate.verifier.children == []
 
 
 def test_a_ledger_that_cannot_be_written_costs_no_receipt(desk: Desk) -> None:

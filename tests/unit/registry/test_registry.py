@@ -75,6 +75,19 @@ def test_an_unknown_name_is_answered_with_the_names(tmp_path: Path, ref: str) ->
     assert refusal.value.names == ["other", "subject"]
 
 
+@pytest.mark.parametrize(
+    ("ref", "meant"),
+    [("exakt:1.0.0", "exact"), ("rubric:1.0.0", "judge/rubric"), ("math_verify", "math-verify")],
+)
+def test_a_name_that_is_nearly_right_is_answered_with_the_one_that_was_meant(
+    tmp_path: Path, ref: str, meant: str
+) -> None:
+    for name in ("exact", "judge/rubric", "math-verify"):
+        write(tmp_path, "1.0.0", name=name)
+    with pytest.raises(UnknownVerifierError, match=f"Did you mean {meant}\\?"):
+        Registry([tmp_path]).resolve(ref)
+
+
 def test_what_is_no_reference_is_refused_before_anything_is_looked_up(tmp_path: Path) -> None:
     with pytest.raises(RefError):
         Registry([tmp_path]).resolve("../../etc/passwd")

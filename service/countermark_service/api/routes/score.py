@@ -93,6 +93,7 @@ async def _receipt(service: Service, asked: Asked, scored: Sequence[Scored], run
         service.scorer.identity(asked.bundle),
         run.keys,
         [verdict for verdict, _ in scored],
+        below=service.scorer.below(asked.bundle),
         release=None if asked.use is None else _release_mark(asked.use),
     )
     if not issued.recorded:

@@ -95,7 +95,12 @@ class Remainder:
                 f"What the verifier does not explain is confounded: the cards differ in the {_named(self.differing)}, "
                 "and nothing in these outputs says which of them it is."
             )
-        elif not self.differing and not self.unknown:
+        elif self.differing:
+            said.append(
+                f"What the verifier does not explain may be the {FACTORS[self.differing[0]]}, in which the cards "
+                "differ."
+            )
+        elif not self.unknown:
             said.append(
                 "The cards agree in every other factor: what the verifier does not explain is chance, such as "
                 "another seed, or something that the cards do not say."
@@ -104,7 +109,8 @@ class Remainder:
             said.append("The cards name different seeds, so part of what remains is chance.")
         if self.unknown:
             said.append(
-                f"The cards say too little of the {_named(self.unknown)}: until they do, that may be part of it."
+                f"The cards say too little of the {_named(self.unknown)}: until they do, that may be part of it"
+                f"{' too' if len(self.differing) == 1 else ''}."
             )
         if self.next_run is not None:
             said.append(self.next_run.sentence())

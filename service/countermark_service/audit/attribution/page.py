@@ -9,7 +9,7 @@ import jinja2
 from countermark_service import __version__
 from countermark_service.audit.attribution.errors import AttributionError
 from countermark_service.audit.attribution.pair import Estimate
-from countermark_service.audit.attribution.words import PairFinding, RunsFinding
+from countermark_service.audit.attribution.words import PairFinding, RunsFinding, interval
 from countermark_service.audit.wording import shown_points
 from countermark_service.releases import FACTORS
 
@@ -35,6 +35,7 @@ class Mark:
 
     label: str
     text: str
+    interval: str
     y: float
     value: float
     low: float
@@ -107,6 +108,15 @@ def _drawing(rows: Sequence[tuple[str, Estimate]]) -> Drawing:
         low, high = (one.value if end is None else end for end in (one.low, one.high))
         y = _ROW * number + _ROW / 2
         marks.append(
-            Mark(label, shown_points(one.value), y, place(one.value), place(low), place(high), one.clear)
+            Mark(
+                label,
+                shown_points(one.value),
+                interval(one),
+                y,
+                place(one.value),
+                place(low),
+                place(high),
+                one.clear,
+            )
         )
     return Drawing(_WIDTH, _ROW * len(rows) + 6, place(0.0), marks)

@@ -13,7 +13,7 @@ from countermark_service.audit.attribution.design import Analysis
 from countermark_service.audit.attribution.factors import Remainder
 from countermark_service.audit.attribution.pair import CELLS, Decomposition, Estimate
 from countermark_service.audit.attribution.sides import Side
-from countermark_service.audit.wording import points_range, shown_points
+from countermark_service.audit.wording import plural, points_range, shown_points
 from countermark_service.releases.difference import FactorDifference
 
 
@@ -133,11 +133,12 @@ class PairFinding:
                 shown = ", ".join(f"{number} {code}" for code, number in side.unusable.items())
                 said.append(f"Rows of {side.name} that cannot be read: {shown}.")
         if self.crossed.without_score:
-            said.append(f"{self.crossed.without_score} questions are left out for lack of a score.")
+            left_out = plural(self.crossed.without_score, "question is", "questions are")
+            said.append(f"{left_out} left out for lack of a score.")
         if self.crossed.other_reference:
             said.append(
-                f"{self.crossed.other_reference} questions are left out because the sides hold them against different "
-                "references."
+                f"{plural(self.crossed.other_reference, 'question is', 'questions are')} left out because the sides "
+                "hold them against different references."
             )
         return said
 

@@ -13,12 +13,12 @@ from countermark_service.audit.readers.interface import DocumentReader, RecordRe
 from countermark_service.audit.readers.lighteval import LightEval
 from countermark_service.audit.readers.lm_eval import LmEval
 from countermark_service.audit.readers.opencompass import OpenCompass, OpenCompassLines
-from countermark_service.audit.readers.tables import OpenR1, Table
+from countermark_service.audit.readers.tables import MathHarness, OpenR1, Table
 from countermark_service.audit.readers.verl import Verl
 
 DOCUMENTS: Sequence[type[DocumentReader]] = (InspectArchive, InspectJson, Helm, OpenCompass)
 RECORDS: Sequence[type[RecordReader]] = (
-    LmEval, LightEval, EveryEvalEver, Verl, OpenCompassLines, OpenR1, Table,
+    LmEval, LightEval, EveryEvalEver, Verl, OpenCompassLines, OpenR1, MathHarness, Table,
 )  # fmt: skip
 
 __all__ = ["DOCUMENTS", "RECORDS"]

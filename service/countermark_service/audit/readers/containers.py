@@ -87,7 +87,10 @@ def _look_at_text(file: InputFile, head: bytes) -> None:
         return
     whole = len(head) < HEAD_BYTES
     lines = text.split(b"\n")
-    for line in lines[: _LOOKED_AT_LINES if whole else min(_LOOKED_AT_LINES, len(lines) - 1)]:
+    printed = lines[0].rstrip() == b"{"  # a document over many lines, of which some may well be objects
+    for line in lines[
+        : 0 if printed else _LOOKED_AT_LINES if whole else min(_LOOKED_AT_LINES, len(lines) - 1)
+    ]:
         if line.lstrip()[:1] == b"{":
             found = read_loose_object(line)
             if isinstance(found, dict):

@@ -8,10 +8,10 @@ One sample may stand there once for each result that it is part of: these are va
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from countermark_service.audit.readers.interface import MISSING, Found, InputFile, Read
+from countermark_service.audit.readers.interface import MISSING, Found, InputFile, NothingBeside, Read
 
 
-class EveryEvalEver:
+class EveryEvalEver(NothingBeside):
     """See the module."""
 
     name: ClassVar[str] = "every-eval-ever"

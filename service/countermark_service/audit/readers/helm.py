@@ -6,6 +6,7 @@ are common: what stands before the end is read. Requests that ask for the likeli
 of a given answer have no text of the model.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,12 @@ _VERDICTS = (
     "strict_acc", "f1_score", "rouge_l", "bleu_4", "ifeval_strict_accuracy", "chain_of_thought_correctness",
     "safety_score", "wildbench_score", "omni_math_accuracy",
 )  # fmt: skip
-"""Metrics that judge a response, best known first; the others of a run count tokens and seconds."""
+"""Metrics that judge a response, best known first; others that a scenario brings come after them."""
+_BOOKKEEPING = re.compile(
+    r"(num_|finish_reason_|training_|inference_|estimated_).*|batch_size|prompt_truncated|logprob.*|perplexity|"
+    r"bits_per_byte|max_prob|predicted_index|.*@\d+"
+)
+"""Metrics of every run that count tokens and seconds, or are of several completions together."""
 
 _Key = tuple[str, int, str]
 
@@ -108,7 +114,7 @@ def _rows(
             model=model,
             sample=key[0],
             generation=trial * len(completions) + number,
-            prompt=(state.get("request") or {}).get("prompt") or (instance.get("input") or {}).get("text"),
+            prompt=(state.get("request") or {}).get("prompt") or _text(instance.get("input")),
             response=completion.get("text", MISSING) if isinstance(completion, dict) else MISSING,
             reference=_reference(instance.get("references"), state.get("output_mapping")),
             # HELM scores the first completion; its @k metrics are of all together.
@@ -122,7 +128,7 @@ def _rows(
 def _reference(references: Any, mapping: Any) -> Any:
     """Return the correct answers, one or a list; as letters where the prompt offered letters."""
     correct = [
-        (one.get("output") or {}).get("text", one.get("output"))
+        _text(one.get("output"))
         for one in references or []
         if isinstance(one, dict) and "correct" in (one.get("tags") or [])
     ]
@@ -132,6 +138,11 @@ def _reference(references: Any, mapping: Any) -> Any:
     if not correct:
         return MISSING
     return correct[0] if len(correct) == 1 else correct
+
+
+def _text(value: Any) -> Any:
+    """Return the text of an input or output: an object has it, or in early runs it is the text itself."""
+    return value.get("text") if isinstance(value, dict) else value
 
 
 def _run_name(path: Path) -> str:
@@ -166,10 +177,19 @@ def _scores(path: Path) -> dict[_Key, dict[str, Any]]:
                 for stat in (stats if isinstance(stats, list) else [])
                 if isinstance(stat, dict)
             }
-            known = {name: metrics[name] for name in _VERDICTS if metrics.get(name) is not None}
+            judging = {
+                name: value
+                for name, value in metrics.items()
+                if value is not None and not _BOOKKEEPING.fullmatch(name)
+            }
             key = _key(one.get("instance_id"), one.get("train_trial_index"), one.get("perturbation"))
-            found[key] = {**found.get(key, {}), **known}
-    return found
+            found[key] = {**found.get(key, {}), **judging}
+    return {key: dict(sorted(metrics.items(), key=_prominence)) for key, metrics in found.items()}
+
+
+def _prominence(metric: tuple[str, Any]) -> int:
+    """Return the place of a metric among those that are known; all others come after these."""
+    return _VERDICTS.index(metric[0]) if metric[0] in _VERDICTS else len(_VERDICTS)
 
 
 def _key(instance: Any, trial: Any, perturbation: Any) -> _Key:

@@ -17,7 +17,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
@@ -27,6 +26,7 @@ from countermark_service.audit.readers.interface import (
     MISSING,
     Found,
     InputFile,
+    NothingBeside,
     Read,
     Remark,
     object_of,
@@ -69,7 +69,7 @@ _Lookup = Callable[[str], str | None]
 """From the name of an attachment to its text."""
 
 
-class InspectArchive:
+class InspectArchive(NothingBeside):
     """An ``.eval`` log."""
 
     name: ClassVar[str] = "inspect"
@@ -85,11 +85,6 @@ class InspectArchive:
         except (zipfile.BadZipFile, OSError, NotImplementedError):
             return False  # it is no whole archive, and that is said where no format claims a file
         return "header.json" in names or "_journal/start.json" in names
-
-    @staticmethod
-    def beside(file: InputFile) -> Sequence[Path]:
-        """Nothing."""
-        return []
 
     @staticmethod
     def read(file: InputFile) -> Iterator[Read]:
@@ -110,20 +105,15 @@ class InspectArchive:
                 )
 
 
-class InspectJson:
+class InspectJson(NothingBeside):
     """A log in JSON."""
 
     name: ClassVar[str] = "inspect"
 
     @staticmethod
     def claims(file: InputFile) -> bool:
-        """By the members that come first."""
-        return file.kind in ("json", "jsonl") and {"version", "status", "eval"} <= file.first.keys()
-
-    @staticmethod
-    def beside(file: InputFile) -> Sequence[Path]:
-        """Nothing."""
-        return []
+        """By the members that come first; a log that other tools wrote again may lack its version."""
+        return file.kind in ("json", "jsonl") and {"status", "eval"} <= file.first.keys()
 
     @staticmethod
     def read(file: InputFile) -> Iterator[Read]:

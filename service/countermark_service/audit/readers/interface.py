@@ -8,6 +8,7 @@ HELM run). A reader says what the file says. What becomes of it is the same for 
 Readers find their files by content: names differ, and lie.
 """
 
+import ast
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +99,15 @@ class InputFile:
         return Unusable(self.name, line, code, message)
 
 
+class NothingBeside:
+    """For formats whose files say everything themselves."""
+
+    @staticmethod
+    def beside(file: InputFile) -> Sequence[Path]:
+        """Return nothing: no other file is read with it."""
+        return []
+
+
 class RecordReader(Protocol):
     """A record format; the classes of this folder satisfy it."""
 
@@ -110,6 +120,10 @@ class RecordReader(Protocol):
     @staticmethod
     def claims(first: Mapping[str, Any]) -> bool:
         """Whether a record is of this format, by its members; the last of them may not be known."""
+
+    @staticmethod
+    def beside(file: InputFile) -> Sequence[Path]:
+        """Return the files beside it that are read with it."""
 
     def rows(self, line: int, record: dict[str, Any]) -> Iterator[Read]:
         """Yield what a record holds: one response, several, or a word on why there is none."""
@@ -150,9 +164,25 @@ def shaped(file: InputFile, line: int, name: str, make: Callable[[], Iterable[Re
         yield file.unusable(line, "not_of_format", problem)
 
 
+def literal_of(value: Any) -> Any:
+    """Return what a text stands for where a writer put Python's ``str`` of a value into a file; else the value.
+
+    Only literals are read: nothing is run.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return value
+
+
 def object_of(value: Any) -> dict[str, Any]:
     """Return a JSON object; an empty one where the value is something else."""
     return value if isinstance(value, dict) else {}
+
+
+_TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
 
 
 def text_of(content: Any) -> str | None:
@@ -163,7 +193,7 @@ def text_of(content: Any) -> str | None:
         parts = [
             part if isinstance(part, str) else part.get("text")
             for part in content
-            if isinstance(part, str) or (isinstance(part, dict) and part.get("type") == "text")
+            if isinstance(part, str) or (isinstance(part, dict) and part.get("type") in _TEXT_PARTS)
         ]
         return "".join(part for part in parts if isinstance(part, str))
     return None

@@ -48,7 +48,8 @@ class JsonStream:
         place 0.
 
         Raises:
-            InputFileError: The document is cut off, or is none; says at which byte. What was yielded stands.
+            InputFileError: The document is cut off, is none, or not the only one; says at which character. What
+                was yielded stands.
         """
         opening = self._next_character()
         if opening == "[":
@@ -60,6 +61,8 @@ class JsonStream:
             yield from self._members()
         else:
             raise self._broken("is no JSON object or list")
+        if not self._is_at_end():
+            raise self._broken("is followed by something else; write one document to a file")
 
     def _members(self) -> Iterator[tuple[str | None, int, Any]]:
         first = True
@@ -113,13 +116,19 @@ class JsonStream:
             return value
 
     def _next_character(self) -> str:
+        if self._is_at_end():
+            raise self._broken("ends in the middle")
+        return self._text[self._at]
+
+    def _is_at_end(self) -> bool:
+        """Step over space, and say whether nothing follows it."""
         while True:
             match = _SPACE.match(self._text, self._at)
             self._at = match.end() if match else self._at
             if self._at < len(self._text):
-                return self._text[self._at]
+                return False
             if not self._more():
-                raise self._broken("ends in the middle")
+                return True
 
     def _more(self) -> bool:
         """Widen the window; False at the end of the file."""

@@ -1,30 +1,40 @@
 """LightEval: ``details/<model>/<date>/details_<task>_<date>.parquet``, one record per question.
 
 Source: lighteval 0.13.0 (columns `doc`, `metric`, `model_response`); before 0.11 the columns were flat
-(`full_prompt`, `predictions`, `gold`, `metrics`), and both are read. A metric over several responses is of none
-of them. Tokens and their probabilities are most of a file and are not looked at.
+(`full_prompt`, `predictions`, `gold`, `metrics`), and both are read. Some of these older releases wrote every
+column as Python prints its value (``"['It is 2']"``). A metric over several responses is of none of them. Tokens
+and their probabilities are most of a file and are not looked at.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from countermark_service.audit.readers.interface import MISSING, Found, InputFile, Read, Remark
+from countermark_service.audit.readers.interface import (
+    MISSING,
+    Found,
+    InputFile,
+    NothingBeside,
+    Read,
+    Remark,
+    literal_of,
+)
+
+_PRINTED = ("predictions", "gold", "metrics", "choices", "gold_index")
+"""Columns that older releases wrote as text, and that are looked at."""
 
 
-class LightEval:
+class LightEval(NothingBeside):
     """See the module."""
 
     name: ClassVar[str] = "lighteval"
 
     def __init__(self, file: InputFile) -> None:
-        """The model stands in the name of a folder only: two above the file."""
+        """The model stands in the name of a folder only: two above the file, or that of the published data set."""
         self._file = file
         if "model_response" in file.first and not file.columns:  # who names columns may name any
             texts = ("model_response.text", "model_response.text_post_processed")
             file.wanted = ("doc", "metric", *texts)
-        folders = file.path.parent.parts
-        place = folders.index("details") + 1 if "details" in folders else -1
-        self._model = "/".join(folders[place:-1]) if 0 < place < len(folders) else ""
+        self._model = _model(file.path.parent.parts)
 
     @staticmethod
     def claims(first: Mapping[str, Any]) -> bool:
@@ -40,6 +50,8 @@ class LightEval:
         """Yield the responses to one question."""
         doc = record.get("doc") or {}
         said = record.get("model_response") or {}
+        if not said:
+            record |= {name: literal_of(record[name]) for name in _PRINTED if name in record}
         responses = said.get("text") if said else record.get("predictions")
         metrics = record.get("metric") or record.get("metrics") or {}
         metrics = {name: value for name, value in metrics.items() if value is not None}
@@ -61,7 +73,7 @@ class LightEval:
                 generation=place,
                 prompt=doc.get("query") if doc else record.get("full_prompt"),
                 response=response,
-                reference=_gold(doc) if doc else _one(record.get("gold", MISSING)),
+                reference=_gold(doc) if doc else _one(record.get("gold") or _gold(record)),
                 metrics=metrics if len(responses) == 1 else {},
                 extras={
                     "metrics": metrics,
@@ -70,6 +82,14 @@ class LightEval:
                 record=record,
                 place=place,
             )
+
+
+def _model(folders: tuple[str, ...]) -> str:
+    """Return what stands between ``details`` and the date, or behind ``details_``."""
+    if "details" in folders[:-1]:
+        return "/".join(folders[folders.index("details") + 1 : -1])
+    named = [folder for folder in folders if folder.startswith("details_")]
+    return named[-1].removeprefix("details_").replace("__", "/", 1) if named else ""
 
 
 def _gold(doc: Mapping[str, Any]) -> Any:

@@ -13,6 +13,7 @@ from countermark_service.audit.readers.interface import (
     MISSING,
     Found,
     InputFile,
+    NothingBeside,
     Read,
     Remark,
     dig,
@@ -24,26 +25,33 @@ USUAL: Mapping[str, tuple[str, ...]] = {
         "response", "responses", "output", "completion", "completions", "generation", "generations",
         "prediction", "predictions", "model_output", "messages",
     ),
-    "reference": ("reference", "answer", "target", "gold", "ground_truth", "gts", "label", "expected", "solution"),
-    "prompt": ("prompt", "question", "problem", "input", "query", "instruction"),
+    "reference": (
+        "reference", "answer", "target", "gold", "ground_truth", "gts", "label", "expected", "expected_answer",
+        "gold_answer", "correct_answer", "reward_model.ground_truth", "solution",
+    ),
+    "prompt": (
+        "prompt", "question", "problem", "input", "query", "instruction", "responses_create_params.input",
+    ),
     "published": (
-        "published", "correct", "is_correct", "acc", "accuracy", "score", "reward", "exact_match",
-        "correctness_math_verify", "correctness_llama", "correctness", "scores", "rewards",
+        "published", "correct", "is_correct", "symbolic_correct", "acc", "accuracy", "score", "reward",
+        "exact_match", "correctness_math_verify", "correctness_llama", "correctness", "scores", "rewards",
     ),
     "sample": ("id", "uuid", "sample_id", "question_id", "doc_id", "idx", "index"),
     "task": ("task", "task_name", "dataset", "data_source", "benchmark"),
-    "model": ("model", "model_name", "model_id"),
+    "model": ("model", "model_name", "model_id", "response.model"),
     "variant": (),
     "generation": ("generation_index", "epoch", "sample_index", "rollout"),
     "params": ("params",),
 }  # fmt: skip
-"""Parts of a row, and the names that columns usually have for them."""
+"""Parts of a row, and the names that columns usually have for them; a dotted one leads into an object."""
 
 
-class Table:
+class Table(NothingBeside):
     """See the module."""
 
     name: ClassVar[str] = "table"
+    usual: ClassVar[Mapping[str, tuple[str, ...]]] = USUAL
+    """Where each part is looked for."""
 
     def __init__(self, file: InputFile) -> None:
         """Nothing is chosen before the first record."""
@@ -51,6 +59,7 @@ class Table:
         self._chosen: dict[str, str] | None = None
         self._scores: list[str] = []
         self._absent: list[str] = []
+        self._seen: set[str] = set()
 
     @staticmethod
     def claims(first: Mapping[str, Any]) -> bool:
@@ -68,6 +77,8 @@ class Table:
                 yield Remark(line, "columns_guessed", message)
             for message in self._absent:
                 yield Remark(line, "column_missing", message)
+        elif not self._seen.issuperset(record):
+            yield from self._choose_late(line, record)
         chosen = self._chosen
         response = dig(record, chosen["response"]) if "response" in chosen else MISSING
         if response is MISSING:
@@ -85,8 +96,11 @@ class Table:
     def _choose(self, record: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
         named = dict(self._file.columns)
         guessed = {}
-        for part, names in USUAL.items():
-            there = [name for name in names if name in record and name not in named.values()]
+        self._seen.update(record)
+        for part, names in self.usual.items():
+            there = [
+                name for name in names if name not in named.values() and dig(record, name) is not MISSING
+            ]
             if part not in named and there:
                 guessed[part] = there[0]
             if part == "published":
@@ -95,6 +109,27 @@ class Table:
             if part not in ("response", "reference") and dig(record, column) is MISSING:
                 self._absent.append(f"no column {column!r} for {part}; the columns are {shown(record)}")
         return guessed | named, guessed
+
+    def _choose_late(self, line: int, record: Mapping[str, Any]) -> Iterator[Remark]:
+        """Take a usual column that the rows so far did not have, for a part that none of theirs was taken for."""
+        assert self._chosen is not None  # noqa: S101 - `rows` chooses before the first call
+        new = {name for name in record if name not in self._seen and name not in self._chosen.values()}
+        self._seen.update(record)
+        taken = []
+        for part, names in self.usual.items():
+            there = [
+                name for name in names if name.partition(".")[0] in new and dig(record, name) is not MISSING
+            ]
+            if part in self._chosen or not there:
+                continue
+            self._chosen[part] = there[0]
+            if part == "published":
+                self._scores = there
+            taken.append(f"{part} is {there[0]!r}")
+        if taken:
+            yield Remark(
+                line, "columns_late", f"columns that row {line} is the first to have: {', '.join(taken)}"
+            )
 
     def _lacks(self, line: int, part: str, record: Mapping[str, Any]) -> str:
         named = self._file.columns.get(part)
@@ -162,3 +197,24 @@ class OpenR1(Table):
         return {"generations", "problem", "answer"} <= first.keys() and any(
             name.startswith("correctness_") for name in first
         )
+
+
+class MathHarness(Table):
+    """Outputs as math-evaluation-harness writes them, which ToRA and Qwen2.5-Math publish: several to a question.
+
+    `code` holds the responses (programs or texts), `pred` what was extracted, `score` the verdicts, `gt` the
+    answer.
+    """
+
+    name: ClassVar[str] = "math-evaluation-harness"
+    usual: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **USUAL,
+        "response": ("code",),
+        "reference": ("gt",),
+        "published": ("score",),
+    }
+
+    @staticmethod
+    def claims(first: Mapping[str, Any]) -> bool:
+        """By the members that it alone has together; the score is there once there is one."""
+        return {"gt", "code", "pred"} <= first.keys()

@@ -9,13 +9,13 @@ inputs of a step are one, and its responses are counted.
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from countermark_service.audit.readers.interface import MISSING, Found, InputFile, Read
+from countermark_service.audit.readers.interface import MISSING, Found, InputFile, NothingBeside, Read
 
 _VERDICTS = ("acc", "accuracy", "correct")
 _OWN = frozenset({"input", "output", "gts", "step", "data_source"})
 
 
-class Verl:
+class Verl(NothingBeside):
     """See the module."""
 
     name: ClassVar[str] = "verl"

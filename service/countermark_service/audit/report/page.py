@@ -18,6 +18,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from countermark_service.audit.claims import column_of, met, unmet_sentence
 from countermark_service.audit.document import (
     PUBLISHED,
     Claim,
@@ -74,8 +75,6 @@ _ENDINGS: dict[Outcome, str] = {
     Outcome.ABSTAIN: "Abstained",
 }
 
-_MEANS = ("mean_score", "accuracy")
-"""Metrics of a card that are the mean of the scores."""
 _LONG_NAME = 120
 
 
@@ -214,21 +213,20 @@ class _View:
         return shown_with(example.response, read)
 
     def recomputed(self, claim: Claim) -> Column | None:
-        """Return the column that a card's result is held against: of the part that it names, if there is one."""
-        fitting = [
-            part
-            for part in self._document.parts
-            if claim.task in (None, part.task) and claim.model in (None, part.model)
-        ]
-        return self._row(fitting[0]).main if len(fitting) == 1 else None
+        """Return the column that a card's result is held against, if there is one."""
+        return column_of(claim, self._document.parts, [one.sha256 for one in self._document.inputs])
 
     def met(self, claim: Claim) -> str:
         """Return whether the recomputed score is the stated one, to the decimals that are stated."""
-        column = self.recomputed(claim)
-        if column is None or column.score is None or claim.metric not in _MEANS:
-            return "cannot be told"
-        # A hair more than half a unit: the stated value was rounded once, and in binary.
-        return "yes" if abs(column.score.value - claim.value) <= claim.tolerance * 1.000001 else "no"
+        found = met(claim, self.recomputed(claim))
+        return "cannot be told" if found is None else "yes" if found else "no"
+
+    @property
+    def unmet(self) -> str:
+        """A sentence on the results of the card that do not hold; empty where none is such."""
+        return unmet_sentence(
+            self._document.claims, self._document.parts, [one.sha256 for one in self._document.inputs]
+        )
 
 
 def _question(standings: Sequence[Standing], verifiers: int) -> str:

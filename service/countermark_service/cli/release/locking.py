@@ -50,7 +50,10 @@ def locked(release: Release, registry: Registry, card_file: Path) -> Locked:
             found.document["results"][number]["outputs"]["digest"] = digest
             found.changes[place] = digest
         elif told.outputs.digest != digest:
-            problem = f"names {told.outputs.digest}, and {told.outputs.file} is {digest}: one of the two was changed"
+            problem = (
+                f"names {told.outputs.digest}, and {told.outputs.file} is {digest}: one of the two was changed. If "
+                "the file is the right one, take its digest out of the card and lock again"
+            )
             raise CardError(str(card_file), place, problem)
     return found
 

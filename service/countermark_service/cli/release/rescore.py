@@ -12,7 +12,8 @@ from itertools import islice
 from pathlib import Path
 
 from countermark_service.audit import OutputRow, WorkFile
-from countermark_service.audit.intake import Intake, ReadPlan, describe, find_files
+from countermark_service.audit.intake import Intake, ReadPlan
+from countermark_service.audit.output_files import describe, find_files
 from countermark_service.cli.judges import LocalJudge
 from countermark_service.cli.release.card_file import outputs_at_hand
 from countermark_service.errors import CountermarkError
@@ -146,13 +147,13 @@ async def _scores(
             items = []
             for row in rows:
                 item = Item(row.response, row.reference, {**row.params, **params}, row.prompt)
-                problem = judge.refusal(0, item)
-                if problem is not None:
-                    raise OutputsError(
-                        f"{row.file}, line {row.line}: {problem.rstrip('.')}. Nothing was compared."
-                    )
                 items.append(item)
                 groups.append(row.sample)
+            for place, problem in judge.refusals(0, items).items():
+                row = rows[place]
+                raise OutputsError(
+                    f"{row.file}, line {row.line}: {problem.rstrip('.')}. Nothing was compared."
+                )
             judged = await judge.judge(0, items)
             scores.extend(one.score for one in judged.judgements)
             advance(len(scores), work.row_count())

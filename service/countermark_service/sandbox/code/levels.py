@@ -20,6 +20,7 @@ from countermark_service.sandbox.code.flavour import Flavour
 from countermark_service.sandbox.code.inside import kernel
 from countermark_service.sandbox.code.model import Level, Limits, SandboxUnavailableError, Status
 from countermark_service.sandbox.code.pool import SandboxPool
+from countermark_service.sandbox.system_calls import number_of
 
 _LIMITS = Limits(
     cpu_seconds=2,
@@ -108,7 +109,7 @@ def _survive(*statements: str) -> str:
 
 
 def _make_namespaces() -> str:
-    clone = {"x86_64": 56, "aarch64": 220}[kernel.MACHINE]
+    clone = number_of("clone", kernel.MACHINE)
     return (
         f"pid = libc.syscall({clone}, {kernel.CLONE_NEWUSER | kernel.SIGCHLD}, 0, 0, 0, 0)\n"
         "import os\nif pid == 0: os._exit(0)\n"

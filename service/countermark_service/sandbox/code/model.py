@@ -6,7 +6,7 @@ where no candidate can reach.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from math import ceil, isfinite
 from typing import Any, ClassVar
@@ -118,7 +118,7 @@ class Limits:
 
     def for_keeper(self) -> dict[str, Any]:
         """Return the limits as the processes inside the sandbox take them."""
-        values = asdict(self)
+        values = dict(vars(self))
         values["wall_seconds"] = self.wall
         values["cpu_ceiling"] = ceil(self.cpu_seconds) + 1  # the kernel counts in ticks; the zygote is exact
         largest = max(self.scratch_mib * _MEBIBYTE, self.stdout_bytes, self.stderr_bytes, self.answer_bytes)

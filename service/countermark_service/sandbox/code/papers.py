@@ -94,7 +94,8 @@ class Papers:
         """Return the end of the error output, and its size."""
         descriptor = self._own["stderr"]
         size = os.fstat(descriptor).st_size
-        return os.pread(descriptor, limits.stderr_bytes, max(0, size - limits.stderr_bytes)), size
+        kept = min(size, limits.stderr_bytes)
+        return (os.pread(descriptor, kept, size - kept) if kept else b""), size
 
     def answer(self, limits: Limits) -> bytes:
         """Return the answer file, or nothing where it is larger than allowed."""
@@ -122,4 +123,5 @@ class Papers:
 
     def _read(self, name: str, most: int) -> tuple[bytes, int]:
         size = os.fstat(self._own[name]).st_size
-        return (os.pread(self._own[name], most, 0) if size else b""), size
+        kept = min(size, most)  # room for all that is allowed would be made first, and that is megabytes
+        return (os.pread(self._own[name], kept, 0) if kept else b""), size

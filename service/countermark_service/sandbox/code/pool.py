@@ -38,7 +38,7 @@ CANDIDATES_PER_SLOT = 1000
 """After so many a slot is replaced, whatever the zygote may have gathered."""
 COMPILE_LIMITS = Limits(
     cpu_seconds=10,
-    wall_seconds=30,
+    wall_seconds=60,
     memory_mib=1024,
     address_space_mib=4096,
     scratch_mib=64,

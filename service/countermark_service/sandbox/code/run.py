@@ -87,15 +87,16 @@ class CandidateRun:
             if job.peer is not None:
                 job.peer.close()
             try:
-                async with asyncio.timeout(self._limits.wall + _GRACE_SECONDS):
-                    end = await asyncio.shield(gone)
-            except BaseException as error:
-                self._slot.end(number)
-                await _settle(gone, self._slot)
-                if isinstance(error, TimeoutError):
-                    self._slot.sound = False
-                    raise SlotLostError("the zygote went silent") from None
-                raise
+                await asyncio.wait((gone,), timeout=self._limits.wall + _GRACE_SECONDS)
+            finally:
+                silent = not gone.done()
+                if silent:
+                    self._slot.end(number)
+                    await _settle(gone, self._slot)
+            if silent:
+                self._slot.sound = False
+                raise SlotLostError("the zygote went silent")
+            end = gone.result()
             if end is None or end.failure:
                 raise SlotLostError("a test could not be started" if end is not None else "the slot died")
             facts = Facts(

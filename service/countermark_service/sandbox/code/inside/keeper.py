@@ -1,5 +1,3 @@
-# ruff: noqa: PTH208
-# Every fork would pay for the memory of pathlib.
 """The keeper of one candidate: first process of its namespaces, and the last to go.
 
 Theory of operation. The zygote makes one keeper per candidate. At level `namespaces`
@@ -23,14 +21,13 @@ import array
 import importlib
 import marshal
 import os
-import resource
 import select
 import stat
 import time
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from . import kernel, plain, program
+from . import kernel, plain, program, scratch
 from .report import ENDED, FAILED, WALL, TestReport
 
 _signal: Any = importlib.import_module("_signal")
@@ -42,6 +39,9 @@ INNER_ID = 1000
 MESSAGE_BYTES = 1 << 16
 _MAX_DESCRIPTORS = 16
 _MEBIBYTE = 1 << 20
+_MOST_PREPARED = 64
+_SIGNALS = 1024
+"""Queued signals and timers: the kernel's memory, and by default enough for tens of megabytes."""
 WAIT_ALL = 0x40000000
 """__WALL: also children made by `clone` without SIGCHLD, which a plain wait would leave running."""
 
@@ -59,19 +59,31 @@ class Confinement:
         self.domain: int | None = None
         self.tests_domain: int | None = None
         self.kept_folders = 0
+        self._prepared: dict[tuple[object, ...], program.Context] = {}
+
+    def prepared(self, limits: dict[str, Any]) -> program.Context:
+        """Return all that candidates with these limits share, laid out before any of them is forked."""
+        key = tuple(limits.items())
+        found = self._prepared.get(key)
+        if found is None:
+            if len(self._prepared) >= _MOST_PREPARED:
+                self._prepared.clear()
+            found = self._prepared[key] = program.Context(
+                limits, _confining(self, limits), program.limiting(limits, self.tests_domain), self
+            )
+        return found
 
 
-def keep(channel: Channel, limits: dict[str, Any], code: int, cache: int, own: Confinement) -> NoReturn:
+def keep(channel: Channel, code: int, cache: int, context: program.Context) -> NoReturn:
     """Be the keeper of one candidate until its channel closes."""
     try:
-        _confine(own, limits)
+        context.confining.take()
     except OSError as error:
         send(channel, TestReport(0, FAILED, 0, 0.0, 0.0, 0, True, str(error).encode()))
         _wait_for_the_end(channel)
-    if not own.namespaces:
+    if not context.namespaces:
         kernel.become_subreaper()
         _signal.signal(_signal.SIGTERM, _stop)
-    context = program.Context(limits, code, cache, own, own.tests_domain)
     notes_read, notes_write = os.pipe()
     os.set_blocking(notes_read, False)
     last = False
@@ -80,7 +92,7 @@ def keep(channel: Channel, limits: dict[str, Any], code: int, cache: int, own: C
         if received is None:
             break
         job, descriptors = received
-        report = _test(channel, job, descriptors, (notes_read, notes_write), context)
+        report = _test(channel, job, descriptors, (notes_read, notes_write), (code, cache), context)
         for descriptor in descriptors.values():
             os.close(descriptor)
         if report is None or not send(channel, report):
@@ -90,20 +102,18 @@ def keep(channel: Channel, limits: dict[str, Any], code: int, cache: int, own: C
     _wait_for_the_end(channel)
 
 
-def run_alone(
-    limits: dict[str, Any], job: dict[str, Any], descriptors: dict[str, int], own: Confinement
-) -> NoReturn:
+def run_alone(job: dict[str, Any], descriptors: dict[str, int], context: program.Context) -> NoReturn:
     """Be a candidate's only test: confine this process, then run it here, with no keeper above.
 
     The zygote keeps the clock and sweeps. It costs half of what a keeper and its test do.
     """
     notes = descriptors["notes"]
     try:
-        _confine(own, limits)
+        context.confining.take()
     except OSError as error:
         os.write(notes, program.SETUP_FAILED + str(error).encode())
         program.leave(1)
-    program.run(job, descriptors, notes, program.Context(limits, descriptors["code"], None, own, None))
+    program.run(job, descriptors, notes, (descriptors["code"], None), context)
 
 
 def _wait_for_the_end(channel: Channel) -> NoReturn:
@@ -129,52 +139,45 @@ def send(channel: Channel, report: TestReport) -> bool:
     return True
 
 
-def _confine(own: Confinement, limits: dict[str, Any]) -> None:
-    """Shut this process in; nothing of it can be undone from inside."""
+def _confining(own: Confinement, limits: dict[str, Any]) -> kernel.Steps:
+    """Return how a process shuts itself in; nothing of it can be undone from inside."""
+    steps = kernel.Steps()
     if own.namespaces:
         for path, line in (
             ("/proc/self/setgroups", "deny"),
             ("/proc/self/gid_map", f"{INNER_ID} {own.gid} 1"),
             ("/proc/self/uid_map", f"{INNER_ID} {own.uid} 1"),
         ):
-            _write(path, line)
-        kernel.mount_tmpfs(
+            steps.write_file(path, line)
+        steps.mount_tmpfs(
             own.scratch,
             size=limits["scratch_mib"] * _MEBIBYTE,
             inodes=limits["scratch_inodes"],
             executable=False,
         )
         if not own.candidate_filter:
-            _write("/proc/sys/user/max_user_namespaces", "0")
-        kernel.drop_capabilities()
-    else:
-        if own.domain is None or own.tests_domain is None:
-            raise OSError("level landlock without a domain: a sweep would reach beyond the candidate")
-    kernel.set_dumpable(False)
-    os.chdir(own.scratch)
-    os.umask(0o077)
-    tasks = limits["processes"] + own.nproc_base
-    resource.setrlimit(kernel.RLIMIT_NPROC, (tasks, tasks))
+            steps.write_file("/proc/sys/user/max_user_namespaces", "0")
+        steps.drop_capabilities()
+    elif own.domain is None or own.tests_domain is None:
+        raise OSError("level landlock without a domain: a sweep would reach beyond the candidate")
+    steps.set_dumpable(False)
+    steps.change_folder(own.scratch)
+    steps.umask(0o077)
+    steps.limit(kernel.RLIMIT_NPROC, limits["processes"] + own.nproc_base)
     for kind in (kernel.RLIMIT_CORE, kernel.RLIMIT_MEMLOCK, kernel.RLIMIT_MSGQUEUE):
-        resource.setrlimit(kind, (0, 0))
+        steps.limit(kind, 0)
+    steps.limit(kernel.RLIMIT_SIGPENDING, _SIGNALS)
     if own.domain is not None:
-        kernel.landlock_enter(own.domain)
+        steps.landlock_enter(own.domain)
     if own.candidate_filter:
-        kernel.load_filter(own.candidate_filter)
+        steps.load_filter(own.candidate_filter)
+    return steps
 
 
 def _stop(_number: int, _frame: object) -> NoReturn:
     """End on the zygote's word. Only at level `landlock`: process 1 is simply killed."""
     _sweep()
     program.leave(1)
-
-
-def _write(path: str, line: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, line.encode())
-    finally:
-        os.close(descriptor)
 
 
 def receive(channel: Channel) -> tuple[dict[str, Any], dict[str, int]] | None:
@@ -198,9 +201,11 @@ def _test(
     job: dict[str, Any],
     descriptors: dict[str, int],
     notes_pipe: tuple[int, int],
+    source: tuple[int, int],
     context: program.Context,
 ) -> TestReport | None:
     """Run one test to its end and return its report; None if the service hung up meanwhile."""
+    before = scratch.mark(context.scratch)
     started = time.monotonic()
     pid = os.fork()
     if pid == 0:
@@ -208,7 +213,7 @@ def _test(
             _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
         try:
             channel.close()
-            program.run(job, descriptors, notes_pipe[1], context)
+            program.run(job, descriptors, notes_pipe[1], source, context)
         finally:
             program.leave(1)
     deadline = started + context.limits["wall_seconds"]
@@ -222,7 +227,7 @@ def _test(
         _collect(job["product"], descriptors["binary_out"], job["product_bytes"])
     if "fetch" in job:
         _gather(job["fetch"], descriptors["fetched"], job["fetch_bytes"])
-    left = bool(os.listdir(context.scratch))
+    left = scratch.holds_anything(context.scratch) or scratch.mark(context.scratch) != before
     notes = drain(notes_pipe[0])
     return TestReport(job["index"], outcome, status, reaped.cpu_seconds, wall, reaped.peak_kib, left, notes)
 
@@ -326,9 +331,10 @@ def _gather(names: list[str], target: int, most: int) -> None:
 
 def _plain_file(name: str, most: int) -> bytes | None:
     """Return up to `most` bytes of a file below this folder, None where there is no plain file. No link is followed."""
-    opened = [os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
+    opened: list[int] = []
     kind = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
+        opened.append(os.open(".", kind | os.O_DIRECTORY))
         *folders, last = name.split("/")
         for folder in folders:
             opened.append(os.open(folder, kind | os.O_DIRECTORY, dir_fd=opened[-1]))

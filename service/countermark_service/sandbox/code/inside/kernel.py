@@ -4,22 +4,29 @@ Python has no binding for most of what a sandbox is made of (`clone` with
 namespaces, `mount`, `capset`, `seccomp`, `landlock_*`), so this module calls them
 through ctypes. Every return value is looked at: a layer that failed must stop the
 process and never be skipped. It knows numbers and structures, and no policy.
+
+What a process does right after it was forked costs it twice: the work, and a copy of
+each page of memory that the work touches. `Steps` lays calls out before the fork, so
+that after it they only have to be made.
 """
 
 import ctypes
 import os
 import stat
 import struct
+from typing import Any, NoReturn
 
 MACHINE = os.uname().machine
 
 _NUMBERS: dict[str, dict[str, int]] = {
     "x86_64": {
-        "clone": 56, "capset": 126, "prctl": 157, "mount": 165, "seccomp": 317,
+        "write": 1, "close": 3, "clone": 56, "chdir": 80, "umask": 95, "capset": 126, "setpriority": 141,
+        "prctl": 157, "mount": 165, "openat": 257, "prlimit64": 302, "seccomp": 317,
         "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
     },
     "aarch64": {
-        "clone": 220, "capset": 91, "prctl": 167, "mount": 40, "seccomp": 277,
+        "mount": 40, "chdir": 49, "openat": 56, "close": 57, "write": 64, "capset": 91, "setpriority": 140,
+        "umask": 166, "prctl": 167, "clone": 220, "prlimit64": 261, "seccomp": 277,
         "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
     },
 }  # fmt: skip
@@ -38,6 +45,9 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 1, 4, 24
 _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38
 _LAST_CAPABILITY = 63
 _SECCOMP_SET_MODE_FILTER = 1
+_AT_FDCWD = -100
+_UNLIMITED = (1 << 64) - 1
+_LOWEST_PRIORITY = 19
 
 LANDLOCK_EXECUTE, LANDLOCK_WRITE_FILE, LANDLOCK_READ_FILE, LANDLOCK_READ_DIR = 1, 2, 4, 8
 LANDLOCK_TRUNCATE, LANDLOCK_IOCTL_DEV = 1 << 14, 1 << 15
@@ -59,7 +69,16 @@ _libc = ctypes.PyDLL(
 _raw = _libc.syscall
 _raw.restype = _c_long
 _raw.argtypes = [_c_long] * 7
-_api = ctypes.pythonapi
+_before_fork = ctypes.pythonapi.PyOS_BeforeFork
+_after_fork_in_parent, _after_fork_in_child = (
+    ctypes.pythonapi.PyOS_AfterFork_Parent,
+    ctypes.pythonapi.PyOS_AfterFork_Child,
+)  # looked up here: a look-up in the child would be done anew in each
+for _hook in (_before_fork, _after_fork_in_parent, _after_fork_in_child):
+    _hook.restype, _hook.argtypes = None, ()
+
+
+_CLOSE = _NUMBERS.get(MACHINE, {}).get("close", -1)
 
 
 def supported() -> bool:
@@ -69,12 +88,21 @@ def supported() -> bool:
 
 def _call(name: str, *args: int) -> int:
     """Make the system call `name` and return its result; raise OSError with its name on failure."""
-    padded = (*args, 0, 0, 0, 0, 0, 0)[:6]
-    result: int = _raw(_NUMBERS[MACHINE][name], *padded)
+    result: int = _raw(*_padded(name, *args))
     if result == -1:
-        code = ctypes.get_errno()
-        raise OSError(code, f"{name}: {os.strerror(code)}")
+        _fail(name)
     return result
+
+
+def _padded(name: str, *args: int) -> tuple[int, ...]:
+    """Return the number of the system call `name` and its six arguments."""
+    return (_NUMBERS[MACHINE][name], *(*args, 0, 0, 0, 0, 0, 0)[:6])
+
+
+def _fail(name: str) -> NoReturn:
+    """Raise the error that the last call has left."""
+    code = ctypes.get_errno()
+    raise OSError(code, f"{name}: {os.strerror(code)}")
 
 
 def clone(flags: int) -> int:
@@ -83,33 +111,101 @@ def clone(flags: int) -> int:
     `os.fork` cannot pass flags, and `unshare` plus a fork costs a second process.
     The interpreter's own hooks run as `os.fork` would run them.
     """
-    _api.PyOS_BeforeFork()
+    _before_fork()
     pid = _raw(_NUMBERS[MACHINE]["clone"], flags | SIGCHLD, 0, 0, 0, 0, 0)
     if pid == 0:
-        _api.PyOS_AfterFork_Child()
+        _after_fork_in_child()
         return 0
     code = ctypes.get_errno()
-    _api.PyOS_AfterFork_Parent()
+    _after_fork_in_parent()
     if pid == -1:
         raise OSError(code, f"clone: {os.strerror(code)}")
     return int(pid)
 
 
-def mount_tmpfs(target: str, *, size: int, inodes: int, executable: bool) -> None:
-    """Mount an empty tmpfs of `size` bytes and `inodes` entries on the folder `target`."""
-    kind = ctypes.create_string_buffer(b"tmpfs")
-    where = ctypes.create_string_buffer(os.fsencode(target))
-    options = ctypes.create_string_buffer(b"size=%d,nr_inodes=%d,mode=700" % (size, inodes))
-    flags = MS_NOSUID | MS_NODEV | (0 if executable else MS_NOEXEC)
-    kind_at = ctypes.addressof(kind)
-    _call("mount", kind_at, ctypes.addressof(where), kind_at, flags, ctypes.addressof(options))
+class Steps:
+    """System calls made ready, to be made later in this order; where one fails, those after it are not made."""
 
+    def __init__(self) -> None:
+        self._calls: list[tuple[str, tuple[int, ...], tuple[int, ...] | None]] = []
+        """Name for errors, number and arguments; and, of a file that is opened, how it is written."""
+        self._kept: list[Any] = []
+        """What the arguments point to."""
 
-def drop_capabilities() -> None:
-    """Give up every capability of this process, in all three sets."""
-    header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0), 8)
-    data = ctypes.create_string_buffer(24)
-    _call("capset", ctypes.addressof(header), ctypes.addressof(data))
+    def take(self) -> None:
+        """Make the calls.
+
+        Raises:
+            OSError: One failed; says which.
+        """
+        for name, arguments, writing in self._calls:
+            result = _raw(*arguments)
+            if result != -1 and writing is not None:
+                opened, result = result, _raw(writing[0], result, *writing[1:])
+                if _raw(_CLOSE, opened, 0, 0, 0, 0, 0) == -1:
+                    _fail(name)
+            if result == -1:
+                _fail(name)
+
+    def change_folder(self, path: str) -> None:
+        """Make `path` the working folder."""
+        self._add("chdir", self._text(path))
+
+    def umask(self, mode: int) -> None:
+        """Set the rights that new files are not given."""
+        self._add("umask", mode)
+
+    def limit(self, kind: int, most: int) -> None:
+        """Set a resource limit, soft and hard alike; negative for none."""
+        self._add("prlimit64", 0, kind, self._bytes(struct.pack("=QQ", *2 * (most & _UNLIMITED,))))
+
+    def lower_priority(self, by: int) -> None:
+        """Set the niceness to what it is now, while this is made ready, and `by` more."""
+        niceness = min(os.getpriority(os.PRIO_PROCESS, 0) + by, _LOWEST_PRIORITY)
+        self._add("setpriority", os.PRIO_PROCESS, 0, niceness)
+
+    def write_file(self, path: str, content: str) -> None:
+        """Write `content` to the existing file `path`, at once."""
+        text = content.encode()
+        opening = _padded("openat", _AT_FDCWD, self._text(path), os.O_WRONLY | os.O_CLOEXEC)
+        number, *rest = _padded("write", self._bytes(text), len(text))
+        self._calls.append((f"write {path}", opening, (number, *rest[:-1])))
+
+    def mount_tmpfs(self, target: str, *, size: int, inodes: int, executable: bool) -> None:
+        """Mount an empty tmpfs of `size` bytes and `inodes` entries on the folder `target`."""
+        kind = self._text("tmpfs")
+        options = self._text(f"size={size},nr_inodes={inodes},mode=700")
+        flags = MS_NOSUID | MS_NODEV | (0 if executable else MS_NOEXEC)
+        self._add("mount", kind, self._text(target), kind, flags, options)
+
+    def drop_capabilities(self) -> None:
+        """Give up every capability of this process, in all three sets."""
+        self._add("capset", self._bytes(struct.pack("=Ii", 0x20080522, 0)), self._bytes(bytes(24)))
+
+    def set_dumpable(self, dumpable: bool) -> None:
+        """Allow or refuse that others of the same user trace this process and read its /proc entries."""
+        self._add("prctl", _PR_SET_DUMPABLE, int(dumpable))
+
+    def load_filter(self, program: bytes) -> None:
+        """Install a seccomp filter, given as packed `sock_filter` records of 8 bytes."""
+        header = struct.pack("@HxxxxxxQ", len(program) // 8, self._bytes(program))
+        self._add("seccomp", _SECCOMP_SET_MODE_FILTER, 0, self._bytes(header))
+
+    def landlock_enter(self, ruleset: int) -> None:
+        """Put this process, for ever, into a new domain under `ruleset`."""
+        self._add("landlock_restrict_self", ruleset, 0)
+
+    def _add(self, name: str, *arguments: int) -> None:
+        self._calls.append((name, _padded(name, *arguments), None))
+
+    def _text(self, text: str) -> int:
+        return self._bytes(os.fsencode(text) + b"\0")
+
+    def _bytes(self, content: bytes) -> int:
+        """Keep `content` in memory that stays where it is; return where that is."""
+        buffer = ctypes.create_string_buffer(content, len(content))
+        self._kept.append(buffer)
+        return ctypes.addressof(buffer)
 
 
 def drop_bounding_set() -> None:
@@ -129,8 +225,10 @@ def set_no_new_privileges() -> None:
 
 
 def set_dumpable(dumpable: bool) -> None:
-    """Allow or refuse that others of the same user trace this process and read its /proc entries."""
-    _call("prctl", _PR_SET_DUMPABLE, int(dumpable))
+    """See `Steps.set_dumpable`; at once."""
+    steps = Steps()
+    steps.set_dumpable(dumpable)
+    steps.take()
 
 
 def set_parent_death_signal(number: int) -> None:
@@ -144,12 +242,10 @@ def become_subreaper() -> None:
 
 
 def load_filter(program: bytes) -> None:
-    """Install a seccomp filter, given as packed `sock_filter` records of 8 bytes."""
-    code = ctypes.create_string_buffer(program, len(program))
-    header = ctypes.create_string_buffer(
-        struct.pack("@HxxxxxxQ", len(program) // 8, ctypes.addressof(code)), 16
-    )
-    _call("seccomp", _SECCOMP_SET_MODE_FILTER, 0, ctypes.addressof(header))
+    """See `Steps.load_filter`; at once."""
+    steps = Steps()
+    steps.load_filter(program)
+    steps.take()
 
 
 def landlock_abi() -> int:
@@ -193,8 +289,3 @@ def landlock_allow(ruleset: int, path: str, access: int) -> None:
         _call("landlock_add_rule", ruleset, _LANDLOCK_RULE_PATH_BENEATH, ctypes.addressof(rule), 0)
     finally:
         os.close(descriptor)
-
-
-def landlock_enter(ruleset: int) -> None:
-    """Put this process, for ever, into a new domain under `ruleset`."""
-    _call("landlock_restrict_self", ruleset, 0)

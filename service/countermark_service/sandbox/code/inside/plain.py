@@ -17,7 +17,7 @@ from typing import Any
 
 MAX_DEPTH = 200
 """Containers inside containers; an honest answer has a handful."""
-MAX_VALUES = 1_000_000
+MAX_VALUES = 2_000_000
 """Values in one answer, counting every element of every container."""
 MAX_EQUAL_HASHES = 32
 """Members of one set or dict with the same hash: more would cost quadratic time to build."""

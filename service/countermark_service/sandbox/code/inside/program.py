@@ -59,15 +59,27 @@ def leave(status: int) -> NoReturn:
         _exit(status)
 
 
-def run(job: dict[str, Any], descriptors: dict[str, int], notes: int, context: "Context") -> NoReturn:
-    """Carry out `job` in this freshly forked process."""
+def run(
+    job: dict[str, Any],
+    descriptors: dict[str, int],
+    notes: int,
+    source: tuple[int, int | None],
+    context: "Context",
+) -> NoReturn:
+    """Carry out `job` in this freshly forked process.
+
+    Args:
+        job: The message's fields.
+        descriptors: What came with it, by name.
+        notes: See `SETUP`.
+        source: Descriptors of the candidate's source, and of the file that keeps it compiled.
+        context: What holds for every test under the same limits.
+    """
     gc.enable()
     _signal.signal(_signal.SIGINT, _signal.default_int_handler)
     try:
         _place(descriptors)
-        _limit(context.limits)
-        if context.tests_domain is not None:
-            kernel.landlock_enter(context.tests_domain)
+        context.limiting.take()
         os.write(notes, SETUP)
     except BaseException as error:  # noqa: BLE001 - whatever it is, no candidate code ran: say so and stop
         _note(notes, SETUP_FAILED, error)
@@ -76,7 +88,7 @@ def run(job: dict[str, Any], descriptors: dict[str, int], notes: int, context: "
         _become(job, descriptors, notes, context)
     request = _contents(descriptors["ask"]) if "ask" in descriptors else b""
     _write_files(descriptors, notes)
-    code = _code(context, notes, keep=job["more"])
+    code = _code(source, notes, keep=job["more"])
     os.write(notes, RUNNING)
     os.closerange(KEPT_FOLDERS + context.kept_folders, _FIRST_UNUSED)
     if job["mode"] == "program":
@@ -99,18 +111,19 @@ class Surroundings(Protocol):
 
 
 class Context:
-    """What all tests of one candidate share, fixed before its first byte is looked at."""
+    """What all tests under the same limits share, fixed before the first byte of any is looked at."""
 
     def __init__(
-        self, limits: dict[str, Any], code: int, cache: int | None, own: "Surroundings", domain: int | None
+        self, limits: dict[str, Any], confining: kernel.Steps, limiting: kernel.Steps, own: "Surroundings"
     ) -> None:
         self.limits = limits
-        self.code = code
-        self.cache = cache
+        self.confining = confining
+        """Taken once for each candidate."""
+        self.limiting = limiting
+        """Taken by each test."""
         self.scratch = own.scratch
         self.namespaces = own.namespaces
         self.kept_folders = own.kept_folders
-        self.tests_domain = domain
 
 
 def _place(descriptors: dict[str, int]) -> None:
@@ -124,9 +137,10 @@ def _place(descriptors: dict[str, int]) -> None:
             os.close(number)
 
 
-def _limit(limits: dict[str, Any]) -> None:
-    """Set the limits of this process and, by inheritance, of each one below it."""
+def limiting(limits: dict[str, Any], domain: int | None) -> kernel.Steps:
+    """Return how a test limits itself and, by inheritance, each process below it; `domain` is Landlock's."""
     address_space = limits["address_space_mib"]
+    steps = kernel.Steps()
     for kind, most in (
         (kernel.RLIMIT_AS, address_space * _MEBIBYTE if address_space else resource.RLIM_INFINITY),
         (kernel.RLIMIT_CPU, limits["cpu_ceiling"]),
@@ -134,8 +148,11 @@ def _limit(limits: dict[str, Any]) -> None:
         (kernel.RLIMIT_NOFILE, limits["open_files"]),
         (kernel.RLIMIT_STACK, limits["stack_mib"] * _MEBIBYTE),
     ):
-        resource.setrlimit(kind, (most, most))
-    os.nice(NICENESS)
+        steps.limit(kind, most)
+    steps.lower_priority(NICENESS)
+    if domain is not None:
+        steps.landlock_enter(domain)
+    return steps
 
 
 def _note(notes: int, kind: bytes, error: BaseException) -> None:
@@ -165,26 +182,27 @@ def _write_files(descriptors: dict[str, int], notes: int) -> None:
         leave(1)
 
 
-def _code(context: Context, notes: int, *, keep: bool) -> CodeType:
+def _code(source: tuple[int, int | None], notes: int, *, keep: bool) -> CodeType:
     """Compile the candidate's source, or load what the candidate's first test compiled.
 
     The cache is sealed before candidate code runs, and it is read here, where the
     candidate runs anyway; it is never read by a trusted process.
     """
-    if context.cache is not None and fcntl.fcntl(context.cache, _GET_SEALS) == _SEALED:
-        loaded: CodeType = marshal.loads(_contents(context.cache))  # noqa: S302 - our own bytes, see above
+    text, cache = source
+    if cache is not None and fcntl.fcntl(cache, _GET_SEALS) == _SEALED:
+        loaded: CodeType = marshal.loads(_contents(cache))  # noqa: S302 - our own bytes, see above
         return loaded
     try:
-        code = compile(_contents(context.code), "main.py", "exec", dont_inherit=True)
+        code = compile(_contents(text), "main.py", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         sys.excepthook(type(error), error.with_traceback(None), None)
         _flush()
         _note(notes, COMPILE_ERROR, error)
         leave(1)
-    if keep and context.cache is not None:
-        with open(context.cache, "wb", closefd=False) as file:
+    if keep and cache is not None:
+        with open(cache, "wb", closefd=False) as file:
             file.write(marshal.dumps(code))
-        fcntl.fcntl(context.cache, _ADD_SEALS, _SEALED)
+        fcntl.fcntl(cache, _ADD_SEALS, _SEALED)
     return code
 
 
@@ -212,10 +230,24 @@ def _finish(work: Callable[[], object]) -> int:
         if threading is not None:
             threading._shutdown()
         atexit._run_exitfuncs()
+        _run_finalizers()
     except BaseException as error:  # noqa: BLE001 - an exit handler's own error
         status = status or 1
         _show(error)
     return status if _flush() else status or 120
+
+
+def _run_finalizers() -> None:
+    """Let go of the program's variables where one of its classes has a `__del__`, which may print.
+
+    The interpreter does so at its end; without such a class nobody would see it, and it takes time.
+    """
+    module = sys.modules.get("__main__")
+    names = module.__dict__ if type(module) is ModuleType else {}
+    if any(type(value) is type and "__del__" in value.__dict__ for value in names.values()):
+        for name in list(names):
+            if name != "__builtins__":
+                names[name] = None
 
 
 def _exit_status(error: SystemExit) -> int:
@@ -249,12 +281,27 @@ def _flush() -> bool:
     return done
 
 
+def _keep_only(numbers: set[int]) -> None:
+    """Close every descriptor but the three standard ones and `numbers`, and have those end with `exec`.
+
+    What comes with a message is inherited, so else the new program would find the notes, by which
+    it is judged, and memory files that a candidate's tests have in common.
+    """
+    lowest = 3
+    for number in sorted(numbers):
+        os.set_inheritable(number, False)
+        os.closerange(lowest, number)
+        lowest = number + 1
+    os.closerange(lowest, _FIRST_UNUSED)
+
+
 def _become(job: dict[str, Any], descriptors: dict[str, int], notes: int, context: Context) -> NoReturn:
     """Replace this process by the program that `job` names."""
     _write_files(descriptors, notes)
     path: int | str = job["argv"][0]
     if "binary" in descriptors:
         path = descriptors["binary"]
+    _keep_only({notes, *([path] if isinstance(path, int) else [])})
     try:
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores both, and exec would keep that
             signal.signal(number, signal.SIG_DFL)

@@ -1,9 +1,10 @@
-# ruff: noqa: PTH208
+# ruff: noqa: PTH101, PTH116, PTH208
 # Every fork would pay for the memory of pathlib.
-"""A scratch folder that outlives its candidate: how full it is, and how it is emptied.
+"""A scratch folder: whether a test left anything there, how full it is, and how it is emptied.
 
-Only at level `landlock`; at level `namespaces` the scratch is a file system that ends with
-its candidate. Both jobs are done by the zygote, which is as unprivileged as the candidate.
+The last two only at level `landlock`; at level `namespaces` the scratch is a file system that
+ends with its candidate. All is done by keeper and zygote, which are as unprivileged as the
+candidate.
 """
 
 import os
@@ -35,7 +36,7 @@ def holds_too_much(folder: str, most_bytes: int, most_entries: int) -> bool:
 
 
 def empty(folder: str) -> bool:
-    """Remove all that a candidate left in `folder`; False if that failed.
+    """Remove all that a candidate left in `folder` and on it; False if that failed.
 
     Only at level `landlock`, where the folder outlives a candidate. This process is as
     unprivileged as the candidate was, nobody else is at work in the folder by now, no
@@ -44,7 +45,11 @@ def empty(folder: str) -> bool:
     """
     token = os.urandom(8).hex()
     moved = 0
-    top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chmod(folder, 0o700)  # a candidate may have locked everybody out, itself included
+        top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return False
     try:
         while names := os.listdir(top):
             for name in names:
@@ -57,11 +62,28 @@ def empty(folder: str) -> bool:
                         os.rename(child, f"{token}-{moved}", src_dir_fd=inner, dst_dir_fd=top)
                 os.close(inner)
                 os.rmdir(name, dir_fd=top)
+        for name in os.listxattr(top):
+            os.removexattr(top, name)
+        os.utime(top, (0, 0))
     except OSError:
         return False
     finally:
         os.close(top)
     return True
+
+
+def mark(folder: str) -> tuple[object, ...]:
+    """Return what changes when anything is written into `folder` or onto it; each change gives another value."""
+    facts = os.stat(folder)
+    return facts.st_mode, facts.st_ctime_ns, *os.listxattr(folder)
+
+
+def holds_anything(folder: str) -> bool:
+    """Whether there is anything in `folder`, or nobody can tell."""
+    try:
+        return bool(os.listdir(folder))
+    except OSError:
+        return True
 
 
 def _unlink(name: str, folder: int) -> bool:

@@ -3,8 +3,8 @@
 """The sums over all processes of one candidate that no kernel limit covers.
 
 Limits of the kernel count per process; a candidate may start several. The zygote
-looks at a candidate's whole process tree every few milliseconds: memory (anonymous
-pages beyond what the fork inherited, and shared memory), CPU time (of the living, and
+looks at a candidate's whole process tree every few milliseconds: memory (anonymous and
+shared pages and the tables that map them, beyond what the fork inherited), CPU time (of the living, and
 of the dead as last seen), and number of tasks. Orphans stay in the tree, because the
 keeper adopts them. Programs that end before the first look cost nothing.
 """
@@ -14,9 +14,11 @@ from typing import Any
 
 from .report import CPU, MEMORY, NOTHING, PROCESSES
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _MEBIBYTE = 1 << 20
+_MEMORY = (b"\nRssAnon:", b"\nRssShmem:", b"\nVmPTE:")
+"""Lines of /proc/PID/status. What is mapped of files is no memory of its own; the rest is, and what several
+processes share counts for each of them: nothing tells how many do."""
 
 
 class Watched:
@@ -69,15 +71,20 @@ class Seen:
 
     __slots__ = ("cpu", "memory", "parent", "pid", "started", "tasks")
 
-    def __init__(self, pid: int, stat: bytes, statm: bytes) -> None:
+    def __init__(self, pid: int, stat: bytes, status: bytes) -> None:
         fields = stat[stat.rindex(b")") + 2 :].split()
         self.pid = pid
         self.parent = int(fields[1])
         self.cpu = (int(fields[11]) + int(fields[12])) / _TICKS
         self.tasks = int(fields[17])
         self.started = int(fields[19])
-        resident, shared = (int(field) for field in statm.split()[1:3])
-        self.memory = (resident - shared) * _PAGE
+        self.memory = sum(_bytes_of(line, status) for line in _MEMORY)
+
+
+def _bytes_of(line: bytes, status: bytes) -> int:
+    """Return a line's value; a process that has ended has none. Its name, the first line, holds no line end."""
+    at = status.find(line)
+    return 0 if at < 0 else int(status[at + len(line) :].split(None, 1)[0]) * 1024
 
 
 def look() -> tuple[dict[int, Seen], dict[int, list[int]]]:
@@ -87,7 +94,7 @@ def look() -> tuple[dict[int, Seen], dict[int, list[int]]]:
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
-                seen = Seen(int(name), _read(f"/proc/{name}/stat"), _read(f"/proc/{name}/statm"))
+                seen = Seen(int(name), _read(f"/proc/{name}/stat"), _read(f"/proc/{name}/status"))
             except (FileNotFoundError, ProcessLookupError):
                 continue  # it ended between the listing and the look
             processes[seen.pid] = seen
@@ -97,7 +104,7 @@ def look() -> tuple[dict[int, Seen], dict[int, list[int]]]:
 
 def own_memory() -> int:
     """Return the bytes that a fork of this process inherits."""
-    return Seen(os.getpid(), _read("/proc/self/stat"), _read("/proc/self/statm")).memory
+    return Seen(os.getpid(), _read("/proc/self/stat"), _read("/proc/self/status")).memory
 
 
 def _read(path: str) -> bytes:

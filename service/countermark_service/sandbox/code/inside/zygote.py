@@ -65,6 +65,7 @@ def main(control: int) -> None:
             return
         channel.send(plain.encode(_report(own)))
         Zygote(channel, own).serve()
+        program.leave(0)  # at once: there is nothing to tidy, and whoever replaces this slot waits
 
 
 def _prepare(config: dict[str, Any]) -> Confinement:
@@ -161,12 +162,14 @@ def _renew_streams() -> None:
     and cost nothing per run.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        raw = io.FileIO(number, mode, closefd=False)
+        raw: Any = io.FileIO(number, mode, closefd=False)
+        raw.name = f"<{name}>"
         buffer: Any = (
             io.BufferedReader(raw, _STDIO_BYTES) if mode == "r" else io.BufferedWriter(raw, _STDIO_BYTES)
         )
         errors = "backslashreplace" if name == "stderr" else "surrogateescape"
-        stream = io.TextIOWrapper(buffer, "utf-8", errors, line_buffering=name == "stderr")
+        stream: Any = io.TextIOWrapper(buffer, "utf-8", errors, line_buffering=name == "stderr")
+        stream.mode = mode
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 
@@ -274,13 +277,14 @@ class Zygote:
             return True
         limits, job = marshal.loads(message[HEADER.size :])  # noqa: S302 - the service's own, to whom we belong
         try:
+            context = self._own.prepared(limits)
             pid = kernel.clone(self._flags(wanted))
         except OSError as error:
             failure = str(error).encode()
             self._control.send(GoneReport(number, 0, NOTHING, 0, 0.0, 0.0, ENDED, False, failure).pack())
             pid = -1
         if pid == 0:
-            self._become(wanted, limits, job, numbers)
+            self._become(wanted, job, numbers, context)
         for descriptor in numbers:
             os.close(descriptor)
         if pid > 0:
@@ -302,15 +306,15 @@ class Zygote:
         return _NAMESPACES if wanted != LONE_TEST else _NAMESPACES & ~kernel.CLONE_NEWPID
 
     def _become(
-        self, wanted: int, limits: dict[str, Any], job: dict[str, Any], numbers: Sequence[int]
+        self, wanted: int, job: dict[str, Any], numbers: Sequence[int], context: program.Context
     ) -> NoReturn:
         """Turn this new process into what was asked for."""
         try:
             os.close(_CONTROL)
             if wanted == LONE_TEST:
-                run_alone(limits, job, dict(zip(job["descriptors"], numbers, strict=True)), self._own)
+                run_alone(job, dict(zip(job["descriptors"], numbers, strict=True)), context)
             channel = Channel(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, numbers[0])
-            keep(channel, limits, numbers[1], numbers[2], self._own)
+            keep(channel, numbers[1], numbers[2], context)
         finally:
             program.leave(1)
 

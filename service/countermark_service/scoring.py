@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -254,9 +255,8 @@ class Scorer:
         most = limits.response_bytes
         if max([len(item.response) for item in items], default=0) * 4 > most:  # no character has more bytes
             _refuse_large_responses(items, most, first)
-        for index, item in enumerate(items, start=first):
-            if item.params:
-                self._check_params(bundle, item.params, index)
+        for index, params in [(index, item.params) for index, item in enumerate(items, first) if item.params]:
+            self._check_params(bundle, params, index)
 
     def _check_params(self, bundle: Bundle, params: dict[str, Any], index: int) -> None:
         known = (bundle.digest, msgspec.json.encode(params, order="deterministic"))
@@ -303,10 +303,11 @@ class Scorer:
         started = time.perf_counter()
         run.keys = keys = _keys(bundle, self.identity(bundle), items)
         verdicts = await self._find_kept(bundle, keys, run)
-        found = [(verdict, True) for verdict in verdicts if verdict is not None]
+        known = [verdict for verdict in verdicts if verdict is not None]
+        found = list(zip(known, repeat(True)))
         if len(found) == len(items):
             run.cached = len(found)
-            run.failed = [verdict.score for verdict, _ in found].count(None)
+            run.failed = len([1 for verdict in known if verdict.score is None])
         else:
             await self._score(bundle, items, keys, verdicts, take, run)
             found = [one for one in scored if one is not None]
@@ -373,12 +374,10 @@ class Scorer:
 
     async def _find(self, keys: Sequence[bytes], run: Run) -> list[Verdict | None]:
         """Look verdicts up; what cannot be trusted, or not be asked, is not there."""
-        values = self.store.peek(keys)
-        if not all(values):  # looking for None would compare it with each; no verdict is empty
-            lookup = await self.store.get_many(keys)
-            values = lookup.values
-            if lookup.degraded:
-                run.degraded.add("store_unavailable")
+        lookup = await self.store.get_many(keys)
+        values = lookup.values
+        if lookup.degraded:
+            run.degraded.add("store_unavailable")
         small, any_size = _decode_small, _decode
         return [
             None if value is None else small(value) if len(value) <= _SMALL_BYTES else any_size(value)

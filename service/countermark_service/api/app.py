@@ -10,6 +10,7 @@ from countermark_service import __version__
 from countermark_service.api import errors, facades
 from countermark_service.api.dependencies import Parts
 from countermark_service.api.document import document
+from countermark_service.api.hot import ByPath
 from countermark_service.api.metrics import Metrics
 from countermark_service.api.observe import Observe
 from countermark_service.api.routes import health, receipts, releases, run, score, verifiers
@@ -52,6 +53,7 @@ def create_app(service: Service) -> FastAPI:
     for router in (each.router for each in routers):
         app.include_router(router)
     facades.install(app, service.settings.facades)
+    app.router.routes.insert(0, ByPath(score.router.routes))
     app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's own way to extend the document
     return app
 

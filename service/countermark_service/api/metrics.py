@@ -49,8 +49,10 @@ class Metrics:
     def count_batch(self, bundle: Bundle, scored: Sequence[Scored]) -> None:
         """Count the verdicts of one batch."""
         self._batch.observe(len(scored))
-        for cached in (False, True):
-            for outcome, count in Tally([one.outcome for one, was in scored if was == cached]).items():
+        fresh = [one for one, was in scored if not was]
+        kept = [one for one, was in scored if was] if fresh else [one for one, _ in scored]
+        for cached, verdicts in ((False, fresh), (True, kept)):
+            for outcome, count in Tally([one.outcome for one in verdicts]).items():
                 self._verdicts(bundle, outcome, cached).inc(count)
 
     def count(self, bundle: Bundle, verdict: Verdict, *, cached: bool = False) -> None:

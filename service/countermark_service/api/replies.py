@@ -33,12 +33,15 @@ def batch_json(
     asked: Asked, items: Sequence[Item], scored: Sequence[Scored], run: Run, receipt: bytes | None = None
 ) -> bytes:
     """Return the reply to a batch: one verdict per item, in order; last the receipt, JSON, where there is one."""
-    zero = asked.on_failure is OnFailure.ZERO
-    ids = _encode_lines([item.id for item in items]).splitlines()  # a JSON text holds no line break
-    pieces: list[bytes] = []
-    for item_id, (verdict, cached) in zip(ids, scored, strict=True):  # what `verdict_json` says, in one go
-        reward = reward_of(verdict, asked.on_failure) if zero else verdict.score
-        pieces += (b',{"id":', item_id, _SAID[cached].get(reward) or _say(reward, cached), verdict.json[1:])
+    if asked.on_failure is OnFailure.ZERO:
+        said = [(reward_of(verdict, asked.on_failure), cached) for verdict, cached in scored]
+    else:
+        said = [(verdict.score, cached) for verdict, cached in scored]
+    # What `verdict_json` says, a kind of piece at a time.
+    pieces: list[bytes] = [b',{"id":'] * (4 * len(items))
+    pieces[1::4] = _encode_lines([item.id for item in items]).splitlines()  # a JSON text holds no line break
+    pieces[2::4] = [_SAID[cached].get(reward) or _say(reward, cached) for reward, cached in said]
+    pieces[3::4] = [verdict.json[1:] for verdict, _ in scored]
     verdicts = b"".join(pieces)[1:]
     head, stats = _encode(verifier_of(asked.bundle)), _encode(stats_of(run))
     more = _encode(_remarks(asked, run))[1:-1]

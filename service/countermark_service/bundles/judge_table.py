@@ -8,6 +8,7 @@ parsed); a later way will have another number, so that this one stays what it is
 """
 
 import re
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -46,10 +47,10 @@ class Message(Strict):
             raise ValueError("`{{` and `}}` are for places such as {{response}} only")
         return value
 
-    @property
-    def places(self) -> set[str]:
+    @cached_property
+    def places(self) -> frozenset[str]:
         """The data that it shows."""
-        return set(MARK.findall(self.content))
+        return frozenset(MARK.findall(self.content))
 
 
 class Sampling(Strict):
@@ -208,7 +209,7 @@ class JudgeTable(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> "JudgeTable":
-        shown = set().union(*(message.places for message in self.messages))
+        shown = frozenset().union(*(message.places for message in self.messages))
         if self.reference == "template":
             _refuse_paths(shown)
         elif shown - (allowed := PLACES[self.reference]):
@@ -236,13 +237,13 @@ class JudgeTable(Strict):
             raise fault("votes", f'votes of the kind "{self.output.kind}" have no majority; use "mean"')
         return self
 
-    @property
+    @cached_property
     def shows_prompt(self) -> bool:
         """Whether the question is shown."""
         return any("prompt" in message.places for message in self.messages)
 
 
-def _refuse_paths(shown: set[str]) -> None:
+def _refuse_paths(shown: frozenset[str]) -> None:
     """Refuse places that name no value of item or sample."""
     for path in sorted(shown):
         try:

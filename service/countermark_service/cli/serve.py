@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 _BACKLOG = 2048
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Names of glibc's `mallopt`."""
-_KEPT_BYTES = 16 << 20
+KEPT_BYTES = 16 << 20
 """Free memory that stays with the process: what a batch of thousands takes for a moment."""
-_MAPPED_BYTES = 4 << 20
+MAPPED_BYTES = 4 << 20
 """What is larger is mapped by itself, and given back at once."""
 _NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
@@ -130,8 +130,8 @@ def keep_freed_memory() -> None:
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
-        mallopt(_MMAP_THRESHOLD, _MAPPED_BYTES)
+        mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(_MMAP_THRESHOLD, MAPPED_BYTES)
 
 
 def listen(host: str, port: int) -> list[socket.socket]:

@@ -140,7 +140,7 @@ class Asker:
                 transcript, reply = decode(blob, target)
             except ValueError:
                 continue  # a store that was tampered with: as good as empty
-            if transcript.question() == question.digest:
+            if transcript.answers(blob, question.body, question.ask):
                 told[question.digest] = Told(transcript, reply, target, kept=True)
                 self.counters.of(question.model).replays += 1
         return told

@@ -64,6 +64,18 @@ class Transcript(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Return the digest of the question."""
         return question_digest(_encode(self.request), self.ask)
 
+    def answers(self, encoded: bytes, request: bytes, ask: int) -> bool:
+        """Whether this is the transcript of a question.
+
+        Args:
+            encoded: The transcript's own bytes; they begin with request and ask, written as questions are, so
+                nothing has to be written again.
+            request: Canonical bytes of the question's body.
+            ask: Number of the asking.
+        """
+        begins = b'{"request":%b,"ask":%d,' % (request, ask)
+        return encoded.startswith(begins) or self.question() == question_digest(request, ask)
+
     def reply(self) -> Reply:
         """Read the reply.
 

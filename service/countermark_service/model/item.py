@@ -47,13 +47,17 @@ def item_keys(digest: bytes, items: Sequence[Item], *, uses_prompt: bool) -> lis
     Raises:
         TypeError, ValueError, RecursionError: An item cannot be written as JSON.
     """
-    sha256, write = hashlib.sha256, _encoder.encode_into
+    begun, write = (
+        hashlib.sha256(digest).copy,
+        _encoder.encode_into,
+    )  # to copy a hash costs less than to begin one
     keys: list[bytes] = []
-    hashed, start = bytearray(digest), len(digest)  # one buffer: each item is written behind the digest
+    canonical = bytearray()  # one for all: each item is written over the one before
     for item in items:
-        prompt = item.prompt if uses_prompt else None
-        write((item.response, item.reference, item.params, prompt), hashed, start)
-        keys.append(sha256(hashed).digest())
+        write((item.response, item.reference, item.params, item.prompt if uses_prompt else None), canonical)
+        hashed = begun()
+        hashed.update(canonical)
+        keys.append(hashed.digest())
     return keys
 
 

@@ -234,7 +234,8 @@ def _case(table: JudgeTable, payload: bytes) -> "_Case | Verdict":
         )
     if table.shows_prompt and len(prompt) > table.show.most_prompt_chars:
         return _unasked("abstain", "prompt_too_long")
-    problem = _reference_problem(table, reference)
+    line = as_line(reference)
+    problem = _reference_problem(table, reference, line)
     if problem is not None:
         return Verdict.failure(Outcome.BAD_REFERENCE, "bad_reference", problem)
     parts = [shown_part(response, table.show)]
@@ -249,7 +250,7 @@ def _case(table: JudgeTable, payload: bytes) -> "_Case | Verdict":
     decided = decide(parts[0].text, reference, table.before)
     if decided is not None:
         return _unasked(*decided)
-    return _ready(table, [part.text for part in parts], reference, prompt)
+    return _ready(table, [part.text for part in parts], reference, line, prompt)
 
 
 def _template_case(table: JudgeTable, sample: str, item: Any) -> "_Case | Verdict":
@@ -265,8 +266,9 @@ def _template_case(table: JudgeTable, sample: str, item: Any) -> "_Case | Verdic
         return missing_value(exc)
 
 
-def _ready(table: JudgeTable, parts: list[str], reference: Any, prompt: str | None) -> _Case:
-    lines = {"prompt": as_line(prompt)}
+def _ready(table: JudgeTable, parts: list[str], reference: Any, line: str, prompt: str | None) -> _Case:
+    """Return what to ask; `line` is the reference as a line of data."""
+    lines = {"prompt": as_line(prompt)} if table.shows_prompt else {}
     if table.reference == "pair":
         first, second = map(as_line, parts)
         orders = [{**lines, "first": first, "second": second}]
@@ -281,14 +283,14 @@ def _ready(table: JudgeTable, parts: list[str], reference: Any, prompt: str | No
         numbered = [{"number": at, "criterion": text} for at, (text, _) in enumerate(criteria, start=1)]
         lines["criteria"] = as_line(numbered)
         return _Case((lines,), weights=tuple(weight for _, weight in criteria))
-    lines["reference"] = as_line(reference)
+    lines["reference"] = line
     return _Case((lines,), table.output.labels)
 
 
-def _reference_problem(table: JudgeTable, reference: Any) -> str | None:
-    """Return why a reference cannot be read, or None."""
+def _reference_problem(table: JudgeTable, reference: Any, line: str) -> str | None:
+    """Return why a reference, which is `line` as a line of data, cannot be read, or None."""
     kind = table.reference
-    if len(as_line(reference)) > table.show.most_reference_chars:
+    if len(line) > table.show.most_reference_chars:
         return f"it has over {table.show.most_reference_chars} characters as JSON."
     if kind in ("text", "pair") and (not isinstance(reference, str) or not reference.strip()):
         return "it must be a text that is not blank."

@@ -7,7 +7,7 @@ leaving first. `MemoryStore` puts the storage port in front of it, for tests and
 for scoring without a data folder. Neither is safe to use from several threads.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 
 from countermark_service.store.interface import check_keys
@@ -56,10 +56,12 @@ class Lru:
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return one value per key, in order; None where nothing is kept. A hit becomes the newest entry."""
         values = list(map(self._entries.get, keys))
-        touch = self._entries.move_to_end
-        for key, value in zip(keys, values, strict=True):
-            if value is not None:
-                touch(key)
+        found = (
+            keys
+            if all(values)
+            else [key for key, value in zip(keys, values, strict=True) if value is not None]
+        )
+        deque(map(self._entries.move_to_end, found), maxlen=0)  # calls it for each
         return values
 
     def put_many(self, entries: Mapping[bytes, bytes]) -> None:
@@ -68,11 +70,16 @@ class Lru:
         A value that alone is over the bound of bytes is not kept.
         """
         kept = self._entries
-        for key, value in entries.items():
-            cost = len(value) + ENTRY_OVERHEAD_BYTES
-            if key not in kept and cost <= self._max_bytes:
-                kept[key] = value
-                self._bytes += cost
+        most = self._max_bytes - ENTRY_OVERHEAD_BYTES
+        new = [(key, value) for key, value in entries.items() if key not in kept and len(value) <= most]
+        if len(new) > self._max_entries:  # all that is here leaves, and the first of the new with it
+            self._evictions += len(kept) + len(new) - self._max_entries
+            kept.clear()
+            self._bytes = 0
+            new = new[-self._max_entries :]
+        for key, value in new:
+            kept[key] = value
+            self._bytes += len(value) + ENTRY_OVERHEAD_BYTES
         while len(kept) > self._max_entries or self._bytes > self._max_bytes:
             _, value = kept.popitem(last=False)
             self._bytes -= len(value) + ENTRY_OVERHEAD_BYTES

@@ -6,7 +6,7 @@ change, so they need no time to live, and the server evicts by its own
 `maxmemory-policy`. This module knows the commands and how they fail. Whether
 scoring waits for them, and for how long, is decided by the tier in front.
 
-Commands are packed by hiredis and sent over a pooled connection directly: the
+Commands are packed here or by hiredis and sent over a pooled connection directly: the
 client's own path packs in Python, which costs as much again as all the rest.
 """
 
@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from countermark_service.errors import SettingsError
-from countermark_service.store.interface import StoreUnavailableError, check_keys
+from countermark_service.store.interface import KEY_BYTES, StoreUnavailableError, check_keys
 
 KEY_PREFIX = b"cm1:v:"
 """Before every key: product and format of the value, then `v` for verdicts. The raw digest follows."""
@@ -65,6 +65,8 @@ class RedisStore:
         """
         self._timeout = timeout_seconds
         self._prefix = key_prefix
+        self._before_key = b"\r\n$%d\r\n%b" % (len(key_prefix) + KEY_BYTES, key_prefix)
+        """What stands between a key and what is before it in a packed command."""
         self._slots = asyncio.Semaphore(max_connections)
         self._pool = _pool(url)
         self._where = _where(self._pool.connection_kwargs)
@@ -76,7 +78,7 @@ class RedisStore:
         Raises:
             StoreUnavailableError: It did not answer.
         """
-        await self._command(b"PING")
+        await self._command("PING", _packed(b"PING"))
 
     async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return one value per key, in order; None where nothing is kept. One MGET.
@@ -88,7 +90,9 @@ class RedisStore:
         if not keys:
             return []
         check_keys(keys)
-        reply: list[bytes | None] = await self._command(b"MGET", *[self._prefix + key for key in keys])
+        # Keys are of one length, so joining them packs them.
+        packed = b"*%d\r\n$4\r\nMGET%b%b\r\n" % (1 + len(keys), self._before_key, self._before_key.join(keys))
+        reply: list[bytes | None] = await self._command("MGET", [packed])
         return reply
 
     async def put_many(self, entries: Mapping[bytes, bytes]) -> None:
@@ -102,16 +106,15 @@ class RedisStore:
             return
         check_keys(entries)
         words = [word for key, value in entries.items() for word in (self._prefix + key, value)]
-        await self._command(b"MSET", *words)
+        await self._command("MSET", _packed(b"MSET", *words))
 
     async def close(self) -> None:
         """Close all connections."""
         self._closed = True
         await self._pool.aclose()
 
-    async def _command(self, *words: bytes) -> Any:
+    async def _command(self, name: str, packed: Sequence[bytes]) -> Any:
         """Send one command and return its reply, or say why there is none."""
-        packed = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub says a tuple of one word
         try:
             async with asyncio.timeout(self._timeout), self._slots:
                 try:
@@ -121,7 +124,7 @@ class RedisStore:
                     # a fresh one: every command here may be repeated.
                     return await self._exchange(packed)
         except TimeoutError:
-            problem = f"no answer to {words[0].decode()} within {self._timeout:g} s"
+            problem = f"no answer to {name} within {self._timeout:g} s"
             raise self._unavailable(problem, "The server or the network is overloaded.") from None
         except (exceptions.RedisError, OSError) as exc:
             raise self._unavailable(str(exc) or type(exc).__name__, _advice(exc)) from exc
@@ -142,6 +145,10 @@ class RedisStore:
 
     def _unavailable(self, problem: str, advice: str) -> StoreUnavailableError:
         return StoreUnavailableError(self.name, self._where, problem.rstrip("."), advice)
+
+
+def _packed(*words: bytes) -> Sequence[bytes]:
+    return hiredis.pack_command(words)  # type: ignore[arg-type, no-any-return]  # its stub says a tuple of one word
 
 
 def _pool(url: str) -> ConnectionPool:

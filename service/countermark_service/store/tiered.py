@@ -204,17 +204,19 @@ class TieredStore:
         counters.lru_hits += len(keys) - len(missing)
         if not missing:
             return Lookup(values, degraded=False)
-        wanted = [keys[index] for index in missing]
+        wanted = keys if len(missing) == len(keys) else [keys[index] for index in missing]
         answers = await self._ask(wanted)
         if answers is None:
             counters.misses += len(missing)
             return Lookup(values, degraded=True)
-        for index, value in zip(missing, answers, strict=True):
-            values[index] = value
-        self._lru.put_many(
-            {key: value for key, value in zip(wanted, answers, strict=True) if value is not None}
-        )
-        misses = answers.count(None)
+        if wanted is keys:
+            values = answers
+        else:
+            for index, value in zip(missing, answers, strict=True):
+                values[index] = value
+        found = {key: value for key, value in zip(wanted, answers, strict=True) if value is not None}
+        self._lru.put_many(found)
+        misses = len([1 for value in answers if value is None])
         counters.misses += misses
         counters.backend_hits += len(answers) - misses
         return Lookup(values, degraded=False)

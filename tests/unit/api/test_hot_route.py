@@ -1,12 +1,13 @@
 """A hot route gives its endpoint what it declares, and refuses to be made where the framework would have to help."""
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import httpx
 import pytest
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 
-from countermark_service.api.hot import HotRoute
+from countermark_service.api.hot import ByPath, HotRoute
 from countermark_service.errors import CountermarkError
 
 
@@ -61,3 +62,38 @@ def test_a_parameter_that_only_the_framework_could_find_is_refused() -> None:
         @app.post("/hot")
         async def hot(request: Request, limit: int) -> Response:
             return Response()
+
+
+def test_a_dependency_that_does_not_end_with_its_call_is_refused() -> None:
+    def opened(request: Request) -> Iterator[str]:
+        yield "left open"
+
+    app = FastAPI()
+    app.router.route_class = HotRoute
+    with pytest.raises(TypeError, match="is a coroutine"):
+
+        @app.post("/hot")
+        async def hot(request: Request, name: Annotated[str, Depends(opened)]) -> Response:
+            return Response(name)
+
+
+async def test_a_route_that_is_found_by_its_path_leaves_other_methods_and_paths_to_the_app() -> None:
+    router = APIRouter(prefix="/hot", route_class=HotRoute)
+
+    @router.post("")
+    async def hot(request: Request) -> Response:
+        return Response(request.scope["route"].path)
+
+    @router.post("/{rest}")
+    async def below(request: Request, rest: str) -> Response:
+        return Response(f"below {rest}")
+
+    app = FastAPI()
+    app.include_router(router)
+    app.router.routes.insert(0, ByPath(router.routes))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert (await client.post("/hot")).text == "/hot"
+        assert (await client.post("/hot/x")).text == "below x"
+        refused = await client.get("/hot")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")

@@ -2,7 +2,10 @@
 
 The baseline is the wrapped library itself, called in a loop in the main thread of a process of its
 own, in the bundle's own environment. "CPU" of the engine is everything: the service's process (event
-loop, keys, store) and its workers, loading of the verifier left out on both sides.
+event loop, keys, store) and its workers, loading of the verifier left out on both sides.
+
+Two processors are not always twice one: they may be two threads of one core, or share its memory. So
+what two workers reach stands beside what two loops reach that run at once and know nothing of each other.
 """
 
 import asyncio
@@ -15,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import uvloop
@@ -38,11 +42,11 @@ import json, sys, time
 from math_verify import parse, verify
 items = [json.loads(line) for line in sys.stdin]
 verify(parse("\\\\boxed{1}"), parse("\\\\boxed{1}"))
-start = time.process_time()
+start, wall = time.process_time(), time.perf_counter()
 for item in items:
     gold = item["reference"]
     verify(parse("\\\\boxed{" + gold + "}"), parse(item["response"]))
-print(time.process_time() - start)
+print(time.process_time() - start, time.perf_counter() - wall)
 """
 
 
@@ -63,13 +67,28 @@ def distinct_items(count: int) -> list[Item]:
     return list(itertools.islice(found.values(), count))
 
 
-def loop_seconds(python: Path, items: Sequence[Item]) -> float:
-    """Return the CPU seconds of the library in a loop."""
+def loop_seconds(python: Path, items: Sequence[Item]) -> tuple[float, float]:
+    """Return the CPU seconds and wall seconds of the library in a loop."""
     lines = "".join(
         json.dumps({"response": item.response, "reference": item.reference}) + "\n" for item in items
     )
     done = subprocess.run([python, "-c", LOOP], input=lines, capture_output=True, text=True, check=True)
-    return float(done.stdout)
+    cpu, wall = done.stdout.split()
+    return float(cpu), float(wall)
+
+
+def two_loops_speedup(python: Path, items: Sequence[Item]) -> float:
+    """Return how much more two loops at once do than one: 2 on two processors that share nothing."""
+    _, alone = loop_seconds(python, items)
+    with ThreadPoolExecutor(2) as threads:
+        walls = [wall for _, wall in threads.map(loop_seconds, [python] * 2, [items] * 2)]
+    return 2 * alone / max(walls)
+
+
+def _stat(pid: int) -> list[int]:
+    """Return the fields of a process from its state on, that one as 0."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return [0, *map(int, fields[1:])]
 
 
 class Bench:
@@ -93,8 +112,12 @@ class Bench:
         return time.process_time() + self.pool.counters.cpu_seconds
 
     def worker_cpu(self) -> float:
-        """Return the CPU seconds of the live workers, forking and pipes included."""
-        return sum(time.clock_gettime((~pid << 3) | 2) for _, pid in self.pool.workers())
+        """Return the CPU seconds of the workers, forking and pipes included, and of those that have ended."""
+        workers = [pid for _, pid in self.pool.workers()]
+        ended = 0.0
+        for nursery in {_stat(pid)[1] for pid in workers}:
+            ended += (_stat(nursery)[13] + _stat(nursery)[14]) / os.sysconf("SC_CLK_TCK")
+        return ended + sum(time.clock_gettime((~pid << 3) | 2) for pid in workers)
 
     async def __aenter__(self) -> "Bench":
         await self.scorer.store.start()
@@ -120,19 +143,26 @@ async def judged(bench: Bench, items: Sequence[Item]) -> tuple[float, float]:
 
 async def distinct(folder: Path) -> None:
     """Distinct items on one worker and on two."""
-    items = distinct_items(3000)
+    some = distinct_items(4000)
+    items, others = some[:3000], some[3000:]
     rates: list[float] = []
     baselines: list[float] = []
     walls: list[float] = []
-    for number in range(ROUNDS):
-        async with Bench(folder / f"one-{number}", 1) as bench:
-            python = bench.environments.ensure(bench.bundle.lock, "3.11").python
-            one, cpu = await judged(bench, items)
-        baselines.append(len(items) / loop_seconds(python, items))
+    loops: list[float] = []
+    for number in range(ROUNDS):  # with new workers each: a library may remember the items it has seen
+        async with (
+            Bench(folder / f"one-{number}", 1) as single,
+            Bench(folder / f"two-{number}", 2) as double,
+        ):
+            python = single.environments.ensure(single.bundle.lock, "3.11").python
+            for bench in (single, double):
+                await judged(bench, others)  # every worker is there, and has begun
+            one, cpu = await judged(single, items)
+            two, _ = await judged(double, items)
+        baselines.append(len(items) / loop_seconds(python, items)[0])
         rates.append(len(items) / cpu)
-        async with Bench(folder / f"two-{number}", 2) as bench:
-            two, _ = await judged(bench, items)
         walls.append(one / two)
+        loops.append(two_loops_speedup(python, items))
     rate, baseline = statistics.median(rates), statistics.median(baselines)
     report(
         "distinct items, one worker, service included",
@@ -142,7 +172,14 @@ async def distinct(folder: Path) -> None:
         "library loop",
         goal=">= 0.95",
     )
-    report("two workers on two cores (wall)", statistics.median(walls), "x", 1, "one worker", goal=">= 1.8")
+    report(
+        "two workers on two cores (wall)",
+        statistics.median(walls),
+        "x one worker",
+        statistics.median(loops),
+        "two loops at once",
+        goal=">= 1.8 x, or >= 0.9 of two loops where the cores share",
+    )
 
 
 async def grpo(folder: Path) -> None:
@@ -163,7 +200,7 @@ async def grpo(folder: Path) -> None:
             rates.append(len(items) / (time.process_time() - own + bench.worker_cpu() - workers))
             shares.append(cached / len(items))
             python = bench.environments.ensure(bench.bundle.lock, "3.11").python
-        baselines.append(len(items) / loop_seconds(python, items))
+        baselines.append(len(items) / loop_seconds(python, items)[0])
     rate, baseline = statistics.median(rates), statistics.median(baselines)
     report(
         "GRPO-shaped, 512 x 16, service included",

@@ -11,7 +11,8 @@ told to stop or is killed.
        │                      └─────fork──▶ worker 2 …
        ├──pipe "requests"──────────────────▶ worker
        ◀──pipe "verdicts"─────────────────── worker
-       └──shared page "progress"────────────  (which item is at work, since when)
+       └──shared page "progress"────────────  (which item is at work, since when;
+                                                is the rest of the chunk still wanted)
 
 The nursery sends the service a pidfd of each worker, so the service can kill it
 without asking anybody, and reports how it ended after it has killed what is left
@@ -60,6 +61,9 @@ Verifier = Callable[..., Any]
 
 _LENGTH = struct.Struct(">I")
 _PROGRESS = struct.Struct("=QQQ")  # sequence, index in the chunk, CPU nanoseconds at the item's start
+_TAKEN_BACK = struct.Struct(
+    "=Q"
+)  # after the progress: sequence of the chunk whose rest the service took back
 _FLUSH_SECONDS = 0.010
 _CHUNK_SECONDS = 0.060
 _LARGEST_DETAIL = 64 * 1024
@@ -312,7 +316,10 @@ def _serve(
             now = time.monotonic()
             # A chunk was cut by what items usually cost. Where these cost more, the rest is given back:
             # others wait for the slot, and some of the items may be nobody's by now.
-            done = index == len(items) - 1 or now - begun > _CHUNK_SECONDS
+            (taken_back,) = _TAKEN_BACK.unpack_from(progress, _PROGRESS.size)
+            done = index == len(items) - 1 or now - begun > _CHUNK_SECONDS or taken_back == sequence
+            if done:  # no item is at work: the service may be late to read what follows
+                _PROGRESS.pack_into(progress, 0, sequence, len(items), 0)
             if spoiled or done or now - flushed > _FLUSH_SECONDS:
                 _send(verdicts, sequence, first, results, done=done)
                 results, first, flushed = [], index + 1, now

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 
 from countermark_service.engine.wire import Judged, Operation, Reduced
 
@@ -20,6 +21,17 @@ class Failed:
 
 
 Result = Judged | Reduced | Failed
+
+
+class Place(IntEnum):
+    """Where a worker runs."""
+
+    SLOT = 0
+    """In one of the pool's slots."""
+    BACK = 1
+    """Out of its slot, as its item takes longer than a turn; it has to leave where others step back."""
+    ASIDE = 2
+    """Out of its slot until its item, a slow one, is done."""
 
 
 class Group:
@@ -71,14 +83,15 @@ class Chunk:
     sequence: int
     operation: Operation
     jobs: list[Job]
-    aside: bool = False
-    """It runs at the lowest priority, outside of the slots."""
+    place: Place = Place.SLOT
+    seconds: float = 0.0
+    """What the item at work had taken when the worker was last looked at."""
     mark: tuple[int, int] = (-1, -1)
     """Sequence and index that the worker was at when it was last looked at."""
     mark_time: float = 0.0
     """When it was first seen there, by the monotonic clock."""
-    extensions: int = 0
-    """How often its wall limit was extended, as it waited for a processor."""
+    mark_waited: float | None = None
+    """Seconds that the worker had waited for a processor by then; None before it was seen there twice."""
 
 
 def placeholder(job: Job) -> Job:

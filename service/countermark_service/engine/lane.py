@@ -14,7 +14,7 @@ import msgspec
 
 from countermark_service.bundles import Bundle
 from countermark_service.engine.endings import CERTAIN, NOT_THE_ITEM, failure_of, reason_of
-from countermark_service.engine.jobs import Chunk, Failed, Group, Job, placeholder
+from countermark_service.engine.jobs import Chunk, Failed, Group, Job, Place, placeholder
 from countermark_service.engine.nursery import Nursery, platform_name
 from countermark_service.engine.shares import Shares
 from countermark_service.engine.wire import (
@@ -29,6 +29,7 @@ from countermark_service.engine.worker import Worker
 from countermark_service.errors import CountermarkError, UnavailableError
 
 _CHUNK_SECONDS = 0.015
+_TURN_SECONDS = 0.020
 _WHOLE_SECONDS = 0.001
 """Work that is not shared out among workers: to wake a second one costs as much as it would save."""
 _CHUNK_ITEMS = 256
@@ -36,7 +37,8 @@ _CHUNK_BYTES = 1 << 20
 _GRACE_SECONDS = 0.5
 _TRIES = 3
 _HEAVY_FACTOR = 4.0
-_STARVED_EXTENSIONS = 20
+_MEMORY = 0.95
+_CROWDED_NICE, _SLOW_NICE = 5, 10
 _RESTART_PAUSE = (0.05, 5.0)
 
 
@@ -51,10 +53,11 @@ class Lane:
         self._means: dict[Operation, float] = dict.fromkeys(get_args(Operation), 0.001)
         self._pool = pool
         self._groups: deque[Group] = deque()
-        self._slow: deque[Job] = deque()
+        self._stopped: deque[Job] = deque()
         self._idle: list[Worker] = []
         self._chunks: dict[Worker, Chunk] = {}
         self._forking = 0
+        self._spares = 0
         self._nursery: Nursery | None = None
         self._starting: asyncio.Task[None] | None = None
         self._failures = 0
@@ -92,7 +95,7 @@ class Lane:
         self._count("nursery_lost")
         if lost is not None:
             self._pool.spawn(lost.close())
-        if self._groups or self._slow:
+        if self._groups or self._stopped:
             self._pool.spawn(self._restart())
 
     async def _restart(self) -> None:
@@ -112,6 +115,7 @@ class Lane:
             await asyncio.gather(self._starting, return_exceptions=True)
         nursery, self._nursery = self._nursery, None
         self._idle.clear()
+        self._spares = 0
         if nursery is not None:
             await nursery.close()
 
@@ -122,9 +126,8 @@ class Lane:
 
     def is_idle_since(self, moment: float) -> bool:
         """True where the lane has processes and has had no work since `moment`."""
-        return (
-            self._nursery is not None and not self._groups and not self._chunks and self._last_used < moment
-        )
+        working = self._groups or self._chunks or self._stopped
+        return self._nursery is not None and not working and self._last_used < moment
 
     def pids(self) -> list[int]:
         """Return the process ids of the lane's workers."""
@@ -168,7 +171,7 @@ class Lane:
 
     def fail(self, problem: CountermarkError) -> None:
         """Let every waiting call fail with `problem`."""
-        groups = {*self._groups, *(job.group for job in self._slow)}
+        groups = {*self._groups, *(job.group for job in self._stopped)}
         groups |= {job.group for chunk in self._chunks.values() for job in chunk.jobs}
         for group in groups:
             if not group.done.done():
@@ -194,30 +197,45 @@ class Lane:
         """Start one chunk, or the making of a worker for it; False where nothing can start."""
         if self._nursery is None:
             return False
-        slow = bool(self._slow) and self._pool.aside < self._pool.slow_lane
-        healthy = bool(self._groups) and self._pool.busy < self._pool.limits.slots
-        if not (slow or healthy):
+        if self._groups and self._pool.has_room(Place.SLOT):
+            place = Place.SLOT
+        elif self._may_begin_again() and len(self._idle) >= self._spares:
+            place = Place.ASIDE
+        else:
             return False
         if not self._idle:
             if self._forking:
                 return False
             self._fork()
             return True
-        worker = self._idle.pop()
-        if slow:
-            worker.lower_priority()
-            self._pool.aside += 1
-            self._send(worker, [self._slow.popleft()], aside=True)
-        else:
-            self._pool.busy += 1
-            self._send(worker, self._next_jobs(), aside=False)
+        jobs = self._next_jobs() if place is Place.SLOT else [self._next_stopped()]
+        self._send(self._idle.pop(), jobs, place)
         return True
+
+    def _may_begin_again(self) -> bool:
+        while self._stopped and self._stopped[0].group.done.done():  # its caller has gone
+            self._next_stopped()
+        return bool(self._stopped) and self._pool.has_room(Place.ASIDE)
+
+    def _next_stopped(self) -> Job:
+        self._pool.stopped -= 1
+        return self._stopped.popleft()
+
+    def keep_spares(self) -> None:
+        """Have one more worker forked, where items have had to leave their slots and too few are idle."""
+        if self._nursery is None or self._forking or len(self._idle) >= self._spares or not self._chunks:
+            return
+        coming_back = sum(
+            chunk.place is Place.BACK and not worker.nice for worker, chunk in self._chunks.items()
+        )
+        if len(self._idle) + coming_back < self._spares:
+            self._fork()
 
     def _next_jobs(self) -> list[Job]:
         group = self._groups[0]
         mean = self._means[group.operation]
-        share = max(-(-self.waiting // self._pool.limits.slots), int(_WHOLE_SECONDS / mean))
-        count = max(1, min(int(_CHUNK_SECONDS / mean), _CHUNK_ITEMS, share))
+        share = -(-self.waiting // (2 * self._pool.limits.slots))  # smaller to the end: all end together
+        count = max(1, min(int(_CHUNK_SECONDS / mean), _CHUNK_ITEMS, max(share, int(_WHOLE_SECONDS / mean))))
         jobs, size = [group.waiting.popleft()], 0
         while not jobs[0].alone and len(jobs) < count and group.waiting and not group.waiting[0].alone:
             size += len(group.waiting[0].payload)
@@ -230,11 +248,12 @@ class Lane:
             self._groups.remove(group)
         return jobs
 
-    def _send(self, worker: Worker, jobs: list[Job], *, aside: bool) -> None:
+    def _send(self, worker: Worker, jobs: list[Job], place: Place) -> None:
         chunk = Chunk(
-            self._pool.next_sequence(), jobs[0].group.operation, jobs, aside, mark_time=time.monotonic()
+            self._pool.next_sequence(), jobs[0].group.operation, jobs, place, mark_time=time.monotonic()
         )
         self._chunks[worker] = chunk
+        self._pool.taken[place] += 1
         budget = self.bundle.manifest.limits.cpu_seconds
         worker.send(request_frame(chunk.operation, chunk.sequence, budget, [job.payload for job in jobs]))
 
@@ -244,31 +263,36 @@ class Lane:
         """Take results; see `WorkerListener`."""
         chunk = self._chunks.get(worker)
         if chunk is None:
+            if worker.killed_for is not None:
+                return  # it was stopped, and its jobs are others' now
             raise ProtocolViolationError("a worker sent a reply that nobody asked for")
         reply = read_reply(chunk.operation, payload)
         if reply.sequence != chunk.sequence or not 0 <= reply.first <= len(chunk.jobs) - len(reply.results):
             raise ProtocolViolationError("a worker sent a reply that fits no request")
         results: Sequence[Judged | Reduced] = reply.results
-        for offset, result in enumerate(results):
-            seconds = max(result.cpu_microseconds, 1) / 1e6
-            self._learn(chunk.operation, seconds)
-            job = chunk.jobs[reply.first + offset]
+        if results:
+            self._learn(chunk.operation, sum(result.cpu_microseconds for result in results), len(results))
+        for job, result in zip(chunk.jobs[reply.first :], results, strict=False):
             job.group.resolve(job, result)
-        worker.items += len(reply.results)
-        if reply.done or (chunk.aside and all(job.answered for job in chunk.jobs)):
+        worker.items += len(results)
+        if reply.done or (worker.nice and all(job.answered for job in chunk.jobs)):
             self._finished(worker, chunk)
 
-    def _learn(self, operation: Operation, seconds: float) -> None:
-        """Follow the usual cost of an item; an outlier moves it a little only."""
-        mean = self._means[operation]
-        self._means[operation] = mean + 0.05 * (min(seconds, _HEAVY_FACTOR * mean) - mean)
-        self._pool.counters.cpu_seconds += seconds
-        self._pool.counters.items += 1
+    def _learn(self, operation: Operation, microseconds: int, items: int) -> None:
+        """Follow the usual cost of an item; an outlier moves it a little only.
+
+        What a frame holds is taken together: some kernels count CPU time in steps of milliseconds, so that
+        most of its items would seem to cost nothing.
+        """
+        mean, cost = self._means[operation], max(microseconds, 1) / 1e6 / items
+        self._means[operation] = mean + (1 - _MEMORY**items) * (min(cost, _HEAVY_FACTOR * mean) - mean)
+        self._pool.counters.cpu_seconds += microseconds / 1e6
+        self._pool.counters.items += items
 
     def _finished(self, worker: Worker, chunk: Chunk) -> None:
         self._release(worker, chunk)
         self._again([job for job in chunk.jobs if not job.answered])
-        if chunk.aside:
+        if worker.nice:
             worker.kill("aside_done")  # its priority cannot be raised again
         elif self._is_spent(worker):
             worker.retire()
@@ -281,15 +305,12 @@ class Lane:
         resident = worker.resident_bytes()
         fresh = self._fresh_bytes.setdefault(worker.number, resident)
         spent = worker.items >= limits.recycle_items or resident - fresh > limits.recycle_bytes
-        return spent or len(self._idle) >= limits.slots
+        return spent or len(self._idle) >= limits.slots + self._spares
 
     def _release(self, worker: Worker, chunk: Chunk) -> None:
         del self._chunks[worker]
         self._last_used = time.monotonic()
-        if chunk.aside:
-            self._pool.aside -= 1
-        else:
-            self._pool.busy -= 1
+        self._pool.taken[chunk.place] -= 1
 
     def on_violation(self, worker: Worker, problem: ProtocolViolationError) -> None:
         """End a worker that does not keep to the protocol; see `WorkerListener`."""
@@ -316,9 +337,7 @@ class Lane:
             self._pool.pump()
             return
         rest = [job for job in open_jobs if job is not current]
-        if reason == "moved_aside":
-            self._slow.append(current)
-        elif reason in CERTAIN:
+        if reason in CERTAIN:
             current.group.resolve(current, CERTAIN[reason](self.bundle))
         elif not rest:
             current.group.resolve(current, failure_of(reason, status))
@@ -353,44 +372,94 @@ class Lane:
                 self._look_at(worker, chunk, now)
 
     def _look_at(self, worker: Worker, chunk: Chunk, now: float) -> None:
-        sequence, index, start = worker.progress()
-        if (sequence, index) != chunk.mark:
-            chunk.mark, chunk.mark_time, chunk.extensions = (sequence, index), now, 0
-            return
-        if sequence != chunk.sequence or index >= len(chunk.jobs):
-            if now - chunk.mark_time > self.bundle.manifest.limits.wall_seconds:
-                worker.kill("worker_stuck")
-            return
         limits = self.bundle.manifest.limits
-        seconds = (worker.cpu_nanoseconds() - start) / 1e9
+        sequence, index, start = worker.progress()
+        at_work = sequence == chunk.sequence and index < len(chunk.jobs)
+        seconds = (worker.cpu_nanoseconds() - start) / 1e9 if at_work else 0.0
         if seconds > limits.cpu_seconds + _GRACE_SECONDS:
             worker.kill("cpu_limit")
-        elif worker.resident_bytes() > limits.memory_mib << 20:
-            worker.kill("out_of_memory")
-        elif now - chunk.mark_time > limits.wall_seconds * (1 + chunk.extensions):
-            if worker.is_runnable() and chunk.extensions < _STARVED_EXTENSIONS:
-                chunk.extensions += 1  # it waits for a processor: that is the machine's doing
-            else:
-                worker.kill("wall_limit")
-        elif not chunk.aside and seconds > max(
-            self._pool.limits.slow_seconds, _HEAVY_FACTOR * self.mean_seconds
-        ):
-            self._move_aside(worker, chunk, index)
-
-    def _move_aside(self, worker: Worker, chunk: Chunk, index: int) -> None:
-        neighbours = any(not job.answered for job in chunk.jobs if job is not chunk.jobs[index])
-        if not neighbours and not self._pool.waiting_items:
-            return  # nobody would gain
-        self._pool.counters.moved_aside += 1
-        if self._pool.aside >= self._pool.slow_lane:
-            worker.kill("moved_aside")
             return
-        current = chunk.jobs[index]
+        if (sequence, index) != chunk.mark:
+            chunk.mark, chunk.mark_time, chunk.mark_waited = (sequence, index), now, None
+        else:
+            if worker.resident_bytes() > limits.memory_mib << 20:
+                worker.kill("out_of_memory")
+                return
+            wall = self._own_wall_seconds(worker, chunk, now)
+            if wall > _TURN_SECONDS and worker.is_asleep():
+                if wall > limits.wall_seconds:
+                    worker.kill("wall_limit" if at_work else "worker_stuck")
+                    return
+                seconds = max(seconds, wall)  # it sleeps in its slot
+        if at_work:
+            chunk.seconds = seconds
+            self._mind_others(worker, chunk, index)
+
+    def _own_wall_seconds(self, worker: Worker, chunk: Chunk, now: float) -> float:
+        """Return how long a worker is where it is, less what it has waited for a processor meanwhile.
+
+        That it waits is the machine's doing, and must not cost an item its verdict.
+        """
+        waited = worker.waited_seconds()
+        if chunk.mark_waited is None:
+            chunk.mark_waited = waited
+        return now - chunk.mark_time - (waited - chunk.mark_waited)
+
+    def _mind_others(self, worker: Worker, chunk: Chunk, index: int) -> None:
+        """Have an item that takes long make way, where others wait."""
+        pool, seconds, current = self._pool, chunk.seconds, chunk.jobs[index]
+        usual = _HEAVY_FACTOR * self._means[chunk.operation]
+        if worker.nice or chunk.place is Place.ASIDE:
+            worker.lower_priority(_SLOW_NICE if chunk.place is Place.ASIDE else _CROWDED_NICE)
+        if seconds <= max(_TURN_SECONDS, usual):
+            return
+        if current.group.done.done():
+            self._stop(worker, chunk, "abandoned")
+            return
+        if chunk.place is Place.SLOT:
+            self._step_back(worker, chunk, current)
+        if chunk.place is Place.SLOT or not pool.waiting_items:
+            return
+        if seconds > max(pool.limits.crowded_seconds, usual):
+            worker.lower_priority(_CROWDED_NICE)
+        if seconds > max(pool.limits.slow_seconds, usual):
+            worker.lower_priority(_SLOW_NICE)
+            if chunk.place is Place.BACK and pool.has_room(Place.ASIDE):
+                self._move(chunk, Place.ASIDE)
+
+    def _step_back(self, worker: Worker, chunk: Chunk, current: Job) -> None:
         rest = [job for job in chunk.jobs if job is not current and not job.answered]
+        if not (rest or self._pool.waiting_items):
+            return  # nobody would gain
+        if not self._pool.make_room_back():
+            return
+        self._pool.counters.moved_aside += 1
+        self._spares = min(self._spares + 1, self._pool.limits.slots)
+        self._move(chunk, Place.BACK)
         # What the worker still says of the others is ignored: their jobs are no longer this chunk's.
+        worker.take_back(chunk.sequence)
         chunk.jobs = [job if job is current else placeholder(job) for job in chunk.jobs]
-        chunk.aside = True
-        self._pool.busy -= 1
-        self._pool.aside += 1
-        worker.lower_priority()
         self._again(rest)
+
+    def _move(self, chunk: Chunk, place: Place) -> None:
+        self._pool.taken[chunk.place] -= 1
+        self._pool.taken[place] += 1
+        chunk.place = place
+
+    def _stop(self, worker: Worker, chunk: Chunk, reason: str) -> None:
+        """End a worker whose chunk it is to have no more to do with, without waiting for its exit."""
+        worker.kill(reason)
+        self._release(worker, chunk)
+
+    def longest_back(self) -> float:
+        """Return the seconds that the longest item has taken of those that have stepped back; 0 for none."""
+        return max((chunk.seconds for chunk in self._chunks.values() if chunk.place is Place.BACK), default=0)
+
+    def stop_longest_back(self) -> None:
+        """Stop that item; it begins again, aside, when there is room."""
+        back = {worker: chunk for worker, chunk in self._chunks.items() if chunk.place is Place.BACK}
+        worker = max(back, key=lambda worker: back[worker].seconds)
+        self._stop(worker, back[worker], "moved_aside")
+        stopped = [job for job in back[worker].jobs if not job.answered]
+        self._stopped += stopped
+        self._pool.stopped += len(stopped)

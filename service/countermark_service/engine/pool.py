@@ -8,12 +8,22 @@ while a worker judges a *chunk*, a few milliseconds' worth of items of one group
 When a slot comes free, the lanes take turns, and within a lane its groups do, so
 neither a large batch nor a busy bundle holds up the others.
 
-Every 20 ms the pool looks at the workers that are busy. An item that has used more
-than its share of CPU is *moved aside*: its worker gives up its slot, runs on at the
-lowest priority, and the rest of the chunk goes to another worker. At most
-`slow_lane` workers run aside; past that the item is stopped and begins again when
-there is room. The item's budget itself is kept by a timer in the worker; the pool
-is the second line, for workers that no longer obey, that sleep, or that eat memory.
+Every 10 ms the pool looks at the workers that are busy. An item that takes longer
+than a turn while others wait *steps back*: its worker gives up its slot and runs on
+beside those in the slots, and the rest of its chunk goes to another worker. Most
+such items are done soon, and their workers come back as if nothing had been. One
+that is not, by `crowded_seconds`, gets a lower priority, and by `slow_seconds` a
+yet lower one and a place *aside* for as long as its budget lasts. A priority cannot be
+raised again, so such a worker ends with its item. Where too many have stepped back,
+the one that has used most is stopped, and its item begins again when there is room
+aside. So items that loop for as long as they may keep out neither healthy items nor
+those that are merely heavy. A lane that has had such items keeps spare workers, so
+that none has to start while items wait.
+
+None of this touches a verdict. The item's budget is CPU time and is kept by a timer
+in the worker; the pool is the second line, for workers that no longer obey, that
+sleep, or that eat memory. Its wall limit leaves out what a worker has waited for a
+processor.
 
 A worker that ends takes at most one item with it. Where it is not certain which
 one, every item of the chunk is judged again, alone, so that none is blamed for
@@ -32,7 +42,7 @@ import msgspec
 
 from countermark_service.bundles import Bundle
 from countermark_service.engine.environment import EnvironmentCache
-from countermark_service.engine.jobs import Failed, Group, Job, Result
+from countermark_service.engine.jobs import Failed, Group, Job, Place, Result
 from countermark_service.engine.lane import Lane
 from countermark_service.engine.nursery import Nursery
 from countermark_service.engine.shares import PoolCounters, PoolLimits
@@ -44,7 +54,7 @@ from countermark_service.sandbox import Containment
 
 __all__ = ["Failed", "Pool", "PoolCounters", "PoolLimits", "Result"]
 
-_TICK_SECONDS = 0.020
+_TICK_SECONDS = 0.010
 
 
 class Pool:
@@ -76,10 +86,10 @@ class Pool:
         self._data = data
         self._lanes: dict[str, Lane] = {}
         self._turns: deque[Lane] = deque()
-        self.busy = 0
-        """Slots that are taken."""
-        self.aside = 0
-        """Workers that run aside."""
+        self.taken = dict.fromkeys(Place, 0)
+        """How many workers run at each place."""
+        self.stopped = 0
+        """How many items were stopped and wait to begin again."""
         self.waiting_items = 0
         self.waiting_bytes = 0
         self._sequences = itertools.count(1)
@@ -139,14 +149,11 @@ class Pool:
         if self._closed:
             raise UnavailableError("the service is stopping: ask again when it is back.")
         limits = self.limits
-        if self.waiting_items and self.waiting_items + items > limits.queue_items:
-            raise SaturatedError(
-                pending=self.waiting_items, limit=limits.queue_items, retry_after=self._time_to_drain()
-            )
+        pending = self.waiting_items + self.stopped
+        if pending and pending + items > limits.queue_items:
+            raise SaturatedError(pending=pending, limit=limits.queue_items, retry_after=self._time_to_drain())
         if self.waiting_bytes and self.waiting_bytes + size > limits.queue_bytes:
-            raise SaturatedError(
-                pending=self.waiting_items, limit=limits.queue_items, retry_after=self._time_to_drain()
-            )
+            raise SaturatedError(pending=pending, limit=limits.queue_items, retry_after=self._time_to_drain())
 
     def _time_to_drain(self) -> float:
         cost = sum(lane.waiting * lane.mean_seconds for lane in self._lanes.values())
@@ -220,7 +227,9 @@ class Pool:
             lane = self._turns[0]
             self._turns.rotate(-1)
             idle_turns = 0 if lane.dispatch() else idle_turns + 1
-        if self._watch is None and (self.busy or self.aside):
+        for lane in self._turns:
+            lane.keep_spares()
+        if self._watch is None and any(self.taken.values()):
             self._watch = asyncio.get_running_loop().call_later(_TICK_SECONDS, self._look)
 
     def next_sequence(self) -> int:
@@ -228,9 +237,31 @@ class Pool:
         return next(self._sequences)
 
     @property
-    def slow_lane(self) -> int:
-        """How many workers may run aside."""
-        return self.limits.slow_lane or 2 * self.limits.slots
+    def busy(self) -> int:
+        """Slots that are taken."""
+        return self.taken[Place.SLOT]
+
+    @property
+    def aside(self) -> int:
+        """Workers that run outside of the slots."""
+        return self.taken[Place.BACK] + self.taken[Place.ASIDE]
+
+    def has_room(self, place: Place) -> bool:
+        """Whether one more worker may run at `place`."""
+        slots = self.limits.slots
+        slow_lane = self.limits.slow_lane or 2 * slots
+        rooms = {Place.SLOT: slots, Place.BACK: slots, Place.ASIDE: slow_lane}
+        return self.taken[place] < rooms[place]
+
+    def make_room_back(self) -> bool:
+        """Whether one more worker may step back now; the slowest of those there is stopped for it."""
+        if self.has_room(Place.BACK):
+            return True
+        slowest = max(self._lanes.values(), key=Lane.longest_back)
+        if slowest.longest_back() <= self.limits.crowded_seconds:
+            return False  # each of them may be done at any moment
+        slowest.stop_longest_back()
+        return True
 
     def _look(self) -> None:
         self._watch = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from countermark_service.bundles import Bundle
+from countermark_service.engine.jobs import Place
 from countermark_service.engine.nursery import Nursery
 from countermark_service.engine.worker import WorkerListener
 from countermark_service.sandbox import Containment
@@ -21,7 +22,9 @@ class PoolLimits:
     slow_lane: int = 0
     """Workers that may run aside; 0 means twice the slots."""
     slow_seconds: float = 0.25
-    """CPU seconds after which an item is moved aside."""
+    """Seconds after which an item is slow: where others wait, it runs aside."""
+    crowded_seconds: float = 0.025
+    """Seconds after which an item gets less of the processors, where others wait."""
     queue_items: int = 65536
     """Items that may wait; past that a request is refused whole."""
     queue_bytes: int = 512 << 20
@@ -51,14 +54,18 @@ class Shares(Protocol):
     limits: PoolLimits
     containment: Containment
     counters: PoolCounters
-    busy: int
-    aside: int
     waiting_items: int
     waiting_bytes: int
+    taken: dict[Place, int]
+    """How many workers run at each place."""
+    stopped: int
+    """How many items were stopped and wait to begin again."""
 
-    @property
-    def slow_lane(self) -> int:
-        """How many workers may run aside."""
+    def has_room(self, place: Place) -> bool:
+        """Whether one more worker may run at `place`."""
+
+    def make_room_back(self) -> bool:
+        """Whether one more worker may step back now; the slowest of those there is stopped for it."""
 
     def open_nursery(self, bundle: Bundle, listener: WorkerListener) -> Nursery:
         """Return a nursery for `bundle`; builds what is missing, so call it in a thread."""

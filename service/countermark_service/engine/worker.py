@@ -21,6 +21,7 @@ PIPE_BYTES = 1 << 20
 """Bytes that a pipe to or from a worker may hold."""
 
 _PROGRESS = struct.Struct("=QQQ")
+_TAKEN_BACK = struct.Struct("=Q")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _STATM_BYTES = 256
 
@@ -57,6 +58,9 @@ class Worker:
         self.killed_for: str | None = None
         """Why the service ended it, where it did."""
         self.exited = False
+        self.nice = 0
+        """By how much its priority was lowered, see `lower_priority`."""
+        self._session_settled = True
         self._requests = requests
         self._verdicts = verdicts
         self._progress = progress
@@ -141,6 +145,10 @@ class Worker:
         sequence, index, start = _PROGRESS.unpack_from(self._progress)
         return sequence, index, start
 
+    def take_back(self, sequence: int) -> None:
+        """Have the chunk `sequence` end after the item at work."""
+        _TAKEN_BACK.pack_into(self._progress, _PROGRESS.size, sequence)
+
     def cpu_nanoseconds(self) -> int:
         """Return the CPU time of the process so far; 0 where it has ended."""
         try:
@@ -162,17 +170,34 @@ class Worker:
         finally:
             os.close(descriptor)
 
-    def is_runnable(self) -> bool:
-        """True where the process wants a processor and waits for one."""
+    def waited_seconds(self) -> float:
+        """Return how long the process has waited for a processor so far; 0 where the kernel does not tell."""
         try:
-            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "R"
+            return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1]) / 1e9
+        except (OSError, IndexError):
+            return 0.0
+
+    def is_asleep(self) -> bool:
+        """True where the process lives and neither has a processor nor wants one."""
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] in "SDTtI"
         except (OSError, IndexError):
             return False
 
-    def lower_priority(self) -> None:
-        """Let every other process go first, for good."""
-        with contextlib.suppress(OSError):  # it has ended, which its exit will tell
-            os.setpriority(os.PRIO_PROCESS, self.pid, 19)
+    def lower_priority(self, nice: int) -> None:
+        """Let other processes go first, for good. To be called at every look: it may take several.
+
+        The worker must be at an item: before, it shares its group and session with the nursery. Where
+        sessions share the processors (sched_autogroup, a default wherever there are no cgroups), a
+        niceness counts within the session only, and the session has one of its own. Of these the
+        kernel takes ten changes a second from a user without rights, and refuses the others.
+        """
+        if nice > self.nice:
+            self.nice, self._session_settled = nice, False
+            with contextlib.suppress(OSError):  # it has ended, which its exit will tell
+                os.setpriority(os.PRIO_PGRP, self.pid, nice)
+        if not self._session_settled:
+            self._session_settled = _set_session_niceness(self.pid, self.nice)
 
     def kill(self, reason: str) -> None:
         """End the process now; its exit is reported as any other."""
@@ -204,6 +229,17 @@ class Worker:
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
+
+
+def _set_session_niceness(pid: int, nice: int) -> bool:
+    """Weigh a process's session down; False where the kernel wants to be asked again."""
+    try:
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice))
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # it has no such groups, or the process has ended
+    return True
 
 
 def _pid_of(pidfd: int) -> int:

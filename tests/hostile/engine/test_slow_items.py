@@ -1,11 +1,16 @@
-"""Slow items are moved aside: they cost their own time and nobody else's."""
+"""Slow items make way: they cost their own time and nobody else's, and get the verdict they would have got."""
 
+import asyncio
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from countermark_service.bundles import Bundle
-from countermark_service.engine.jobs import Result
+from countermark_service.engine.jobs import Failed, Result
 from countermark_service.engine.pool import Pool, PoolLimits
 from countermark_service.engine.wire import Judged
 from countermark_service.model import Item
@@ -15,6 +20,8 @@ SLOW = """
 import os, time
 
 def verify(item):
+    if item["response"] == "sleep":
+        time.sleep(1000)
     spend = float(item["response"])
     until = time.process_time() + spend
     while time.process_time() < until:
@@ -94,3 +101,128 @@ async def test_a_bundle_without_work_gives_its_processes_back(
     assert not pool.workers()
     _, results = await order_of(pool, slow, ["0"])
     assert isinstance(results[0], Judged)
+
+
+def pids_of(results: dict[int, Result]) -> list[int]:
+    """Return the process that judged each item, in order."""
+    judged = [results[index] for index in sorted(results)]
+    return [int(msgspec.json.decode(one.detail)["pid"]) for one in judged if isinstance(one, Judged)]
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for an event that comes at once or never."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_an_item_that_is_soon_done_steps_back_and_its_worker_comes_back(
+    pool: Pool, slow: Bundle
+) -> None:
+    pool.limits = PoolLimits(slots=1, crowded_seconds=5.0, slow_seconds=5.0)
+    order, results = await order_of(pool, slow, ["0.3", *["0"] * 40])
+    again, later = await order_of(pool, slow, ["0"] * 200)
+
+    assert order[-1] == 0
+    assert pool.counters.moved_aside == 1
+    assert "aside_done" not in pool.counters.restarts
+    assert pids_of(results)[0] in pids_of(later)
+    assert sorted(again) == list(range(200))
+    assert all(isinstance(result, Judged) for result in later.values())
+
+
+async def test_many_looping_items_fail_alone_and_every_other_keeps_its_verdict_and_place(
+    pool: Pool, tmp_path: Path
+) -> None:
+    pool.limits = PoolLimits(slots=2)
+    bundle = make_bundle(tmp_path / "bundles", SLOW, cpu_seconds=0.4, wall_seconds=30.0)
+    costs = [cost for _ in range(12) for cost in ("9", *["0"] * 20, "0.06")]
+    order, results = await order_of(pool, bundle, costs)
+
+    assert sorted(order) == list(range(len(costs)))
+    for index, cost in enumerate(costs):
+        result = results[index]
+        if cost == "9":
+            assert isinstance(result, Failed)
+            assert (result.outcome, result.code) == ("timeout", "cpu_limit")
+        else:
+            assert isinstance(result, Judged)
+            assert (result.outcome, result.score) == ("scored", 1.0)
+    assert pool.counters.restarts["moved_aside"] >= 1
+    assert (pool.busy, pool.aside, pool.stopped, pool.waiting_items) == (0, 0, 0, 0)
+
+
+async def test_workers_killed_while_items_make_way_cost_no_verdict(pool: Pool, slow: Bundle) -> None:
+    pool.limits = PoolLimits(slots=2, slow_lane=2, slow_seconds=0.1)
+    costs = [cost for _ in range(8) for cost in ("0.25", *["0.001"] * 30)]
+    judging = asyncio.ensure_future(order_of(pool, slow, costs))
+    for moved in (1, 4):  # an item whose worker is killed for the third time is an error
+        await until(lambda: judging.done() or pool.counters.moved_aside >= moved)  # noqa: B023
+        for _, pid in pool.workers():
+            os.kill(pid, signal.SIGKILL)
+    order, results = await judging
+
+    assert pool.counters.restarts["killed_from_outside"] >= 2
+    assert sorted(order) == list(range(len(costs)))
+    assert all(isinstance(result, Judged) and result.score == 1.0 for result in results.values())
+
+
+async def test_an_item_that_sleeps_makes_way_as_one_that_computes(pool: Pool, tmp_path: Path) -> None:
+    pool.limits = PoolLimits(slots=1)
+    bundle = make_bundle(tmp_path / "bundles", SLOW, cpu_seconds=1.0, wall_seconds=2.0)
+    order, results = await order_of(pool, bundle, ["sleep", *["0"] * 30])
+
+    assert order[-1] == 0
+    assert isinstance(results[0], Failed)
+    assert (results[0].outcome, results[0].code) == ("timeout", "wall_limit")
+    assert all(isinstance(results[index], Judged) for index in range(1, 31))
+
+
+async def test_a_wall_limit_leaves_out_what_a_worker_waits_for_a_processor(
+    pool: Pool, tmp_path: Path
+) -> None:
+    """Four items on one processor, which takes longer than their wall limit."""
+    pool.limits = PoolLimits(slots=2, slow_lane=4, slow_seconds=0.03, crowded_seconds=0.025)
+    bundle = make_bundle(tmp_path / "bundles", SLOW, cpu_seconds=1.0, wall_seconds=1.0)
+    await order_of(pool, bundle, ["0"])
+    for pid in nurseries_of(pool):
+        os.sched_setaffinity(pid, {min(os.sched_getaffinity(0))})
+    _, results = await order_of(pool, bundle, ["0.6"] * 4 + ["0.001"] * 100)
+
+    assert all(isinstance(result, Judged) and result.score == 1.0 for result in results.values())
+
+
+def nurseries_of(pool: Pool) -> set[int]:
+    """Return the processes that fork the pool's workers."""
+    stats = [Path(f"/proc/{pid}/stat").read_text() for _, pid in pool.workers()]
+    return {int(stat.rpartition(")")[2].split()[1]) for stat in stats}
+
+
+async def test_a_slow_item_whose_caller_has_gone_is_stopped(pool: Pool, slow: Bundle) -> None:
+    judging = asyncio.ensure_future(order_of(pool, slow, ["0.9", "0.9"]))
+    await until(lambda: pool.busy == 1)
+    judging.cancel()
+    await until(lambda: pool.counters.restarts.get("abandoned"))
+
+    assert (pool.busy, pool.aside, pool.stopped) == (0, 0, 0)
+    _, results = await order_of(pool, slow, ["0"])
+    assert isinstance(results[0], Judged)
+
+
+async def test_a_worker_of_a_slow_item_has_a_low_priority_with_its_whole_session(
+    pool: Pool, slow: Bundle
+) -> None:
+    judging = asyncio.ensure_future(order_of(pool, slow, ["0.5", *["0.005"] * 400]))
+    await until(lambda: pool.aside == 1 and 10 in niceness_of(pool))
+    lowered = niceness_of(pool)[10]
+    group = Path(f"/proc/{lowered}/autogroup")
+    if group.exists() and group.read_text().strip():
+        await until(lambda: judging.done() or "nice 10" in group.read_text())
+    _, results = await judging
+
+    assert [result for result in results.values() if not isinstance(result, Judged)] == []
+
+
+def niceness_of(pool: Pool) -> dict[int, int]:
+    """Return a worker by the niceness that it has."""
+    return {os.getpriority(os.PRIO_PROCESS, pid): pid for _, pid in pool.workers()}

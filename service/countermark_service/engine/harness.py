@@ -18,9 +18,10 @@ The nursery sends the service a pidfd of each worker, so the service can kill it
 without asking anybody, and reports how it ended after it has killed what is left
 of its process group. The service never waits for the nursery to decide a deadline.
 
-An item's CPU budget is an interval timer (ITIMER_PROF) whose signal keeps its
+An item's CPU budget is a timer on the process's CPU clock whose signal keeps its
 default action: the kernel ends the process when the budget is spent, be it in
-Python or deep in C. What the verifier prints goes nowhere; the pipes have numbers
+Python or deep in C. (ITIMER_PROF counts whole ticks: on a busy machine it is a
+fifth too early, and verdicts would depend on load.) What the verifier prints goes nowhere; the pipes have numbers
 that it does not know and that are closed in anything it could start.
 
 Messages to the nursery are JSON: ``{"load": …}`` first, then ``{"fork": n}`` with
@@ -61,9 +62,8 @@ Verifier = Callable[..., Any]
 
 _LENGTH = struct.Struct(">I")
 _PROGRESS = struct.Struct("=QQQ")  # sequence, index in the chunk, CPU nanoseconds at the item's start
-_TAKEN_BACK = struct.Struct(
-    "=Q"
-)  # after the progress: sequence of the chunk whose rest the service took back
+# After the progress: sequence of the chunk whose rest the service took back.
+_TAKEN_BACK = struct.Struct("=Q")
 _FLUSH_SECONDS = 0.010
 _CHUNK_SECONDS = 0.060
 _LARGEST_DETAIL = 64 * 1024
@@ -86,6 +86,8 @@ _FS_ALL = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1}
 _FS_ALL_FROM_5 = (1 << 16) - 1
 _NET_ALL = 0b11
 _SCOPE_ALL = 0b11
+_CLOCK_PROCESS_CPUTIME = 2
+_SIGNAL_EVENT = struct.Struct("=Qii48x")  # value, signal, SIGEV_SIGNAL = 0
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -290,6 +292,7 @@ def _serve(
     requests: int, verdicts: int, progress: mmap.mmap, verifier: dict[str, Verifier], scratch: str
 ) -> None:
     """Judge chunk after chunk until the service closes the pipe."""
+    _budget.make()
     stream = os.fdopen(requests, "rb", buffering=1 << 16)
     operations = {"verify": _verify, "reduce": _reduce, "plan": _step, "judge": _step}
     # The verifier is called as deep in the stack as from the top of a script of its own, so that
@@ -329,6 +332,40 @@ def _serve(
                 break
 
 
+class _Budget:
+    """Ends this process when it has used so much CPU time more, all its threads together."""
+
+    def __init__(self) -> None:
+        """No timer yet: a fork has none of its parent's."""
+        self._library = _libc if hasattr(_libc, "timer_create") else ctypes.CDLL("librt.so.1", use_errno=True)
+        self._timer = ctypes.c_void_p()
+        self._left = (
+            ctypes.c_long * 4
+        )()  # struct itimerspec: seconds and nanoseconds of interval and of value
+
+    def make(self) -> None:
+        """Make the timer of this process."""
+        event = ctypes.create_string_buffer(_SIGNAL_EVENT.pack(0, signal.SIGPROF, 0), _SIGNAL_EVENT.size)
+        made = self._library.timer_create(_CLOCK_PROCESS_CPUTIME, event, ctypes.byref(self._timer))
+        _check(made, "timer_create")
+
+    def start(self, seconds: float) -> None:
+        """Begin to count anew."""
+        nanoseconds = max(1, int(seconds * 1e9))
+        self._set(nanoseconds // 1_000_000_000, nanoseconds % 1_000_000_000)
+
+    def stop(self) -> None:
+        """Count no more."""
+        self._set(0, 0)
+
+    def _set(self, seconds: int, nanoseconds: int) -> None:
+        self._left[2], self._left[3] = seconds, nanoseconds
+        _check(self._library.timer_settime(self._timer, 0, self._left, None), "timer_settime")
+
+
+_budget = _Budget()
+
+
 def _depth() -> int:
     frame: FrameType | None = sys._getframe()
     depth = 0
@@ -343,14 +380,14 @@ def _verify(
     """Return the result without its closing bracket, and whether the process must not go on."""
     argument = {"response": item[0], "reference": item[1], "params": item[2], "prompt": item[3]}
     try:
-        signal.setitimer(signal.ITIMER_PROF, budget)
+        _budget.start(budget)
         verdict = function(argument, *item[4:])
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        _budget.stop()
     except MemoryError:
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        _budget.stop()
         return _failure("out_of_memory", "the verifier ran out of memory"), True
     except BaseException as exc:  # the worker's edge: whatever a verifier raises is this item's error
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        _budget.stop()
         return _failure("verifier_raised", _describe(exc)), False
     try:
         if runs_allowed and type(verdict) is dict and verdict.keys() == {"run"}:
@@ -368,18 +405,18 @@ def _step(function: Verifier, item: list[Any], budget: float) -> tuple[str, bool
 def _reduce(function: Verifier, item: list[Any], budget: float) -> tuple[str, bool]:
     argument = {"response": item[0], "reference": item[1], "params": item[2], "prompt": item[3]}
     try:
-        signal.setitimer(signal.ITIMER_PROF, budget)
+        _budget.start(budget)
         reduction = function(argument)
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        _budget.stop()
         if reduction is None:
             return "null", False
         text = json.dumps(reduction, sort_keys=True, ensure_ascii=True, allow_nan=False)
         return f'"{hashlib.sha256(text.encode()).hexdigest()}"', False
     except MemoryError:
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        _budget.stop()
         return "null", True
     except BaseException:  # no reduction: the whole item is judged, and that shows what is wrong
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        _budget.stop()
         return "null", False
 
 

@@ -70,7 +70,9 @@ class Job:
     payload: bytes
     """The canonical item."""
     tries: int = 0
-    """How often its worker was lost through no fault that is known to be its own."""
+    """How often a worker was lost over it, through no fault that is known to be its own."""
+    lost: int = 0
+    """How often a worker was lost that had it, and had not begun it."""
     alone: bool = False
     """Judged in a chunk of its own, since a chunk with it ended badly."""
     answered: bool = False

@@ -36,6 +36,9 @@ _CHUNK_ITEMS = 256
 _CHUNK_BYTES = 1 << 20
 _GRACE_SECONDS = 0.5
 _TRIES = 3
+_LOST = 20
+"""Workers that end with an item before they begin it. A worker that was killed while it was idle counts among
+them, and there may be many when a machine is out of memory; an end there must be, where none ever begins."""
 _HEAVY_FACTOR = 4.0
 _MEMORY = 0.95
 _CROWDED_NICE, _SLOW_NICE = 5, 10
@@ -333,7 +336,7 @@ class Lane:
         if len(chunk.jobs) == 1 and open_jobs and reason not in NOT_THE_ITEM:
             current = open_jobs[0]
         if current is None or current.answered or reason in NOT_THE_ITEM:
-            self._retry(open_jobs)
+            self._retry(open_jobs, current)
             self._pool.pump()
             return
         rest = [job for job in open_jobs if job is not current]
@@ -342,19 +345,21 @@ class Lane:
         elif not rest:
             current.group.resolve(current, failure_of(reason, status))
         else:
-            self._retry(open_jobs)
+            self._retry(open_jobs, current)
             rest = []
         self._again(rest)
         self._pool.pump()
 
-    def _retry(self, jobs: list[Job]) -> None:
+    def _retry(self, jobs: list[Job], begun: Job | None) -> None:
         """Judge again, each alone; an item whose worker dies again and again is an error."""
         for job in jobs:
-            job.tries += 1
-            if job.tries >= _TRIES:
-                message = (
-                    f"its worker was killed from outside {job.tries} times: is the machine out of memory?"
-                )
+            if job is begun:
+                job.tries += 1
+            else:
+                job.lost += 1
+            if job.tries >= _TRIES or job.lost >= _LOST:
+                times = job.tries + job.lost
+                message = f"its worker was killed from outside {times} times: is the machine out of memory?"
                 job.group.resolve(job, Failed("error", "worker_killed", message))
         self._again(jobs, alone=True)
 

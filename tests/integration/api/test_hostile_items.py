@@ -106,6 +106,7 @@ def test_workers_killed_by_hand_during_a_batch_cost_no_verdict(
     verdicts = batch.result()
     assert len(killed) >= 3
     assert [one["id"] for one in verdicts] == list(range(1000))
+    assert [one for one in verdicts if one["score"] is None] == []
     assert [one["score"] for one in verdicts] == [float(n % 2) for n in range(1000)]
     assert caller.metric("countermark_worker_restarts_total", reason="killed_from_outside") > 0
 

@@ -322,7 +322,9 @@ def _serve(
             (taken_back,) = _TAKEN_BACK.unpack_from(progress, _PROGRESS.size)
             done = index == len(items) - 1 or now - begun > _CHUNK_SECONDS or taken_back == sequence
             if done:  # no item is at work: the service may be late to read what follows
-                _PROGRESS.pack_into(progress, 0, sequence, len(items), 0)
+                # With the time of now, as every mark: the three are not written at once, and who reads them in
+                # between must not take the next item for one that has run since the worker's birth.
+                _PROGRESS.pack_into(progress, 0, sequence, len(items), time.process_time_ns())
             if spoiled or done or now - flushed > _FLUSH_SECONDS:
                 _send(verdicts, sequence, first, results, done=done)
                 results, first, flushed = [], index + 1, now
@@ -339,9 +341,8 @@ class _Budget:
         """No timer yet: a fork has none of its parent's."""
         self._library = _libc if hasattr(_libc, "timer_create") else ctypes.CDLL("librt.so.1", use_errno=True)
         self._timer = ctypes.c_void_p()
-        self._left = (
-            ctypes.c_long * 4
-        )()  # struct itimerspec: seconds and nanoseconds of interval and of value
+        # A struct itimerspec: seconds and nanoseconds of the interval, and of what is left.
+        self._left = (ctypes.c_long * 4)()
 
     def make(self) -> None:
         """Make the timer of this process."""

@@ -382,7 +382,8 @@ class Lane:
         at_work = sequence == chunk.sequence and index < len(chunk.jobs)
         seconds = (worker.cpu_nanoseconds() - start) / 1e9 if at_work else 0.0
         if seconds > limits.cpu_seconds + _GRACE_SECONDS:
-            worker.kill("cpu_limit")
+            if worker.progress() == (sequence, index, start):  # else it was read while it was written
+                worker.kill("cpu_limit")
             return
         if (sequence, index) != chunk.mark:
             chunk.mark, chunk.mark_time, chunk.mark_waited = (sequence, index), now, None

@@ -11,8 +11,10 @@ import pytest
 
 from countermark_service.bundles import Bundle
 from countermark_service.engine.jobs import Failed, Result
+from countermark_service.engine.lane import Lane
 from countermark_service.engine.pool import Pool, PoolLimits
 from countermark_service.engine.wire import Judged
+from countermark_service.engine.worker import Worker
 from countermark_service.model import Item
 from tests.support import make_bundle
 
@@ -57,6 +59,10 @@ async def order_of(pool: Pool, bundle: Bundle, costs: list[str]) -> tuple[list[i
     return order, results
 
 
+def _workers_of(lane: Lane) -> list[Worker]:
+    return [] if lane._nursery is None else list(lane._nursery.workers.values())
+
+
 async def test_items_behind_a_slow_one_do_not_wait_for_it(pool: Pool, slow: Bundle) -> None:
     order, results = await order_of(pool, slow, ["0.8", *["0"] * 40])
 
@@ -73,6 +79,18 @@ async def test_slow_items_past_the_room_aside_begin_again_and_still_get_their_ve
     assert set(order[-3:]) == {0, 1, 2}
     assert all(isinstance(result, Judged) and result.score == 1.0 for result in results.values())
     assert pool.counters.restarts["moved_aside"] >= 1
+
+
+async def test_a_worker_without_an_item_is_marked_with_its_cpu_time_of_then(pool: Pool, slow: Bundle) -> None:
+    """A mark of 0, read with half of the next one, would make a new item one that has run for ever."""
+    await order_of(pool, slow, ["0.05", "0"])
+
+    workers = [worker for lane in pool._lanes.values() for worker in _workers_of(lane)]
+    worked = [worker for worker in workers if worker.progress()[0]]  # the others are spares
+    assert worked
+    for worker in worked:
+        _, _, start = worker.progress()
+        assert 0 < start <= worker.cpu_nanoseconds()
 
 
 async def test_a_slow_item_alone_keeps_its_slot(pool: Pool, slow: Bundle) -> None:

@@ -29,7 +29,7 @@ from countermark_service.engine.worker import Worker
 from countermark_service.errors import CountermarkError, UnavailableError
 
 _CHUNK_SECONDS = 0.015
-_TURN_SECONDS = 0.020
+_TURN_SECONDS = 0.010
 _WHOLE_SECONDS = 0.001
 """Work that is not shared out among workers: to wake a second one costs as much as it would save."""
 _CHUNK_ITEMS = 256
@@ -41,7 +41,7 @@ _LOST = 20
 them, and there may be many when a machine is out of memory; an end there must be, where none ever begins."""
 _HEAVY_FACTOR = 4.0
 _MEMORY = 0.95
-_CROWDED_NICE, _SLOW_NICE = 5, 10
+_CROWDED_NICE, _SLOW_NICE = 10, 15
 _RESTART_PAUSE = (0.05, 5.0)
 
 

@@ -202,8 +202,10 @@ class Lane:
             return False
         if self._groups and self._pool.has_room(Place.SLOT):
             place = Place.SLOT
-        elif self._may_begin_again() and len(self._idle) >= self._spares:
-            place = Place.ASIDE
+        elif self._may_begin_again() and (len(self._idle) >= self._spares or not self._chunks):
+            place = (
+                Place.ASIDE
+            )  # spares are for items that wait; without work at hand nothing would make them
         else:
             return False
         if not self._idle:

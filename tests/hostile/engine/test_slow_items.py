@@ -81,6 +81,22 @@ async def test_slow_items_past_the_room_aside_begin_again_and_still_get_their_ve
     assert pool.counters.restarts["moved_aside"] >= 1
 
 
+async def test_what_was_stopped_begins_again_when_nothing_else_is_left_to_do(
+    pool: Pool, slow: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where fewer workers are idle than are kept for items that may come, and none is being made."""
+    pool.limits = PoolLimits(slots=2, slow_lane=1, slow_seconds=0.1)
+    await order_of(pool, slow, ["0"])
+    (lane,) = pool._lanes.values()
+    lane._spares = 50
+    monkeypatch.setattr(lane, "keep_spares", lambda: None)
+
+    _, results = await asyncio.wait_for(order_of(pool, slow, [*["0.3"] * 6, *["0"] * 20]), 20)
+
+    assert pool.counters.restarts["moved_aside"] >= 1
+    assert all(isinstance(result, Judged) and result.score == 1.0 for result in results.values())
+
+
 async def test_a_worker_without_an_item_is_marked_with_its_cpu_time_of_then(pool: Pool, slow: Bundle) -> None:
     """A mark of 0, read with half of the next one, would make a new item one that has run for ever."""
     await order_of(pool, slow, ["0.05", "0"])

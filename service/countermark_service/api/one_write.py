@@ -20,7 +20,10 @@ class OneWriteProtocol(HttpToolsProtocol):
     """uvicorn's protocol over a transport that joins writes."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """See `asyncio.Protocol`."""
+        """See `asyncio.Protocol`, which allows any transport here where uvicorn names one kind.
+
+        What is handed on has the methods of a transport that uvicorn calls, and is none by its class.
+        """
         super().connection_made(JoiningTransport(transport, self.loop))  # type: ignore[arg-type]
 
 

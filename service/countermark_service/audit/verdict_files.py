@@ -126,6 +126,7 @@ def _said(pins: list[str], one: NewVerdict) -> dict[str, Any]:
 
 
 def _write_parquet(work: WorkFile, path: Path) -> None:
+    # Here, because few need it and it takes long to load; it has no types of its own.
     import pyarrow  # type: ignore[import-untyped]
     import pyarrow.parquet  # type: ignore[import-untyped]
 

@@ -209,6 +209,7 @@ def _header(line: bytes) -> list[str]:
 
 def _parquet(path: Path, name: str) -> Any:
     try:
+        # Here, because few need it and it takes long to load; it has no types of its own.
         import pyarrow  # type: ignore[import-untyped]
         import pyarrow.parquet  # type: ignore[import-untyped]
     except ImportError as exc:

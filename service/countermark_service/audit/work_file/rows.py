@@ -143,6 +143,7 @@ class Rows(Asked):
 
     def published(self) -> tuple[int, float | None]:
         """Return how many rows have a published score, and its mean over them; None without any."""
+        # sqlite3's rows have no types; both aggregates are declared above.
         return self._connection.execute("SELECT count(published), avg(published) FROM rows").fetchone()  # type: ignore[no-any-return]
 
     def add_unusable(self, found: Iterable[Unusable]) -> None:

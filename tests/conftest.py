@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from countermark_service.engine.environment import EnvironmentCache
 from countermark_service.engine.pool import Pool, PoolLimits
@@ -15,6 +16,12 @@ from tests.support import REPOSITORY, ServiceProcess
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in the background so, and the programs that tests interrupt would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples every time, however slow the machine; COUNTERMARK_FULL=1 looks for new ones.
+settings.register_profile(
+    "countermark", settings.get_profile("ci"), derandomize=not os.environ.get("COUNTERMARK_FULL")
+)
+settings.load_profile("countermark")
 
 
 @pytest.fixture(scope="session")

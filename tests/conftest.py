@@ -11,7 +11,7 @@ from hypothesis import settings
 from countermark_service.engine.environment import EnvironmentCache
 from countermark_service.engine.pool import Pool, PoolLimits
 from countermark_service.sandbox import Containment, detect_containment
-from tests.support import REPOSITORY, ServiceProcess
+from tests.support import ServiceProcess, kept_folder
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in the background so, and the programs that tests interrupt would inherit it.
@@ -27,10 +27,7 @@ settings.load_profile("countermark")
 @pytest.fixture(scope="session")
 def shared_root() -> Path:
     """Folder that keeps environments between runs, so that they are built once."""
-    base = os.environ.get("COUNTERMARK_TEST_DATA") or REPOSITORY / ".countermark" / "tests"
-    folder = Path(base)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return kept_folder()
 
 
 @pytest.fixture(scope="session")

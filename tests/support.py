@@ -6,12 +6,14 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from countermark_service.bundles import Bundle, read_bundle
+from countermark_service.engine.environment import EnvironmentCache
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
@@ -61,6 +63,20 @@ def write_bundle(
 def make_bundle(root: Path, code: str, **facts: Any) -> Bundle:
     """Write a bundle and read it."""
     return read_bundle(write_bundle(root, code, **facts))
+
+
+def kept_folder() -> Path:
+    """Return the folder that keeps environments and packages between runs, so that they are built once."""
+    folder = Path(os.environ.get("COUNTERMARK_TEST_DATA") or REPOSITORY / ".countermark" / "tests")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def python_of(bundle: Path) -> Path:
+    """Return the interpreter of a bundle folder's environment, which is built if there is none yet."""
+    manifest = tomllib.loads((bundle / "verifier.toml").read_text("utf-8"))
+    environments = EnvironmentCache(kept_folder() / "environments")
+    return environments.ensure((bundle / "requirements.lock").read_bytes(), manifest["python"]).python
 
 
 class ServiceProcess:

@@ -215,19 +215,19 @@ def test_a_full_queue_is_said_with_a_time_and_harms_nobody_who_is_in_it(tight_ca
     with ThreadPoolExecutor(2) as together:
         queued = [item(f"work 20 queued {n}", f"queued {n}") for n in range(100)]
         first = together.submit(tight_caller.verdicts, queued)
-        wait_until(lambda: tight_caller.metric("countermark_queue_depth") > 40, "the queue fills")
-        turned_away = [item(f"turned away {n}") for n in range(40)]
+        wait_until(lambda: tight_caller.metric("countermark_queue_depth") > 60, "the queue fills")
+        turned_away = [item(f"turned away {n}") for n in range(60)]  # too many beside any other
         answer = tight_caller.score(turned_away)
         problem = answer.json()
         assert (answer.status_code, problem["code"], problem["limit"]) == (429, "saturated", 50)
         assert int(answer.headers["Retry-After"]) >= 1
         assert answer.headers["Content-Type"] == "application/problem+json"
 
-        streamed = tight_caller.stream(stream_of([item(f"streamed away {n}") for n in range(40)]))
+        streamed = tight_caller.stream(stream_of([item(f"streamed away {n}") for n in range(60)]))
         assert streamed[-1]["error"]["code"] == "saturated"
         assert not first.done()
         assert [one["score"] for one in first.result()] == [1.0] * 100
-    assert [one["cached"] for one in tight_caller.verdicts(turned_away)] == [False] * 40
+    assert [one["cached"] for one in tight_caller.verdicts(turned_away)] == [False] * 60
 
 
 def test_what_is_stored_is_answered_even_when_the_queue_is_full(tight_caller: Caller) -> None:
@@ -236,7 +236,7 @@ def test_what_is_stored_is_answered_even_when_the_queue_is_full(tight_caller: Ca
     teach_that_items_are_slow(tight_caller)
     with ThreadPoolExecutor(1) as together:
         first = together.submit(tight_caller.verdicts, [item(f"work 20 filling {n}") for n in range(100)])
-        wait_until(lambda: tight_caller.metric("countermark_queue_depth") > 40, "the queue fills")
+        wait_until(lambda: tight_caller.metric("countermark_queue_depth") > 60, "the queue fills")
         assert all(one["cached"] for one in tight_caller.verdicts(known))
         assert not first.done()
         assert len(first.result()) == 100

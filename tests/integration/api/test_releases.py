@@ -293,7 +293,7 @@ def test_what_is_yanked_is_scored_and_every_answer_says_so(
 
     append_advisory(file, yanked)
     append_advisory(file, warned)
-    wait_until(lambda: "advisories" in caller.post(body).json(), "the advisory is noticed", 5)
+    wait_until(lambda: "advisories" in caller.post(body).json(), "the advisory is noticed")
 
     answers = [caller.post(body).json(), caller.post(by_release).json()]
     assert [one["verdicts"][0]["score"] for one in answers] == [1.0, 1.0]
@@ -309,7 +309,7 @@ def test_what_is_yanked_is_scored_and_every_answer_says_so(
     assert log_of(released).count(yanked.id) == 1
 
     append_withdrawal(file, yanked.id, "It asks enough.", date=today)
-    wait_until(lambda: "advisories" not in caller.post(body).json(), "the withdrawal is noticed", 5)
+    wait_until(lambda: "advisories" not in caller.post(body).json(), "the withdrawal is noticed")
 
 
 def test_a_service_may_refuse_what_is_yanked(

@@ -114,7 +114,7 @@ def test_any_text_and_any_reference_get_a_verdict_and_the_same_one_twice(
 ) -> None:
     subject = bundle(name)
 
-    @settings(max_examples=200)
+    @settings(deadline=None, database=None, derandomize=True, max_examples=200)
     @given(responses, st.one_of(json_values, references[name]), parameters(subject.manifest))
     def holds(response: str, reference: Any, params: dict[str, Any]) -> None:
         verdict = subject.verify(response, reference, **params)
@@ -131,7 +131,7 @@ def test_any_text_and_any_reference_get_a_verdict_and_the_same_one_twice(
 def test_a_reference_is_bad_whatever_the_response_is(bundle: Callable[[str], Any], name: str) -> None:
     subject = bundle(name)
 
-    @settings(max_examples=150)
+    @settings(deadline=None, database=None, derandomize=True, max_examples=150)
     @given(responses, responses, st.one_of(json_values, references[name]), parameters(subject.manifest))
     def holds(one: str, other: str, reference: Any, params: dict[str, Any]) -> None:
         first, second = (subject.verify(text, reference, **params) for text in (one, other))
@@ -169,7 +169,7 @@ def test_equal_reductions_of_json_schema_items_get_equal_verdicts(bundle: Callab
     how = st.sampled_from(["auto", "whole", "fenced", "object"])
     seen: dict[str, Any] = {}
 
-    @settings(max_examples=300)
+    @settings(deadline=None, database=None, derandomize=True, max_examples=300)
     @given(prose, values, prose, how, st.one_of(st.just({"properties": {"a": {"type": "integer"}}}), schemas))
     def holds(before: str, value: str, behind: str, extract: str, reference: Any) -> None:
         item = {
@@ -189,7 +189,7 @@ def test_equal_reductions_of_json_schema_items_get_equal_verdicts(bundle: Callab
 def test_a_json_schema_verdict_is_that_of_the_reduced_text_alone(bundle: Callable[[str], Any]) -> None:
     subject = bundle("json-schema")
 
-    @settings(max_examples=200)
+    @settings(deadline=None, database=None, derandomize=True, max_examples=200)
     @given(responses, schemas)
     def holds(response: str, reference: Any) -> None:
         item = {"response": response, "reference": reference, "params": {}, "prompt": None}
@@ -209,7 +209,7 @@ def test_json_schema_agrees_with_the_library_it_changes(bundle: Callable[[str], 
     )
     judged: list[float] = []
 
-    @settings(max_examples=400)
+    @settings(deadline=None, database=None, derandomize=True, max_examples=400)
     @given(values, schemas.filter(lambda schema: isinstance(schema, dict) and "$schema" not in schema))
     def holds(value: Any, schema: Any) -> None:
         verdict = subject.verify(json.dumps(value), schema, extract="whole")
@@ -239,7 +239,7 @@ def test_json_schema_agrees_with_the_library_it_changes(bundle: Callable[[str], 
 def test_numeric_and_gsm8k_answer_read_a_decimal_however_it_is_dressed(
     bundle: Callable[[str], Any], spelling: str
 ) -> None:
-    @settings(max_examples=40)
+    @settings(deadline=None, database=None, derandomize=True, max_examples=40)
     @given(st.decimals(-(10**9), 10**9, places=3), st.sampled_from(["{}", "{:,}", "{:+}"]))
     def holds(value: Decimal, form: str) -> None:
         response = spelling.format(form.format(value))

@@ -295,8 +295,7 @@ class Lane:
     def _learn(self, operation: Operation, microseconds: int, items: int) -> None:
         """Follow the usual cost of an item; an outlier moves it a little only.
 
-        What a frame holds is taken together: some kernels count CPU time in steps of milliseconds, so that
-        most of its items would seem to cost nothing.
+        What a frame holds is taken together, as one item costs too little for the clocks of some kernels.
         """
         mean, cost = self._means[operation], max(microseconds, 1) / 1e6 / items
         self._means[operation] = mean + (1 - _MEMORY**items) * (min(cost, _HEAVY_FACTOR * mean) - mean)

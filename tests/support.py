@@ -18,7 +18,7 @@ from countermark_service.engine.environment import EnvironmentCache
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
-_READY_SECONDS = 60.0
+_READY_SECONDS = 300.0
 
 MANIFEST = """\
 name = "{name}"
@@ -103,7 +103,7 @@ class ServiceProcess:
                 env=self._environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         deadline = time.monotonic() + _READY_SECONDS
-        with httpx.Client(timeout=5) as client:  # one for all tries: to make it takes more than a try
+        with httpx.Client(timeout=30) as client:  # one for all tries: to make it takes more than a try
             while True:
                 try:
                     if client.get(f"{self.url}/readyz").status_code == 200:
@@ -118,7 +118,7 @@ class ServiceProcess:
         """End it and return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(_READY_SECONDS)
 
 
 def _free_port() -> int:

@@ -36,7 +36,7 @@ def written(document: dict[str, Any]) -> str:
 @pytest.fixture(scope="module")
 def document(service: ServiceProcess) -> dict[str, Any]:
     """The document that the running service gives out."""
-    found: dict[str, Any] = httpx.get(f"{service.url}/openapi.json").json()
+    found: dict[str, Any] = httpx.get(f"{service.url}/openapi.json", timeout=300).json()
     return found
 
 
@@ -72,7 +72,7 @@ def test_the_example_of_a_batch_works_and_its_answer_has_the_promised_shape(
     assert examples
     for example in examples:
         _valid(document, "ScoreRequest", example)
-        answer = httpx.post(f"{service_url}/v1/score", json=example, timeout=60)
+        answer = httpx.post(f"{service_url}/v1/score", json=example, timeout=300)
         assert answer.status_code == 200, answer.text
         assert [one["score"] for one in answer.json()["verdicts"]] == [1.0] * len(example["items"])
         content = operation["responses"]["200"]["content"]["application/json"]
@@ -90,7 +90,7 @@ def test_the_example_of_a_stream_works(document: dict[str, Any], service_url: st
         f"{service_url}/v1/score/stream",
         content=example.encode(),
         headers={"Content-Type": "application/x-ndjson"},
-        timeout=60,
+        timeout=300,
     )
     *verdicts, last = [json.loads(line) for line in answer.text.splitlines()]
     assert answer.status_code == 200
@@ -109,14 +109,14 @@ def test_the_example_of_a_stream_works(document: dict[str, Any], service_url: st
 def test_what_is_shown_has_the_promised_shape(
     document: dict[str, Any], service_url: str, path: str, schema: str
 ) -> None:
-    shown = httpx.get(service_url + path).json()
+    shown = httpx.get(service_url + path, timeout=300).json()
     _valid(document, schema, shown)
     assert shown.keys() == _schema(document, schema)["properties"].keys()
 
 
 def test_an_error_has_the_promised_shape(document: dict[str, Any], service_url: str) -> None:
     for path in ("/v1/verifiers/nobody:1", "/v1/nothing"):
-        problem = httpx.get(service_url + path).json()
+        problem = httpx.get(service_url + path, timeout=300).json()
         _valid(document, "Problem", problem)
         assert list(problem)[:5] == list(_schema(document, "Problem")["properties"])
 

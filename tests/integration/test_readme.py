@@ -61,7 +61,7 @@ def test_the_table_of_what_ships_is_true_and_names_all(service_url: str) -> None
     page = (REPOSITORY / "service/docs/train.md").read_text()
     section = page.split("## What ships")[1].split("## ")[0]
     code = (REPOSITORY / "service/docs/code.md").read_text()
-    listed = httpx.get(f"{service_url}/v1/verifiers").json()["verifiers"]
+    listed = httpx.get(f"{service_url}/v1/verifiers", timeout=300).json()["verifiers"]
     newest = {entry["name"]: entry["ref"] for entry in sorted(listed, key=lambda entry: entry["version"])}
     rows = re.findall(r"^\| `([a-z0-9-]+)`.*\| `([^`]+)` \| `([^`]+)` \|$", section, re.MULTILINE)
 

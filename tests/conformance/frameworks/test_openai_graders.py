@@ -92,7 +92,9 @@ def test_two_hundred_at_once_get_the_verifier_s_scores(sdk: Path, service_url: s
     )
     items = [{"response": text, "reference": answer} for text, answer in zip(texts, answers, strict=True)]
     direct = httpx.post(
-        f"{service_url}/v1/score", json={"verifier": "openai/text-similarity:1.0.0", "items": items}
+        f"{service_url}/v1/score",
+        json={"verifier": "openai/text-similarity:1.0.0", "items": items},
+        timeout=300,
     )
     assert [run["reward"] for run in found["runs"]] == [one["score"] for one in direct.json()["verdicts"]]
 
@@ -153,7 +155,7 @@ def test_the_sdk_s_key_is_the_service_s(
 
 
 def test_what_the_sdk_sends_is_answered_where_it_cannot_be_had(service_url: str) -> None:
-    with httpx.Client(base_url=service_url, timeout=60) as client:
+    with httpx.Client(base_url=service_url, timeout=300) as client:
         answers = {str(request["body"]): replay(request, client) for request in golden("openai_graders")}
     assert len(answers) == 8
     assert {answer.status_code for answer in answers.values()} == {200}

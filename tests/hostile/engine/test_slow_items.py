@@ -91,7 +91,7 @@ async def test_what_was_stopped_begins_again_when_nothing_else_is_left_to_do(
     lane._spares = 50
     monkeypatch.setattr(lane, "keep_spares", lambda: None)
 
-    _, results = await asyncio.wait_for(order_of(pool, slow, [*["0.3"] * 6, *["0"] * 20]), 20)
+    _, results = await asyncio.wait_for(order_of(pool, slow, [*["0.3"] * 6, *["0"] * 20]), 300)
 
     assert pool.counters.restarts["moved_aside"] >= 1
     assert all(isinstance(result, Judged) and result.score == 1.0 for result in results.values())
@@ -181,7 +181,7 @@ def pids_of(results: dict[int, Result]) -> list[int]:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for an event that comes at once or never."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(300):
         while not condition():
             await asyncio.sleep(0.005)
 

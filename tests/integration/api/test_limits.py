@@ -85,7 +85,7 @@ def test_without_a_known_key_nothing_is_told(
     tight: ServiceProcess, header: str | None, method: str, path: str
 ) -> None:
     headers = {} if header is None else {"Authorization": header}
-    answer = httpx.request(method, tight.url + path, headers=headers)
+    answer = httpx.request(method, tight.url + path, headers=headers, timeout=300)
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
     assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -93,7 +93,7 @@ def test_without_a_known_key_nothing_is_told(
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/metrics", "/v1/receipts/keys"])
 def test_health_figures_and_public_keys_are_open(tight: ServiceProcess, path: str) -> None:
-    assert httpx.get(tight.url + path).status_code == 200
+    assert httpx.get(tight.url + path, timeout=300).status_code == 200
 
 
 def test_a_key_without_the_scope_is_known_and_refused(tight: ServiceProcess, keys: AccessKeys) -> None:
@@ -111,7 +111,9 @@ def test_receipts_are_checked_for_auditors(tight: ServiceProcess, keys: AccessKe
         secret, _ = keys.add([scope], scope)
         headers = {"Authorization": f"Bearer {secret}"}
         codes.append(
-            httpx.post(f"{tight.url}/v1/receipts/verify", json={"receipt": {}}, headers=headers).status_code
+            httpx.post(
+                f"{tight.url}/v1/receipts/verify", json={"receipt": {}}, headers=headers, timeout=300
+            ).status_code
         )
     assert codes == [403, 200]
 
@@ -257,5 +259,5 @@ def test_json_logs_are_json_line_by_line_and_the_last_key_opens_nothing(
     for key in keys.all():
         keys.remove(key.id)
     assert tight_caller.score([item("right")]).status_code == 401
-    assert httpx.get(f"{tight_caller.service.url}/v1/verifiers").status_code == 401
+    assert httpx.get(f"{tight_caller.service.url}/v1/verifiers", timeout=300).status_code == 401
     assert tight_caller.service.stop(signal.SIGTERM) in (0, -signal.SIGTERM)

@@ -262,7 +262,7 @@ def test_registering_needs_the_scope_admin_and_reading_the_scope_score(
     def status(method: str, key: str | None) -> int:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
         return httpx.request(
-            method, address, content=body if method == "POST" else b"", headers=headers
+            method, address, content=body if method == "POST" else b"", headers=headers, timeout=300
         ).status_code
 
     assert [status("POST", key) for key in (None, scorer, admin)] == [401, 403, 201]

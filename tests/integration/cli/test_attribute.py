@@ -358,7 +358,7 @@ def test_without_the_extra_it_says_which_to_install(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "countermark_service", "attribute", "--runs", "runs.csv"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path / "hidden")}, capture_output=True, text=True,
-        timeout=60, check=False,
+        timeout=300, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (
         1, "countermark: this command needs scipy: pip install 'countermark[audit]'.\n",

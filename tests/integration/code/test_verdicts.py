@@ -129,7 +129,7 @@ async def test_below_the_least_level_code_verifiers_are_unavailable_and_others_s
     transport = httpx.ASGITransport(app=app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://service", timeout=60) as client,
+        httpx.AsyncClient(transport=transport, base_url="http://service", timeout=300) as client,
     ):
         item = {"response": fenced("print(1)"), "reference": {"tests": [{"input": "", "output": "1"}]}}
         code = await client.post("/v1/score", json={"verifier": "python-stdio:1.0.0", "items": [item]})
@@ -165,7 +165,7 @@ async def test_a_bundle_that_asks_for_nonsense_is_an_error_and_not_a_score(
     wishes = ["no run", "unknown field", "bad limit", "file outside", "for ever", "no list", "raises"]
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://service", timeout=60) as client,
+        httpx.AsyncClient(transport=transport, base_url="http://service", timeout=300) as client,
     ):
         items = [{"response": wish, "reference": ""} for wish in wishes]
         answer = await client.post("/v1/score", json={"verifier": "nonsense:1.0.0", "items": items})

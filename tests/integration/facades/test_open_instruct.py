@@ -171,7 +171,7 @@ def test_keys_count_and_a_full_queue_is_no_result(
         body = {"program": program, "tests": ["assert double(1) == 2"]}
         return narrow.post(f"{prefix}/open-instruct/test_program", json=body)
 
-    with httpx.Client(base_url=narrow_service.url, timeout=60) as narrow, ThreadPoolExecutor(4) as threads:
+    with httpx.Client(base_url=narrow_service.url, timeout=300) as narrow, ThreadPoolExecutor(4) as threads:
         assert post(None).status_code == 401
         assert post(keys["run"]).status_code == 403
         answers = list(threads.map(lambda number: post(keys["score"], number), range(4)))

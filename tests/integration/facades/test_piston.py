@@ -123,7 +123,7 @@ def test_keys_count_and_a_full_queue_is_a_503(narrow_service: ServiceProcess, ke
         body = {"language": "python", "version": "*", "files": [{"content": code}]}
         return narrow.post(f"{prefix}/piston/api/v2/execute", json=body).status_code
 
-    with httpx.Client(base_url=narrow_service.url, timeout=60) as narrow, ThreadPoolExecutor(4) as threads:
+    with httpx.Client(base_url=narrow_service.url, timeout=300) as narrow, ThreadPoolExecutor(4) as threads:
         assert [post(""), post(f"/t/{keys['score']}")] == [401, 403]
         assert narrow.get("/piston/api/v2/runtimes").status_code == 401
         statuses = sorted(threads.map(lambda number: post(f"/t/{keys['run']}", number), range(4)))

@@ -228,7 +228,7 @@ def test_parameters_stand_in_the_url(trainer: Trainer, http: httpx.Client) -> No
 def test_a_key_comes_by_header_or_by_path(
     trainer: Trainer, narrow_service: ServiceProcess, keys: dict[str, str]
 ) -> None:
-    with httpx.Client(base_url=narrow_service.url, timeout=60) as http:
+    with httpx.Client(base_url=narrow_service.url, timeout=300) as http:
         bearer = {"Authorization": f"Bearer {keys['score']}"}
         assert trainer.ask(http, EXACT, "42", "42").status_code == 401
         assert trainer.ask(http, EXACT, "42", "42", before="/t/wrong").status_code == 401
@@ -241,7 +241,7 @@ def test_a_full_queue_is_try_again_and_nobody_s_reward_is_lost(
     trainer: Trainer, narrow_service: ServiceProcess, keys: dict[str, str]
 ) -> None:
     """One worker and one place to wait in; each sample takes a while."""
-    with httpx.Client(base_url=narrow_service.url, timeout=60) as http, ThreadPoolExecutor(12) as threads:
+    with httpx.Client(base_url=narrow_service.url, timeout=300) as http, ThreadPoolExecutor(12) as threads:
         before = f"/t/{keys['score']}"
 
         def ask(number: int) -> tuple[list[int], float]:

@@ -108,7 +108,7 @@ async def test_a_request_says_where_its_judges_replies_come_from(server: Scripte
 
 
 async def test_a_mode_that_does_not_exist_is_refused_by_name(running: str) -> None:
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=300) as http:
         reply = await http.post(f"{running}/v1/score", json=BODY | {"judge_mode": "guess"})
     assert (reply.status_code, reply.json()["field"]) == (422, "judge_mode")
     with pytest.raises(InvalidInputError, match="judge_mode is 'guess'"):
@@ -176,7 +176,7 @@ async def command(*words: str, data: Path, judges: Path | None = None) -> "subpr
     }
     line = [sys.executable, "-m", "countermark_service", "judge", *words]
     return await asyncio.to_thread(
-        subprocess.run, line, env=environment, capture_output=True, text=True, timeout=60, check=False
+        subprocess.run, line, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
 
 

@@ -162,7 +162,7 @@ def test_a_full_queue_makes_verl_wait_and_not_fail_anybody(verl: Path, small: Se
         results = scored(
             verl,
             wire.url,
-            [sample(f"{GOOD}\nimport time; time.sleep(0.1)\n# full {n}", cases=ONE) for n in range(24)],
+            [sample(f"{GOOD}\nimport time; time.sleep(0.25)\n# full {n}", cases=ONE) for n in range(24)],
             at_once=24,
         )
     assert 504 in wire.statuses

@@ -65,8 +65,6 @@ class Run:
     seconds: float = 0.0
     degraded: set[str] = field(default_factory=set)
     """Codes of what did not work meanwhile, such as ``store_unavailable``."""
-    keys: Sequence[bytes] = ()
-    """Store key of each item, in order; only where a whole batch was scored."""
 
     def add(self, other: "Run") -> None:
         """Add the counts of another run, not its time."""
@@ -301,7 +299,7 @@ class Scorer:
         self.heed(bundle)
         run = Run(items=len(items))
         started = time.perf_counter()
-        run.keys = keys = _keys(bundle, self.identity(bundle), items)
+        keys = _keys(bundle, self.identity(bundle), items)
         verdicts = await self._find_kept(bundle, keys, run)
         known = [verdict for verdict in verdicts if verdict is not None]
         found = list(zip(known, repeat(True)))

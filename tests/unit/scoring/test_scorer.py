@@ -14,7 +14,7 @@ import pytest
 
 from countermark_service.bundles import Bundle
 from countermark_service.errors import RequestError, SaturatedError, TooLargeError, UnavailableError
-from countermark_service.model import Item, OnFailure, Outcome, Verdict, item_key
+from countermark_service.model import Item, OnFailure, Outcome, Verdict, item_keys
 from countermark_service.registry import Registry
 from countermark_service.runtimes import OnReduction, OnVerdict, Runtime
 from countermark_service.scoring import ItemLimits, Run, Scored, Scorer, reward_of
@@ -286,7 +286,8 @@ async def test_what_a_store_should_not_hold_is_not_believed(
     scorer: Scorer, bundle: Bundle, runtime: HandRuntime, store: TieredStore, kept: bytes
 ) -> None:
     (item,) = items("wrong")
-    store.put_many({item_key(bundle.digest_bytes, item.canonical(uses_prompt=False)): kept})
+    (key,) = item_keys(bundle.digest_bytes, [item], uses_prompt=False)
+    store.put_many({key: kept})
     scored, _ = await scorer.score_batch(bundle, [item])
     assert (scores(scored), cached(scored)) == ([0.0], [False])
 

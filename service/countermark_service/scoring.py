@@ -9,6 +9,7 @@ others never are. The store may fail at any moment: that costs hits, never verdi
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -21,7 +22,16 @@ import structlog
 from countermark_service.bundles import Bundle
 from countermark_service.bundles.json_schema import Schema
 from countermark_service.errors import RequestError, TooLargeError, UnavailableError
-from countermark_service.model import CACHEABLE, Item, OnFailure, Verdict, item_keys, reduced_key
+from countermark_service.model import (
+    CACHEABLE,
+    FAILURES,
+    Item,
+    OnFailure,
+    Outcome,
+    Verdict,
+    item_keys,
+    reduced_key,
+)
 from countermark_service.registry import Advisory, AdvisoryBook, Registry, YankedError, bundles_below
 from countermark_service.releases import Release, ReleaseBook, ReleaseUse, UnknownReleaseError, require_pins
 from countermark_service.runtimes import OwnKeys, Runtime
@@ -56,22 +66,30 @@ class Run:
     """What one call of `Scorer.score` did."""
 
     items: int = 0
-    cached: int = 0
-    """Verdicts that were in the store, or equal to one of the same moment."""
+    outcomes: Counter[tuple[Outcome, bool]] = field(default_factory=Counter)
+    """How many verdicts came out how, by whether they were there already: in the store, or equal to one of the
+    same moment."""
     reduced: int = 0
-    """Of these, how many were found only under their reduction."""
-    failed: int = 0
-    """Verdicts without a score."""
+    """Of those that were there, how many were found only under their reduction."""
     seconds: float = 0.0
     degraded: set[str] = field(default_factory=set)
     """Codes of what did not work meanwhile, such as ``store_unavailable``."""
 
+    @property
+    def cached(self) -> int:
+        """Verdicts that were there already."""
+        return sum([count for (_, cached), count in self.outcomes.items() if cached])
+
+    @property
+    def failed(self) -> int:
+        """Verdicts without a score."""
+        return sum([count for (outcome, _), count in self.outcomes.items() if outcome in FAILURES])
+
     def add(self, other: "Run") -> None:
         """Add the counts of another run, not its time."""
         self.items += other.items
-        self.cached += other.cached
+        self.outcomes += other.outcomes
         self.reduced += other.reduced
-        self.failed += other.failed
         self.degraded |= other.degraded
 
 
@@ -304,8 +322,8 @@ class Scorer:
         known = [verdict for verdict in verdicts if verdict is not None]
         found = list(zip(known, repeat(True)))
         if len(found) == len(items):
-            run.cached = len(found)
-            run.failed = len([1 for verdict in known if verdict.score is None])
+            outcomes = Counter([verdict.outcome for verdict in known])
+            run.outcomes = Counter({(outcome, True): count for outcome, count in outcomes.items()})
         else:
             await self._score(bundle, items, keys, verdicts, take, run)
             found = [one for one in scored if one is not None]
@@ -344,8 +362,7 @@ class Scorer:
 
         def report(indices: Iterable[int], verdict: Verdict, *, cached: bool) -> None:
             for index in indices:
-                run.cached += cached
-                run.failed += verdict.score is None
+                run.outcomes[verdict.outcome, cached] += 1
                 on_scored(index, verdict, cached)
                 cached = True  # the others of equal items
 

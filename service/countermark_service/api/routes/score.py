@@ -77,7 +77,7 @@ async def score(request: Request, parts: ScoringDep) -> Response:
         service.receipts.require_key()
     with judging(batch.wished_mode):
         scored, run = await service.scorer.score_batch(asked.bundle, items)
-        parts.metrics.count_batch(asked.bundle, scored)
+        parts.metrics.count_batch(asked.bundle, run)
         if asked.on_failure is OnFailure.RAISE:
             replies.refuse_failures(items, scored)
         receipt = await _receipt(service, asked, items, scored, run) if batch.receipt is True else None

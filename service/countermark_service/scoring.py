@@ -12,8 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -146,6 +144,7 @@ class Scorer:
         self._in_flight: dict[bytes, asyncio.Future[Verdict | None]] = {}
         self._schemas: dict[str, Schema] = {}
         self._good_params: set[tuple[str, bytes]] = set()
+        self._decoded = _Decoded()
 
     def resolve(self, ref: str) -> Bundle:
         """Return the bundle that `ref` means; raises what `Registry.resolve` raises."""
@@ -318,14 +317,13 @@ class Scorer:
         run = Run(items=len(items))
         started = time.perf_counter()
         keys = _keys(bundle, self.identity(bundle), items)
-        verdicts = await self._find_kept(bundle, keys, run)
-        known = [verdict for verdict in verdicts if verdict is not None]
-        found = list(zip(known, repeat(True)))
+        kept = await self._find_kept(bundle, keys, run)
+        found = [one for one in kept if one is not None]
         if len(found) == len(items):
-            outcomes = Counter([verdict.outcome for verdict in known])
+            outcomes = Counter([verdict.outcome for verdict, _ in found])
             run.outcomes = Counter({(outcome, True): count for outcome, count in outcomes.items()})
         else:
-            await self._score(bundle, items, keys, verdicts, take, run)
+            await self._score(bundle, items, keys, kept, take, run)
             found = [one for one in scored if one is not None]
         run.seconds = time.perf_counter() - started
         return found, run
@@ -354,11 +352,11 @@ class Scorer:
         bundle: Bundle,
         items: Sequence[Item],
         keys: Sequence[bytes],
-        found: Sequence[Verdict | None],
+        kept: Sequence[Scored | None],
         on_scored: OnScored,
         run: Run,
     ) -> None:
-        """Report what was found and judge the rest."""
+        """Report what is kept and judge the rest."""
 
         def report(indices: Iterable[int], verdict: Verdict, *, cached: bool) -> None:
             for index in indices:
@@ -367,9 +365,9 @@ class Scorer:
                 cached = True  # the others of equal items
 
         missing: dict[bytes, _Work] = {}
-        for index, (key, verdict) in enumerate(zip(keys, found, strict=True)):
-            if verdict is not None:
-                report((index,), verdict, cached=True)
+        for index, (key, found) in enumerate(zip(keys, kept, strict=True)):
+            if found is not None:
+                report((index,), found[0], cached=True)
             elif key in missing:
                 missing[key].indices.append(index)
             else:
@@ -383,21 +381,16 @@ class Scorer:
             if self.store.degraded and not run.degraded:  # what was judged just now is not kept
                 run.degraded.add(self.store.degraded)
 
-    async def _find_kept(self, bundle: Bundle, keys: Sequence[bytes], run: Run) -> Sequence[Verdict | None]:
+    async def _find_kept(self, bundle: Bundle, keys: Sequence[bytes], run: Run) -> Sequence[Scored | None]:
         """Look verdicts up, where the bundle's are kept at all."""
         return await self._find(keys, run) if self.kept(bundle) else [None] * len(keys)
 
-    async def _find(self, keys: Sequence[bytes], run: Run) -> list[Verdict | None]:
+    async def _find(self, keys: Sequence[bytes], run: Run) -> list[Scored | None]:
         """Look verdicts up; what cannot be trusted, or not be asked, is not there."""
         lookup = await self.store.get_many(keys)
-        values = lookup.values
         if lookup.degraded:
             run.degraded.add("store_unavailable")
-        small, any_size = _decode_small, _decode
-        return [
-            None if value is None else small(value) if len(value) <= _SMALL_BYTES else any_size(value)
-            for value in values
-        ]
+        return list(map(self._decoded.__getitem__, lookup.values))
 
     async def _reduce(
         self,
@@ -424,9 +417,9 @@ class Scorer:
             else:
                 joined[final] = _Work(work.payload, work.indices, {key})
         finals = list(joined)
-        for final, verdict in zip(finals, await self._find(finals, run), strict=True):
-            if verdict is not None:
-                work = joined.pop(final)
+        for final, found in zip(finals, await self._find(finals, run), strict=True):
+            if found is not None:
+                verdict, work = found[0], joined.pop(final)
                 run.reduced += len(work.indices)
                 self.store.put_many(dict.fromkeys(work.keys, verdict.json))
                 report(work.indices, verdict, cached=True)
@@ -506,6 +499,23 @@ def _refuse_large_responses(items: Sequence[Item], most: int, first: int) -> Non
             raise TooLargeError("response_too_large", message, limit=most, item=index)
 
 
+class _Decoded(dict[bytes | None, Scored | None]):
+    """What stored bytes say, each read once: the verdict, or None for what is not to be trusted or not there."""
+
+    def __init__(self) -> None:
+        super().__init__({None: None})
+
+    def __missing__(self, value: bytes) -> Scored | None:
+        verdict = _decode(value)
+        found = None if verdict is None else (verdict, True)
+        if len(value) <= _SMALL_BYTES:
+            if len(self) >= _REMEMBERED_VERDICTS:
+                self.clear()
+                self[None] = None
+            self[value] = found
+        return found
+
+
 def _decode(value: bytes) -> Verdict | None:
     """Return a stored verdict; None for one that is not to be trusted."""
     try:
@@ -513,6 +523,3 @@ def _decode(value: bytes) -> Verdict | None:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     return verdict if verdict.outcome in CACHEABLE else None
-
-
-_decode_small = lru_cache(maxsize=_REMEMBERED_VERDICTS)(_decode)

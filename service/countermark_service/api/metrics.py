@@ -5,8 +5,7 @@ store) is read when somebody asks. Labels are bounded: names and versions of the
 bundles that are here, outcomes, tiers. No text of an item ever becomes a label.
 """
 
-from collections import Counter as Tally
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -16,7 +15,7 @@ from prometheus_client.registry import Collector
 from countermark_service.assembly import Service
 from countermark_service.bundles import Bundle
 from countermark_service.model import Outcome, Verdict
-from countermark_service.scoring import Scored
+from countermark_service.scoring import Run
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _ITEMS = (1, 4, 16, 64, 256, 1024, 4096)
@@ -46,14 +45,11 @@ class Metrics:
         self._counters: dict[tuple[str, str, Outcome, bool], Counter] = {}
         self._timers: dict[tuple[str, int], Histogram] = {}
 
-    def count_batch(self, bundle: Bundle, scored: Sequence[Scored]) -> None:
+    def count_batch(self, bundle: Bundle, run: Run) -> None:
         """Count the verdicts of one batch."""
-        self._batch.observe(len(scored))
-        fresh = [one for one, was in scored if not was]
-        kept = [one for one, was in scored if was] if fresh else [one for one, _ in scored]
-        for cached, verdicts in ((False, fresh), (True, kept)):
-            for outcome, count in Tally([one.outcome for one in verdicts]).items():
-                self._verdicts(bundle, outcome, cached).inc(count)
+        self._batch.observe(run.items)
+        for (outcome, cached), count in run.outcomes.items():
+            self._verdicts(bundle, outcome, cached).inc(count)
 
     def count(self, bundle: Bundle, verdict: Verdict, *, cached: bool = False) -> None:
         """Count one verdict of a stream."""

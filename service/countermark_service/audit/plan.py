@@ -5,6 +5,7 @@ pin, how files were read. It is kept in the work file. A run goes on only where 
 plan is the same: verdicts on other bytes, or of another pin, never mix with these.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -249,11 +250,14 @@ def _shown(value: Any) -> str:
 
 def _no_rows(work: WorkFile) -> str:
     reasons: list[Unusable] = list(work.unusable(10))
-    said = "".join(
-        f"\n  {one.file}{'' if one.line is None else f', row {one.line}'}: {one.message.rstrip('.')}."
-        for one in reasons
-    )
+    said = "".join(f"\n  {_placed(one)}: {one.message.rstrip('.')}." for one in reasons)
     counts = ", ".join(f"{count} {code}" for code, count in work.unusable_counts().items())
     more = f"\n  In all: {counts}." if sum(work.unusable_counts().values()) > len(reasons) else ""
     notes = "" if reasons else "".join(f"\n  {note.file}: {note.message}." for note in work.notes())
     return f"no row can be scored.{said}{more}{notes}"
+
+
+def _placed(one: Unusable) -> str:
+    """Return where something stands, as far as its message does not say so itself."""
+    told = one.line is None or re.match(rf"\w+ {one.line}\b", one.message)
+    return one.file if told else f"{one.file}, row {one.line}"

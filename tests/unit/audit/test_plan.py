@@ -145,7 +145,7 @@ def test_nothing_to_score_is_an_error_that_says_why(tmp_path: Path) -> None:
         begin(tmp_path, plan(None, str(OTHER)), find_files([str(file)]), lambda _: None)
 
     assert "no row can be scored" in str(caught.value)
-    assert f"{file}, row 1: row 1 has no reference" in str(caught.value)
+    assert f"{file}: row 1 has no reference" in str(caught.value)
     assert "In all: 30 no_reference." in str(caught.value)
 
 

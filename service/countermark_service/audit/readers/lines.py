@@ -270,8 +270,10 @@ class CsvTable:
         self._reader = csv.reader(chain([first], texts), strict=True, delimiter=delimiter)
         try:
             self.header = next(self._reader)
-        except (StopIteration, csv.Error):
-            raise InputFileError(lines.name, "has no header line, which names the columns of a CSV") from None
+        except csv.Error:
+            self.header = []
+        if not self.header:
+            raise InputFileError(lines.name, "has no header line, which names the columns of a CSV")
         if len(set(self.header)) != len(self.header):
             raise InputFileError(lines.name, "names a column twice in its header; rename one")
 

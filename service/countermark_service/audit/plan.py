@@ -21,6 +21,9 @@ from countermark_service.model import BundleRef, OnFailure
 from countermark_service.releases import Release
 from countermark_service.releases import Route as CardRoute
 
+_LOOKED_AT, _TOLD = 1000, 10
+"""Rows that cannot be used, of which the first of each file and reason is told, and how many of these."""
+
 WORK_FILE = "audit.sqlite"
 """Name of the work file in the folder of an audit."""
 
@@ -249,7 +252,10 @@ def _shown(value: Any) -> str:
 
 
 def _no_rows(work: WorkFile) -> str:
-    reasons: list[Unusable] = list(work.unusable(10))
+    first: dict[tuple[str, str], Unusable] = {}
+    for one in work.unusable(_LOOKED_AT):
+        first.setdefault((one.file, one.code), one)
+    reasons = list(first.values())[:_TOLD]
     said = "".join(f"\n  {_placed(one)}: {one.message.rstrip('.')}." for one in reasons)
     counts = ", ".join(f"{count} {code}" for code, count in work.unusable_counts().items())
     more = f"\n  In all: {counts}." if sum(work.unusable_counts().values()) > len(reasons) else ""

@@ -24,13 +24,13 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from countermark_service.audit.every_eval_ever import write_every_eval_ever
+from countermark_service.audit.following import Following
 from countermark_service.audit.intake import ReadPlan
 from countermark_service.audit.output_files import find_files
 from countermark_service.audit.outputs import write_outputs
 from countermark_service.audit.plan import AuditPlan, begin, verifiers_of
 from countermark_service.audit.run import AuditRun
-from countermark_service.audit.verdict_files import write_unusable, write_verdicts
+from countermark_service.audit.verdict_files import write_unusable
 from countermark_service.cli.judges import LocalJudge
 from countermark_service.model import Item
 from countermark_service.settings import load_settings
@@ -109,12 +109,13 @@ async def audit(folder: Path, file: Path) -> dict[str, Any]:
     out.mkdir()
     work = begin(out, plan, find_files([str(file)]), lambda _: None)
     read = time.perf_counter()
-    progress = await AuditRun(work, judge, batch=BATCH, on_progress=lambda _: None).run()
-    scored = time.perf_counter()
-    write_verdicts(work, out, "jsonl")
+    with Following(work.path, out, "jsonl", report=True) as results:
+        run = AuditRun(work, judge, batch=BATCH, on_progress=lambda now: results.reach(now.reached))
+        progress = await run.run()
+        scored = time.perf_counter()
+        _, table = results.finish()
     write_unusable(work, out)
-    write_every_eval_ever(work, out)
-    write_outputs(work, out)
+    write_outputs(work, out, table=table)
     ended = time.perf_counter()
     found = {
         "seconds": ended - started,
@@ -163,10 +164,10 @@ def main() -> None:
     audits = [audited for audited, _ in turns]
 
     def usual(name: str) -> float:
-        return statistics.median(one[name] for one in audits)
+        return statistics.median(float(one[name]) for one in audits)
 
     def alone(name: str) -> float:
-        return statistics.median(sum(half[name] for half in halves) for _, halves in turns)
+        return statistics.median(sum(float(half[name]) for half in halves) for _, halves in turns)
 
     what = f"audit of {ROWS:,} rows under {len(VERIFIERS)} verifiers"
     report(what, usual("seconds"), "s", alone("seconds"), "engine alone", goal="<= 1.10")

@@ -73,6 +73,7 @@ def summarise(
     flips: BinaryIO,
     facts: Facts | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    table: Table | None = None,
 ) -> Document:
     """Return the document of an audit.
 
@@ -81,9 +82,10 @@ def summarise(
         flips: Takes JSON Lines: each row on which columns disagree.
         facts: What else the document says.
         on_progress: Hears how many of how many disagreeing rows are done.
+        table: What `read_table` gave, where it was read before.
     """
     facts = facts or Facts()
-    table = read_table(work)
+    table = table or read_table(work)
     return _Summary(work, table, facts).document(flips, on_progress or (lambda done, total: None))
 
 

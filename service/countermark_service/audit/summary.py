@@ -42,7 +42,7 @@ from countermark_service.audit.findings import finding_of, finding_over, headlin
 from countermark_service.audit.flips import FlipKind
 from countermark_service.audit.receipt_files import receipts_of, signers_of
 from countermark_service.audit.table import NONE, OUTCOMES, Part, Table, pairs_of, read_table
-from countermark_service.audit.wording import shown_count
+from countermark_service.audit.wording import plural, shown_count
 from countermark_service.audit.work_file import WorkFile
 from countermark_service.model import FAILURES, Outcome
 
@@ -392,8 +392,10 @@ class _Summary:
         for column in overall.columns:
             failed = sum(count for outcome, count in column.outcomes.items() if Outcome(outcome) in FAILURES)
             if column.refused:
+                why = self._work.why_refused(self._ids.index(column.id) - 1)
                 notes.append(
-                    f"{column.label} does not take {shown_count(column.refused)} rows; they have no score under it."
+                    f"{column.label} does not take {plural(column.refused, 'row')}, so there is no score of it. "
+                    f"The first is {why}."
                 )
             if failed:
                 notes.append(

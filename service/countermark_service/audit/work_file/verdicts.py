@@ -235,6 +235,15 @@ class Verdicts(Rows):
         for one in found:
             yield Refusal(*one)
 
+    def why_refused(self, pin: int) -> str:
+        """Say where the first row stands that a verifier does not take, and why; empty where it takes all."""
+        found = self._connection.execute(
+            "SELECT path, line, message FROM refusals JOIN rows USING (row) JOIN inputs USING (file) "
+            "WHERE pin = ? ORDER BY row LIMIT 1",
+            (pin,),
+        ).fetchone()
+        return "" if found is None else f"{found[0]}, row {found[1]}: {found[2].rstrip('.')}"
+
     def refusal_count(self, pin: int) -> int:
         """How many rows a verifier does not take."""
         return int(

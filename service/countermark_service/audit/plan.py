@@ -169,7 +169,7 @@ def begin(folder: Path, plan: AuditPlan, files: Sequence[OutputFile], progress: 
         progress: Hears of bytes: each input is read once for its digest and, in a new file, once for its rows.
 
     Raises:
-        OtherAuditError: The folder's audit is of other inputs, or of another plan.
+        OtherAuditError: The folder's audit is of other inputs, or of another plan, and has verdicts.
         WorkFileError: The work file cannot be used.
         AuditPlanError: No row can be scored.
     """
@@ -177,9 +177,10 @@ def begin(folder: Path, plan: AuditPlan, files: Sequence[OutputFile], progress: 
     inputs = [describe(file, progress) for file in files]
     work = WorkFile.open(path) if path.exists() else WorkFile.create(path)
     try:
-        if work.meta("plan") is not None:
-            _refuse_another(work, plan, inputs)
-        if work.meta("state") not in ("read", "scored"):
+        others = [] if work.meta("plan") is None else _differences(work, plan, inputs)
+        if others and work.verdict_count():
+            raise OtherAuditError(path, others)
+        if others or work.meta("state") not in ("read", "scored"):  # without a verdict, nothing is lost
             _read(work, plan, files, inputs, progress)
         else:
             progress(sum(one.size for one in inputs))
@@ -222,7 +223,8 @@ def _read(
         work.set_meta("state", "read")
 
 
-def _refuse_another(work: WorkFile, plan: AuditPlan, inputs: Sequence[Input]) -> None:
+def _differences(work: WorkFile, plan: AuditPlan, inputs: Sequence[Input]) -> list[str]:
+    """Say in what the audit of a work file is another one; nothing where it is the same."""
     before, now = work.meta("plan"), plan.document()
     found = [
         f"{name}: there {_shown(before.get(name))}, here {_shown(now[name])}"
@@ -239,8 +241,7 @@ def _refuse_another(work: WorkFile, plan: AuditPlan, inputs: Sequence[Input]) ->
         elif there[path].sha256 != here[path].sha256:
             digests = f"sha256 {there[path].sha256[:12]}… there, {here[path].sha256[:12]}… here"
             found.append(f"input {path} has changed: {digests}")
-    if found:
-        raise OtherAuditError(work.path, found)
+    return found
 
 
 def _shown(value: Any) -> str:

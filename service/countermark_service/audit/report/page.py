@@ -140,6 +140,7 @@ class _View:
         self.question = _question(standings, len(self.verifiers))
         self.missing = any(column.bounds or column.score is None for column in self.verifiers)
         self.refused = any(column.refused for column in self.verifiers)
+        self.alike = not any(pair.disagreements or pair.changed for pair in overall.comparisons)
         self.alone = any(pair.first_alone + pair.second_alone for pair in overall.comparisons)
         self.several = len(document.parts) > 1
         self.together = finding_over(document.parts) is None

@@ -104,6 +104,26 @@ def test_every_setting_is_on_the_page_of_settings() -> None:
     assert missing == []
 
 
+def test_every_figure_and_every_event_of_the_judges_is_on_the_page_of_the_operator(service_url: str) -> None:
+    page = (REPOSITORY / "service/docs/operate.md").read_text()
+    item = {"response": "It is 12.", "reference": "a dozen"}
+    body = {"verifier": "judge/equivalence:1.0.0", "items": [item]}  # fails, so that failures have a label
+    httpx.post(f"{service_url}/v1/score", json=body, timeout=60)
+
+    metrics = httpx.get(f"{service_url}/metrics").text
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\w+)$", metrics, re.MULTILINE))
+    names = {
+        name + ("_total" if kind == "counter" and not name.endswith("_total") else "")
+        for name, kind in kinds.items()
+        if not name.endswith("_created")
+    }
+    events = set(re.findall(r'countermark_judge_events_total\{event="(\w+)"', metrics))
+
+    assert len(names) > 10
+    assert len(events) > 10
+    assert sorted(name for name in names | events if name not in page) == []
+
+
 def test_every_command_that_a_page_names_exists() -> None:
     known = _commands(app)
     groups = {command.split()[0] for command in known if " " in command}

@@ -79,6 +79,18 @@ def test_a_request_is_judged_under_the_serving_loop_and_counted(tmp_path: Path) 
     assert f'countermark_judge_waiting{{model="{MODEL}"}} 0.0' in metrics
 
 
+def test_a_judge_that_fails_is_counted_by_its_code_and_the_metrics_go_on(service_url: str) -> None:
+    reply = httpx.post(f"{service_url}/v1/score", json=BODY, timeout=60).json()
+    metrics = httpx.get(f"{service_url}/metrics")
+
+    (failed, refused) = reply["verdicts"]
+    assert (failed["outcome"], failed["detail"]["code"]) == ("error", "judge_no_endpoint")
+    assert refused["outcome"] == "no_answer"
+    assert metrics.status_code == 200
+    counted = f'countermark_judge_failures_total{{code="judge_no_endpoint",model="{MODEL}"}} '
+    assert counted in metrics.text
+
+
 @pytest.fixture
 async def running(server: ScriptedJudge, tmp_path: Path) -> AsyncIterator[str]:
     """Address of a real service whose judge is the scripted server."""

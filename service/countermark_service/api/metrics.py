@@ -6,7 +6,7 @@ bundles that are here, outcomes, tiers. No text of an item ever becomes a label.
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -14,11 +14,13 @@ from prometheus_client.registry import Collector
 
 from countermark_service.assembly import Service
 from countermark_service.bundles import Bundle
+from countermark_service.judge.counters import ModelCounters
 from countermark_service.model import Outcome, Verdict
 from countermark_service.scoring import Run
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _ITEMS = (1, 4, 16, 64, 256, 1024, 4096)
+_JUDGE_EVENTS = [one.name for one in fields(ModelCounters) if one.name not in ("failures", "waiting")]
 
 
 class Metrics:
@@ -151,10 +153,9 @@ class _Parts(Collector):
         )
         waiting = GaugeMetricFamily("countermark_judge_waiting", "Questions under way", labels=["model"])
         for model, counters in self._service.judges.counters.models.items():
-            facts = asdict(counters)
-            waiting.add_metric([model], facts.pop("waiting"))
-            for code, count in facts.pop("failures").items():
+            waiting.add_metric([model], counters.waiting)
+            for code, count in counters.failures.items():
                 failures.add_metric([model, code], count)
-            for name, value in facts.items():
-                events.add_metric([model, name], value)
+            for name in _JUDGE_EVENTS:
+                events.add_metric([model, name], getattr(counters, name))
         yield from (events, failures, waiting)

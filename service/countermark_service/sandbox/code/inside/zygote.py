@@ -252,7 +252,7 @@ class Zygote:
     def _abandon(self) -> None:
         """End a lone test that nobody waits for any more; keepers end by themselves, as their channels close."""
         if any(kept.alone for kept in self._keepers.values()):
-            _sweep_orphans()
+            _sweep_orphans(self._children)
 
     def _patience(self) -> float | None:
         """Return the milliseconds until there is something to do unasked."""

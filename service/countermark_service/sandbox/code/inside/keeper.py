@@ -17,18 +17,18 @@ the service cancels a candidate by closing it.
 """
 
 import _socket
-import array
 import importlib
 import marshal
 import os
 import select
 import stat
+import struct
 import time
-from contextlib import suppress
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import Any, NamedTuple, NoReturn
 
-from . import kernel, plain, program, scratch
-from .report import ENDED, FAILED, WALL, TestReport
+from . import kernel, plain, program
+from .report import ENDED, FAILED, WALL, test_message
 
 _signal: Any = importlib.import_module("_signal")
 Channel = _socket.socket
@@ -38,12 +38,16 @@ INNER_ID = 1000
 """User and group that a candidate sees at level `namespaces`; not 0, so that exec gives no capability."""
 MESSAGE_BYTES = 1 << 16
 _MAX_DESCRIPTORS = 16
+_DESCRIPTORS_ROOM = _socket.CMSG_SPACE(_MAX_DESCRIPTORS * 4)
+_NUMBERS = tuple(struct.Struct(f"{count}i") for count in range(_MAX_DESCRIPTORS + 1))
+message_room = memoryview(bytearray(MESSAGE_BYTES))
+"""Where every message is received: a new buffer of that size would touch a page at each end of it."""
 _MEBIBYTE = 1 << 20
 _MOST_PREPARED = 64
+_NOTED = 256
+"""Bytes; the room for more would come from another allocator, with pages of its own."""
 _SIGNALS = 1024
 """Queued signals and timers: the kernel's memory, and by default enough for tens of megabytes."""
-WAIT_ALL = 0x40000000
-"""__WALL: also children made by `clone` without SIGCHLD, which a plain wait would leave running."""
 
 
 class Confinement:
@@ -79,27 +83,45 @@ def keep(channel: Channel, code: int, cache: int, context: program.Context) -> N
     try:
         context.confining.take()
     except OSError as error:
-        send(channel, TestReport(0, FAILED, 0, 0.0, 0.0, 0, True, str(error).encode()))
+        send(channel, test_message(0, FAILED, 0, 0.0, 0.0, 0, True, str(error).encode()))
         _wait_for_the_end(channel)
     if not context.namespaces:
         kernel.become_subreaper()
         _signal.signal(_signal.SIGTERM, _stop)
-    notes_read, notes_write = os.pipe()
-    os.set_blocking(notes_read, False)
-    last = False
-    while not last:
+    folder = kernel.OpenFolder(context.scratch)
+    poll = select.poll()
+    poll.register(channel, select.POLLHUP)
+    tools = Tools(poll, folder, folder.mark(), kernel.Children(), os.pipe())
+    os.set_blocking(tools.notes[0], False)
+    while True:
         received = receive(channel)
         if received is None:
             break
-        job, descriptors = received
-        report = _test(channel, job, descriptors, (notes_read, notes_write), (code, cache), context)
-        for descriptor in descriptors.values():
+        job, numbers = received
+        descriptors = dict(zip(job["descriptors"], numbers, strict=True))
+        seen = test(tools, job, descriptors, (code, cache), context)
+        for descriptor in numbers:
             os.close(descriptor)
-        if report is None or not send(channel, report):
+        if seen is None:
             break
-        last = report.last
-    _sweep()
+        message, last = seen
+        if not send(channel, message) or last:
+            break
+    _sweep(tools.children)
     _wait_for_the_end(channel)
+
+
+class Tools(NamedTuple):
+    """What a keeper needs for each of its tests, made once."""
+
+    poll: "select.poll"
+    """Tells when the service has hung up, beside what is added to it."""
+    folder: kernel.OpenFolder
+    clean: tuple[int, ...]
+    """The mark of the scratch folder while nothing has been written into it or onto it."""
+    children: kernel.Children
+    notes: tuple[int, int]
+    """Both ends of the pipe that tests write their notes to."""
 
 
 def run_alone(job: dict[str, Any], descriptors: dict[str, int], context: program.Context) -> NoReturn:
@@ -117,6 +139,18 @@ def run_alone(job: dict[str, Any], descriptors: dict[str, int], context: program
     program.run(job, descriptors, notes, (descriptors["code"], None), context)
 
 
+def receive_raw(channel: Channel) -> tuple[int, Sequence[int]]:
+    """Receive a message into the room that all share; return its size, 0 when the other end hung up, and what
+    descriptors came with it."""
+    try:
+        size, ancillary, _, _ = channel.recvmsg_into((message_room,), _DESCRIPTORS_ROOM)
+    except ConnectionResetError:
+        return 0, ()
+    for _, _, data in ancillary:
+        return size, _NUMBERS[len(data) // 4].unpack(data)
+    return size, ()
+
+
 def _wait_for_the_end(channel: Channel) -> NoReturn:
     """Take in what still comes until the service hangs up, then end.
 
@@ -127,14 +161,14 @@ def _wait_for_the_end(channel: Channel) -> NoReturn:
         received = receive(channel)
         if received is None:
             program.leave(0)
-        for descriptor in received[1].values():
+        for descriptor in received[1]:
             os.close(descriptor)
 
 
-def send(channel: Channel, report: TestReport) -> bool:
+def send(channel: Channel, message: bytes) -> bool:
     """Send a report; False when the service has hung up."""
     try:
-        channel.send(report.pack())
+        channel.send(message)
     except (BrokenPipeError, ConnectionResetError):
         return False
     return True
@@ -177,68 +211,55 @@ def _confining(own: Confinement, limits: dict[str, Any]) -> kernel.Steps:
 
 def _stop(_number: int, _frame: object) -> NoReturn:
     """End on the zygote's word. Only at level `landlock`: process 1 is simply killed."""
-    _sweep()
+    _sweep(kernel.Children())
     program.leave(1)
 
 
-def receive(channel: Channel) -> tuple[dict[str, Any], dict[str, int]] | None:
-    """Return the next job with its descriptors by name, or None when the service hung up."""
-    room = _socket.CMSG_SPACE(_MAX_DESCRIPTORS * 4)
-    try:
-        message, ancillary, _, _ = channel.recvmsg(MESSAGE_BYTES, room)
-    except ConnectionResetError:
+def receive(channel: Channel) -> tuple[dict[str, Any], Sequence[int]] | None:
+    """Return the next job with its descriptors, in the order of their names, or None when the service hung up."""
+    size, numbers = receive_raw(channel)
+    if not size:
         return None
-    if not message:
-        return None
-    numbers = array.array("i")
-    for _, _, data in ancillary:
-        numbers.frombytes(data)
-    job: dict[str, Any] = marshal.loads(message)  # noqa: S302 - the service's own, and its word is law here
-    return job, dict(zip(job["descriptors"], numbers, strict=True))
+    job: dict[str, Any] = marshal.loads(message_room[:size])  # noqa: S302 - the service's own, and its word is law here
+    return job, numbers
 
 
-def _test(
-    channel: Channel,
+def test(
+    tools: Tools,
     job: dict[str, Any],
     descriptors: dict[str, int],
-    notes_pipe: tuple[int, int],
     source: tuple[int, int],
     context: program.Context,
-) -> TestReport | None:
-    """Run one test to its end and return its report; None if the service hung up meanwhile."""
-    before = scratch.mark(context.scratch)
+) -> tuple[bytes, bool] | None:
+    """Run one test to its end; return its report, and whether it was the last here. None: the service hung up."""
+    poll, folder, clean, children, notes = tools
     started = time.monotonic()
     pid = os.fork()
     if pid == 0:
         if not context.namespaces:
             _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
         try:
-            channel.close()
-            program.run(job, descriptors, notes_pipe[1], source, context)
+            program.run(job, descriptors, notes[1], source, context)
         finally:
             program.leave(1)
-    deadline = started + context.limits["wall_seconds"]
-    outcome = wait_for(channel, pid, deadline)
+    outcome = wait_for(poll, pid, started + context.limits["wall_seconds"])
     wall = time.monotonic() - started
-    reaped = _sweep(pid if outcome == ENDED else None)
+    status, cpu_seconds, peak_kib = _sweep(children, pid, ended=outcome == ENDED)
     if outcome is None:
         return None
-    status = reaped.statuses[pid]
     if job["mode"] == "exec" and "product" in job and os.WIFEXITED(status) and not os.WEXITSTATUS(status):
         _collect(job["product"], descriptors["binary_out"], job["product_bytes"])
     if "fetch" in job:
         _gather(job["fetch"], descriptors["fetched"], job["fetch_bytes"])
-    left = scratch.holds_anything(context.scratch) or scratch.mark(context.scratch) != before
-    notes = drain(notes_pipe[0])
-    return TestReport(job["index"], outcome, status, reaped.cpu_seconds, wall, reaped.peak_kib, left, notes)
+    last = not folder.is_empty() or folder.mark() != clean
+    text = drain(notes[0])
+    return test_message(job["index"], outcome, status, cpu_seconds, wall, peak_kib, last, text), last
 
 
-def wait_for(channel: Channel, pid: int, deadline: float) -> int | None:
+def wait_for(poll: "select.poll", pid: int, deadline: float) -> int | None:
     """Wait until process `pid` ends or the deadline passes; None where the service hung up before."""
     process = os.pidfd_open(pid)
-    poll = select.poll()
     poll.register(process, select.POLLIN)
-    poll.register(channel, select.POLLHUP)
     try:
         while True:
             left = deadline - time.monotonic()
@@ -247,48 +268,47 @@ def wait_for(channel: Channel, pid: int, deadline: float) -> int | None:
             for descriptor, _ in poll.poll(left * 1000 + 1):
                 return ENDED if descriptor == process else None
     finally:
+        poll.unregister(process)
         os.close(process)
 
 
-class Reaped:
-    """What the processes of one test used, as the kernel counted it when they were reaped."""
-
-    def __init__(self) -> None:
-        self.statuses: dict[int, int] = {}
-        self.cpu_seconds = 0.0
-        self.peak_kib = 0
-
-    def add(self, pid: int, status: int, usage: Any) -> None:
-        """Count one process that ended."""
-        self.statuses[pid] = status
-        self.cpu_seconds += usage.ru_utime + usage.ru_stime
-        self.peak_kib = max(self.peak_kib, usage.ru_maxrss)
-
-
-def _sweep(ended: int | None = None) -> Reaped:
+def _sweep(children: kernel.Children, first: int = -1, *, ended: bool = False) -> tuple[int, float, int]:
     """Kill and reap every process of the candidate until none is left.
 
     Args:
-        ended: A process that has ended by itself; it is reaped first, so that its status is its own.
+        children: They.
+        first: The test's own process.
+        ended: It has ended by itself, so it is reaped first, that its status is its own.
+
+    Returns:
+        The wait status of `first`, the CPU seconds of all, and the largest resident memory of one, in KiB.
     """
-    reaped = Reaped()
-    if ended is not None:
-        reaped.add(*os.wait4(ended, WAIT_ALL))
+    status, cpu_seconds, peak_kib = 0, 0.0, 0
+    one = children.reap(first) if ended else None
     while True:
-        with suppress(ProcessLookupError, PermissionError):  # nobody that this process may signal
-            os.kill(-1, 9)
-        try:
-            reaped.add(*os.wait4(-1, WAIT_ALL))
-        except ChildProcessError:
-            return reaped
+        if one is not None:
+            cpu_seconds += one[2]
+            if one[0] == first:
+                status, first = one[1], -1
+            if one[3] > peak_kib:
+                peak_kib = one[3]
+        children.kill_all()
+        one = children.reap()
+        if one is None:
+            return status, cpu_seconds, peak_kib
 
 
 def drain(notes: int) -> bytes:
     """Return what a test noted before candidate code ran."""
+    noted = b""
     try:
-        return os.read(notes, 4096)
+        while piece := os.read(notes, _NOTED):
+            noted += piece
+            if len(piece) < _NOTED:
+                break
     except BlockingIOError:
-        return b""
+        pass
+    return noted
 
 
 def _collect(name: str, target: int, most: int) -> None:

@@ -5,9 +5,9 @@ namespaces, `mount`, `capset`, `seccomp`, `landlock_*`), so this module calls th
 through ctypes. Every return value is looked at: a layer that failed must stop the
 process and never be skipped. It knows numbers and structures, and no policy.
 
-What a process does right after it was forked costs it twice: the work, and a copy of
-each page of memory that the work touches. `Steps` lays calls out before the fork, so
-that after it they only have to be made.
+What a process does after it was forked, or has forked, costs it twice: the work, and a
+copy of each page of memory that the work touches. `Steps`, `Children` and `OpenFolder`
+lay calls out before, so that then they only have to be made, and make few objects.
 """
 
 import ctypes
@@ -20,13 +20,15 @@ MACHINE = os.uname().machine
 
 _NUMBERS: dict[str, dict[str, int]] = {
     "x86_64": {
-        "write": 1, "close": 3, "clone": 56, "chdir": 80, "umask": 95, "capset": 126, "setpriority": 141,
-        "prctl": 157, "mount": 165, "openat": 257, "prlimit64": 302, "seccomp": 317,
+        "write": 1, "close": 3, "lseek": 8, "clone": 56, "wait4": 61, "kill": 62, "chdir": 80, "umask": 95,
+        "capset": 126, "setpriority": 141, "prctl": 157, "mount": 165, "flistxattr": 196, "getdents64": 217,
+        "openat": 257, "prlimit64": 302, "seccomp": 317, "statx": 332,
         "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
     },
     "aarch64": {
-        "mount": 40, "chdir": 49, "openat": 56, "close": 57, "write": 64, "capset": 91, "setpriority": 140,
-        "umask": 166, "prctl": 167, "clone": 220, "prlimit64": 261, "seccomp": 277,
+        "flistxattr": 13, "mount": 40, "chdir": 49, "openat": 56, "close": 57, "getdents64": 61, "lseek": 62,
+        "write": 64, "capset": 91, "kill": 129, "setpriority": 140, "umask": 166, "prctl": 167, "clone": 220,
+        "wait4": 260, "prlimit64": 261, "seccomp": 277, "statx": 291,
         "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
     },
 }  # fmt: skip
@@ -77,6 +79,18 @@ _after_fork_in_parent, _after_fork_in_child = (
 for _hook in (_before_fork, _after_fork_in_parent, _after_fork_in_child):
     _hook.restype, _hook.argtypes = None, ()
 
+
+WAIT_ALL = 0x40000000
+"""__WALL: also children made by `clone` without SIGCHLD, which a plain wait would leave running."""
+_SIGKILL, _ECHILD, _EINTR = 9, 10, 4
+_ENDED = struct.Struct("=i12xqqqqq")
+"""Where `wait4` is told to write: the status, then of `struct rusage` user and system time and the peak."""
+_AT_EMPTY_PATH, _STATX_MODE_AND_CTIME = 0x1000, 0x82
+_FACTS = struct.Struct("=28xH66xqI")
+"""Of `struct statx`: the mode and the time of the last change."""
+_STATX_BYTES, _ENTRIES_BYTES = 256, 64
+_NO_ENTRIES = struct.Struct("=19x2s22x3s")
+"""The two names of an empty folder's list, which takes 48 bytes."""
 
 _CLOSE = _NUMBERS.get(MACHINE, {}).get("close", -1)
 
@@ -206,6 +220,74 @@ class Steps:
         buffer = ctypes.create_string_buffer(content, len(content))
         self._kept.append(buffer)
         return ctypes.addressof(buffer)
+
+
+class Children:
+    """The processes below this one, reaped with what they used.
+
+    `os.wait4` makes a record of sixteen numbers each time, and of a call that meets nobody an exception.
+    """
+
+    def __init__(self, end_by: int = _SIGKILL) -> None:
+        """`end_by` is the signal that ends all; 0 ends nobody, where nobody is to be ended."""
+        self._room = ctypes.create_string_buffer(256)
+        status = ctypes.addressof(self._room)
+        self._wait4 = _NUMBERS[MACHINE]["wait4"], status, status + 16
+        self._kill_all = _padded("kill", -1, end_by)
+
+    def reap(self, pid: int = -1, options: int = WAIT_ALL) -> tuple[int, int, float, int] | None:
+        """Wait for child `pid`, or for any; see wait4(2).
+
+        Returns:
+            Its number, wait status, CPU seconds, and largest resident memory in KiB, of itself and all that it
+            has waited for; 0 and nothing used where none has ended and `options` say not to wait; None where
+            there is no such child.
+        """
+        number, status, usage = self._wait4
+        while True:
+            found = _raw(number, pid, status, options, usage, 0, 0)
+            if found > 0:
+                ended, user, user_part, system, system_part, peak = _ENDED.unpack_from(self._room)
+                return found, ended, user + system + (user_part + system_part) / 1e6, peak
+            if found == 0:
+                return 0, 0, 0.0, 0
+            code = ctypes.get_errno()
+            if code == _ECHILD:
+                return None
+            if code != _EINTR:
+                _fail("wait4")
+
+    def kill_all(self) -> None:
+        """Kill every process that this one may signal but itself. That there is none is no failure."""
+        _raw(*self._kill_all)
+
+
+class OpenFolder:
+    """A folder that is held open, and whether anything has changed in it or on it."""
+
+    def __init__(self, path: str) -> None:
+        self.number = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._room = ctypes.create_string_buffer(_STATX_BYTES + _ENTRIES_BYTES)
+        at = ctypes.addressof(self._room)
+        self._path = ctypes.create_string_buffer(b"")
+        path_at = ctypes.addressof(self._path)
+        self._statx = _padded("statx", self.number, path_at, _AT_EMPTY_PATH, _STATX_MODE_AND_CTIME, at)
+        self._attributes = _padded("flistxattr", self.number, 0, 0)
+        self._rewind = _padded("lseek", self.number, 0, os.SEEK_SET)
+        self._list = _padded("getdents64", self.number, at + _STATX_BYTES, _ENTRIES_BYTES)
+
+    def mark(self) -> tuple[int, ...]:
+        """Return what changes when anything is written into the folder or onto it."""
+        if _raw(*self._statx) == -1:
+            _fail("statx")
+        return *_FACTS.unpack_from(self._room), _raw(*self._attributes)
+
+    def is_empty(self) -> bool:
+        """Whether nothing is in it, as far as can be told."""
+        listed = _raw(*self._rewind) == 0 and _raw(*self._list) == 48 and _raw(*self._list) == 0
+        if not listed:  # the second call has written nothing
+            return False
+        return _NO_ENTRIES.unpack_from(self._room, _STATX_BYTES) == (b".\0", b"..\0")
 
 
 def drop_bounding_set() -> None:

@@ -19,7 +19,6 @@ Jobs have one of five modes:
 import atexit
 import builtins
 import fcntl
-import gc
 import importlib
 import marshal
 import os
@@ -42,6 +41,8 @@ _FIRST_UNUSED = 1 << 20
 _signal: Any = importlib.import_module("_signal")
 """The C part alone: the module around it looks up enums, which would cost every fork dear."""
 _exit: Callable[[int], NoReturn] = os._exit
+_write, _close_range = os.write, os.closerange
+"""Looked up here, as all that `run` calls: what it did itself would be found out anew in each fork."""
 _MEBIBYTE = 1 << 20
 _ADD_SEALS, _GET_SEALS = 1033, 1034
 _SEALED = 0xF
@@ -75,31 +76,40 @@ def run(
         source: Descriptors of the candidate's source, and of the file that keeps it compiled.
         context: What holds for every test under the same limits.
     """
-    gc.enable()
-    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
-    try:
-        _place(descriptors)
-        context.limiting.take()
-        os.write(notes, SETUP)
-    except BaseException as error:  # noqa: BLE001 - whatever it is, no candidate code ran: say so and stop
-        _note(notes, SETUP_FAILED, error)
-        leave(1)
-    if job["mode"] == "exec":
+    set_up(descriptors, notes, context.limiting)
+    mode = job["mode"]
+    if mode == "exec":
         _become(job, descriptors, notes, context)
-    request = _contents(descriptors["ask"]) if "ask" in descriptors else b""
-    _write_files(descriptors, notes)
-    code = _code(source, notes, keep=job["more"])
-    os.write(notes, RUNNING)
-    os.closerange(KEPT_FOLDERS + context.kept_folders, _FIRST_UNUSED)
-    if job["mode"] == "program":
+    request, code = load(descriptors, notes, source, keep=job["more"])
+    _write(notes, RUNNING)
+    _close_range(KEPT_FOLDERS + context.kept_folders, _FIRST_UNUSED)
+    if mode == "program":
         if "files" in descriptors:
             sys.path.insert(0, context.scratch)
-        leave(_finish(lambda: _execute(code, "__main__")))
-    if job["mode"] == "call":
-        leave(_finish(lambda: proxy.answer_once(_execute(code, "solution"), request, FIRST_EXTRA)))
-    if job["mode"] == "serve":
-        leave(_finish(lambda: proxy.serve(_execute(code, "solution"), FIRST_EXTRA + 1, job["answer_bytes"])))
-    leave(_finish(lambda: proxy.test(code, request, job, FIRST_EXTRA, FIRST_EXTRA + 1)))
+        leave(finish(execute, code, "__main__"))
+    if mode == "call":
+        leave(finish(_answer, code, request))
+    if mode == "serve":
+        leave(finish(_serve, code, job["answer_bytes"]))
+    leave(finish(proxy.test, code, request, job, FIRST_EXTRA, FIRST_EXTRA + 1))
+
+
+def load(
+    descriptors: dict[str, int], notes: int, source: tuple[int, int | None], *, keep: bool
+) -> tuple[bytes, CodeType]:
+    """Return what is asked of the program, and the program; write its files before."""
+    request = _contents(descriptors["ask"]) if "ask" in descriptors else b""
+    if "files" in descriptors:
+        _write_files(descriptors["files"], notes)
+    return request, _code(source, notes, keep=keep)
+
+
+def _answer(code: CodeType, request: bytes) -> None:
+    proxy.answer_once(execute(code, "solution"), request, FIRST_EXTRA)
+
+
+def _serve(code: CodeType, answer_bytes: int) -> None:
+    proxy.serve(execute(code, "solution"), FIRST_EXTRA + 1, answer_bytes)
 
 
 class Surroundings(Protocol):
@@ -126,6 +136,18 @@ class Context:
         self.kept_folders = own.kept_folders
 
 
+def set_up(descriptors: dict[str, int], notes: int, limiting: kernel.Steps) -> None:
+    """Do all that comes before anything of the candidate is looked at; where it fails, end."""
+    try:
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+        _place(descriptors)
+        limiting.take()
+        os.write(notes, SETUP)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, no candidate code ran: say so and stop
+        _note(notes, SETUP_FAILED, error)
+        leave(1)
+
+
 def _place(descriptors: dict[str, int]) -> None:
     """Put the job's descriptors where they belong: 0, 1, 2, then answer and peer."""
     for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
@@ -135,6 +157,12 @@ def _place(descriptors: dict[str, int]) -> None:
             os.dup2(descriptors[name], number, inheritable=False)
         else:
             os.close(number)
+
+
+def hold_extras() -> None:
+    """Keep the places of a job's answer and peer taken, so that nothing else comes to lie there."""
+    for number in (FIRST_EXTRA, FIRST_EXTRA + 1):
+        os.dup2(0, number, inheritable=False)
 
 
 def limiting(limits: dict[str, Any], domain: int | None) -> kernel.Steps:
@@ -161,17 +189,15 @@ def _note(notes: int, kind: bytes, error: BaseException) -> None:
 
 
 def _contents(descriptor: int) -> bytes:
-    """Return what a memory file holds, by position, so that no shared offset moves."""
-    size = os.fstat(descriptor).st_size
+    """Return what a memory file holds; whatever its offset is, which only we look at."""
+    size = os.lseek(descriptor, 0, os.SEEK_END)
     return os.pread(descriptor, size, 0) if size else b""
 
 
-def _write_files(descriptors: dict[str, int], notes: int) -> None:
+def _write_files(files: int, notes: int) -> None:
     """Write the job's files into the scratch, as the unprivileged user that the program is."""
-    if "files" not in descriptors:
-        return
     try:
-        for name, content in plain.decode(_contents(descriptors["files"])).items():
+        for name, content in plain.decode(_contents(files)).items():
             folder = os.path.dirname(name)
             if folder:
                 os.makedirs(folder, exist_ok=True)
@@ -200,13 +226,15 @@ def _code(source: tuple[int, int | None], notes: int, *, keep: bool) -> CodeType
         _note(notes, COMPILE_ERROR, error)
         leave(1)
     if keep and cache is not None:
-        with open(cache, "wb", closefd=False) as file:
-            file.write(marshal.dumps(code))
+        compiled = memoryview(marshal.dumps(code))
+        written = 0
+        while written < len(compiled):
+            written += os.pwrite(cache, compiled[written:], written)
         fcntl.fcntl(cache, _ADD_SEALS, _SEALED)
     return code
 
 
-def _execute(code: CodeType, name: str) -> dict[str, Any]:
+def execute(code: CodeType, name: str) -> dict[str, Any]:
     """Run `code` as the top level of a fresh module `name`; return its globals."""
     module = ModuleType(name)
     module.__dict__.update(__builtins__=builtins, __file__="main.py")
@@ -215,12 +243,12 @@ def _execute(code: CodeType, name: str) -> dict[str, Any]:
     return module.__dict__
 
 
-def _finish(work: Callable[[], object]) -> int:
-    """Run `work` and end as the interpreter would: message, threads, exit handlers, flush."""
+def finish(work: Callable[..., object], *arguments: object) -> int:
+    """Call `work` and end as the interpreter would: message, threads, exit handlers, flush."""
     status = 0
     try:
         try:
-            work()
+            work(*arguments)
         except SystemExit as error:
             status = _exit_status(error)
         except BaseException as error:  # noqa: BLE001 - the program's own error, shown as Python shows it
@@ -244,10 +272,14 @@ def _run_finalizers() -> None:
     """
     module = sys.modules.get("__main__")
     names = module.__dict__ if type(module) is ModuleType else {}
-    if any(type(value) is type and "__del__" in value.__dict__ for value in names.values()):
-        for name in list(names):
-            if name != "__builtins__":
-                names[name] = None
+    for value in names.values():
+        if type(value) is type and "__del__" in value.__dict__:
+            break
+    else:
+        return
+    for name in list(names):
+        if name != "__builtins__":
+            names[name] = None
 
 
 def _exit_status(error: SystemExit) -> int:
@@ -297,7 +329,8 @@ def _keep_only(numbers: set[int]) -> None:
 
 def _become(job: dict[str, Any], descriptors: dict[str, int], notes: int, context: Context) -> NoReturn:
     """Replace this process by the program that `job` names."""
-    _write_files(descriptors, notes)
+    if "files" in descriptors:
+        _write_files(descriptors["files"], notes)
     path: int | str = job["argv"][0]
     if "binary" in descriptors:
         path = descriptors["binary"]

@@ -1,10 +1,9 @@
-# ruff: noqa: PTH101, PTH116, PTH208
+# ruff: noqa: PTH101, PTH208
 # Every fork would pay for the memory of pathlib.
-"""A scratch folder: whether a test left anything there, how full it is, and how it is emptied.
+"""A scratch folder of level `landlock`: how full it is, and how it is emptied.
 
-The last two only at level `landlock`; at level `namespaces` the scratch is a file system that
-ends with its candidate. All is done by keeper and zygote, which are as unprivileged as the
-candidate.
+At level `namespaces` the scratch is a file system that ends with its candidate. All is done by
+the zygote, which is as unprivileged as the candidate.
 """
 
 import os
@@ -70,20 +69,6 @@ def empty(folder: str) -> bool:
     finally:
         os.close(top)
     return True
-
-
-def mark(folder: str) -> tuple[object, ...]:
-    """Return what changes when anything is written into `folder` or onto it; each change gives another value."""
-    facts = os.stat(folder)
-    return facts.st_mode, facts.st_ctime_ns, *os.listxattr(folder)
-
-
-def holds_anything(folder: str) -> bool:
-    """Whether there is anything in `folder`, or nobody can tell."""
-    try:
-        return bool(os.listdir(folder))
-    except OSError:
-        return True
 
 
 def _unlink(name: str, folder: int) -> bool:

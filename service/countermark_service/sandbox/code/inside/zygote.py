@@ -12,7 +12,6 @@ closes, the zygote ends a lone test that still runs, then itself, and with it th
 """
 
 import _sitebuiltins
-import array
 import builtins
 import gc
 import importlib
@@ -28,7 +27,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from . import keeper, kernel, plain, program, scratch, warm, watch
-from .keeper import MESSAGE_BYTES, Channel, Confinement, keep, run_alone
+from .keeper import Channel, Confinement, keep, run_alone
 from .report import END, ENDED, FILES, HEADER, LONE_TEST, NOTHING, WALL, GoneReport
 
 _FIRST_LOOK_SECONDS, _WATCH_SECONDS = 0.05, 0.02
@@ -36,8 +35,7 @@ _FIRST_LOOK_SECONDS, _WATCH_SECONDS = 0.05, 0.02
 _CONTROL = 60
 """Descriptor of the control socket, above those that tests keep."""
 _STDIO_BYTES = 1 << 16
-_ANY_LEFT = os.WNOHANG | keeper.WAIT_ALL
-_DESCRIPTORS_ROOM = socket.CMSG_SPACE(16 * 4)
+_ANY_LEFT = os.WNOHANG | kernel.WAIT_ALL
 _NAMESPACES = (
     kernel.CLONE_NEWUSER
     | kernel.CLONE_NEWPID
@@ -54,10 +52,9 @@ def main(control: int) -> None:
     else:
         os.dup2(control, _CONTROL, inheritable=False)
         os.close(control)
-    for number in (program.FIRST_EXTRA, program.FIRST_EXTRA + 1):  # nothing else may come to lie there
-        os.dup2(0, number, inheritable=False)
+    program.hold_extras()
     with socket.socket(fileno=_CONTROL) as channel:
-        config = marshal.loads(channel.recv(MESSAGE_BYTES * 4))  # noqa: S302 - from the service, which started us
+        config = marshal.loads(channel.recv(keeper.MESSAGE_BYTES * 4))  # noqa: S302 - from the service, which started us
         try:
             own = _prepare(config)
         except (OSError, ImportError, ValueError) as error:
@@ -95,7 +92,6 @@ def _prepare(config: dict[str, Any]) -> Confinement:
     kernel.load_filter(bytes.fromhex(config["slot_filter"]))
     sys.argv[:] = ["main.py"]
     gc.collect()
-    gc.disable()
     gc.freeze()
     return own
 
@@ -228,6 +224,7 @@ class Zygote:
         self._inherited = watch.own_memory()
         self._keepers: dict[int, Kept] = {}
         """By the keeper's pidfd."""
+        self._children = kernel.Children()
         self._ended: list[GoneReport] = []
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
@@ -255,7 +252,7 @@ class Zygote:
     def _abandon(self) -> None:
         """End a lone test that nobody waits for any more; keepers end by themselves, as their channels close."""
         if any(kept.alone for kept in self._keepers.values()):
-            _sweep_orphans()
+            _sweep_orphans(self._children)
 
     def _patience(self) -> float | None:
         """Return the milliseconds until there is something to do unasked."""
@@ -269,12 +266,10 @@ class Zygote:
 
     def _obey(self) -> bool:
         """Do what the next message says; False when the socket is closed."""
-        message, ancillary, _, _ = self._control.recvmsg(MESSAGE_BYTES, _DESCRIPTORS_ROOM)
-        if not message:
+        size, numbers = keeper.receive_raw(self._control)
+        if not size:
             return False
-        numbers = array.array("i")
-        for _, _, data in ancillary:
-            numbers.frombytes(data)
+        message = keeper.message_room[:size]
         number, wanted = HEADER.unpack_from(message)
         if wanted == END:
             for kept in self._keepers.values():
@@ -291,6 +286,7 @@ class Zygote:
             pid = -1
         if pid == 0:
             self._become(wanted, job, numbers, context)
+        message[:] = bytes(size)  # no byte of one candidate in the memory that the next is forked from
         for descriptor in numbers:
             os.close(descriptor)
         if pid > 0:
@@ -329,16 +325,19 @@ class Zygote:
         kept = self._keepers.pop(process)
         self._poll.unregister(process)
         os.close(process)
-        _, status, usage = os.wait4(kept.pid, 0)
+        reaped = self._children.reap(kept.pid, 0)
+        if reaped is None:
+            raise ChildProcessError(f"process {kept.pid} has ended, and is no child")
+        _, status, cpu, peak_kib = reaped
         wall = time.monotonic() - kept.started
-        peak, cpu = usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime
+        peak = peak_kib * 1024
         if kept.account is not None:
             peak, cpu = max(peak, kept.account.peak), max(cpu, kept.account.cpu)
         self._ended.append(GoneReport(kept.number, status, kept.excess, peak, cpu, wall, kept.outcome, True))
         if kept.alone and self._keepers:
             return  # the other half of a tester run: the sweep would end it too
         if kept.alone:
-            _sweep_orphans()
+            _sweep_orphans(self._children)
         clean = self._own.namespaces or bool(self._keepers) or scratch.empty(self._own.scratch)
         for gone in self._ended:
             self._control.send((gone if clean else gone._replace(clean=False)).pack())
@@ -371,16 +370,13 @@ class Zygote:
         os.kill(kept.pid, signal.SIGTERM if gently else signal.SIGKILL)
 
 
-def _sweep_orphans() -> None:
+def _sweep_orphans(children: kernel.Children) -> None:
     """Kill and reap all that a lone test left: every process that this one may signal.
 
     That is exactly the candidate's: at level `namespaces` nobody else is in the slot's
     process namespace, at level `landlock` nobody else has the slot's user.
     """
-    while True:
-        try:
-            if os.waitpid(-1, _ANY_LEFT)[0] == 0:
-                os.kill(-1, signal.SIGKILL)
-                os.waitpid(-1, keeper.WAIT_ALL)
-        except ChildProcessError:
-            return
+    while (found := children.reap(-1, _ANY_LEFT)) is not None:
+        if found[0] == 0:
+            children.kill_all()
+            children.reap()

@@ -40,10 +40,8 @@ def write_file(file: Path, content: bytes, *, force: bool = True) -> None:
     """
     part = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
     try:
-        if (
-            force and file.exists() and not file.is_file()
-        ):  # a device or a pipe, which no file may take the place of
-            file.write_bytes(content)
+        if force and file.exists() and not file.is_file():
+            file.write_bytes(content)  # a device or a pipe, which no file may take the place of
             return
         part.write_bytes(content)
         if force:

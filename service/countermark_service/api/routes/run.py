@@ -105,7 +105,8 @@ def _read(body: bytes) -> RunRequest:
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise RequestError(f"{where or 'the body'}: {first['msg']}.", field=where or None) from exc
+        problem = first["msg"].removeprefix("Value error, ")
+        raise RequestError(f"{where or 'the body'}: {problem}.", field=where or None) from exc
 
 
 def _response(ran: RawRun) -> RunResponse:

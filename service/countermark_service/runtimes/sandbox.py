@@ -40,10 +40,11 @@ from countermark_service.sandbox.code.model import SandboxInputError, SandboxUna
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 _AHEAD = 2
 """Candidates per slot that one call may have on their way: one runs while another is judged."""
-_GATHER_ITEMS = 32
+_GATHER_ITEMS, _LEAST_ITEMS = 32, 4
 _GATHER_SECONDS = 0.050
-"""Finished items are judged this many at a time, or as many as came in this time: a frame to a worker, and a
-write to the store, cost as much for one as for some."""
+"""Finished items are judged so many at a time, or as many as came in this time: a frame to a worker, and a
+write to the store, cost as much for one as for some. Towards the end of a call it is half of what is left, so
+that the last items do not wait until all the others are judged with them."""
 _HELD_BYTES = 64 << 20
 """Results that one call may hold before it runs no more until some are judged."""
 _ROUNDS = 2
@@ -267,7 +268,8 @@ class _Call:
         """Wait a moment for more finished items, if there may be more."""
         try:
             async with asyncio.timeout(_GATHER_SECONDS):
-                while len(self._finished) < _GATHER_ITEMS and (self._running or self._planned):
+                wanted = min(_GATHER_ITEMS, max(_LEAST_ITEMS, self.left // 2))
+                while len(self._finished) < wanted and (self._running or self._planned):
                     self._ready.clear()
                     await self._ready.wait()
         except TimeoutError:

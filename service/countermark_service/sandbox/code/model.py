@@ -5,15 +5,19 @@ They know nothing of bundles, verdicts or expected outputs: what is right is dec
 where no candidate can reach.
 """
 
+import marshal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from math import ceil, isfinite
 from typing import Any, ClassVar
 
 from countermark_service.errors import CountermarkError
 
 _MEBIBYTE = 1 << 20
+MARSHAL = 2
+"""A version of the format that every interpreter a zygote may run on reads."""
 
 
 class SandboxInputError(CountermarkError):
@@ -116,15 +120,22 @@ class Limits:
             return self.wall_seconds
         return max(3 * self.cpu_seconds, self.cpu_seconds + 1)
 
-    def for_keeper(self) -> dict[str, Any]:
+    def packed(self) -> bytes:
         """Return the limits as the processes inside the sandbox take them."""
-        values = dict(vars(self))
-        values["wall_seconds"] = self.wall
-        # The kernel counts whole ticks, up to a third too many on a busy machine; the zygote is exact.
-        values["cpu_ceiling"] = ceil(1.5 * self.cpu_seconds) + 1
-        largest = max(self.scratch_mib * _MEBIBYTE, self.stdout_bytes, self.stderr_bytes, self.answer_bytes)
-        values["file_bytes"] = largest + 4096  # one page more, so that too much is told from just enough
-        return values
+        return _packed(self)
+
+
+@lru_cache(maxsize=256)
+def _packed(limits: Limits) -> bytes:
+    values = dict(vars(limits))
+    values["wall_seconds"] = limits.wall
+    # The kernel counts whole ticks, up to a third too many on a busy machine; the zygote is exact.
+    values["cpu_ceiling"] = ceil(1.5 * limits.cpu_seconds) + 1
+    largest = max(
+        limits.scratch_mib * _MEBIBYTE, limits.stdout_bytes, limits.stderr_bytes, limits.answer_bytes
+    )
+    values["file_bytes"] = largest + 4096  # one page more, so that too much is told from just enough
+    return marshal.dumps(values, MARSHAL)
 
 
 @dataclass(frozen=True)

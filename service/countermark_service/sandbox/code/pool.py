@@ -34,6 +34,7 @@ from countermark_service.sandbox.code.papers import Job
 from countermark_service.sandbox.code.run import CandidateRun, Finished
 from countermark_service.sandbox.code.slot import Slot, SlotLostError
 
+DEFAULT_LIMITS = Limits()
 CANDIDATES_PER_SLOT = 1000
 """After so many a slot is replaced, whatever the zygote may have gathered."""
 COMPILE_LIMITS = Limits(
@@ -129,7 +130,7 @@ class SandboxPool:
         Returns:
             One result per test, in order.
         """
-        limits = limits or Limits()
+        limits = limits or DEFAULT_LIMITS
         _check(code, files)
         _check_wanted(fetch)
         if self.flavour.program is not None:
@@ -168,7 +169,7 @@ class SandboxPool:
         Raises:
             SandboxInputError: An argument is not plain data.
         """
-        limits = limits or Limits()
+        limits = limits or DEFAULT_LIMITS
         self._only_python()
         _check(code, None)
         nonces = [os.urandom(16) for _ in calls]
@@ -204,7 +205,7 @@ class SandboxPool:
             limits: For candidate and tester, each.
             prelude: Source that the tester runs first, before the proxies take their names.
         """
-        limits = limits or Limits()
+        limits = limits or DEFAULT_LIMITS
         self._only_python()
         _check(tester_code, None)
         _check(candidate_code, None)

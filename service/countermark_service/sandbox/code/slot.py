@@ -45,15 +45,13 @@ from countermark_service.sandbox.code.inside.report import (
     TestReport,
 )
 from countermark_service.sandbox.code.launch import Launch
-from countermark_service.sandbox.code.model import Limits, SandboxUnavailableError
+from countermark_service.sandbox.code.model import MARSHAL, Limits, SandboxUnavailableError
 from countermark_service.sandbox.code.papers import memory_file
 
 _MESSAGE_BYTES = 1 << 17
 _START_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 _DIAGNOSIS_BYTES = 2000
-_MARSHAL = 2
-"""A version of the format that every interpreter a zygote may run on reads."""
 
 
 class SlotLostError(Exception):
@@ -78,7 +76,7 @@ class Candidate:
     def send(self, job: dict[str, object], descriptors: Sequence[int]) -> bool:
         """Hand a job over; False where the keeper is gone already (its report says more)."""
         try:
-            socket.send_fds(self._channel, [marshal.dumps(job, _MARSHAL)], list(descriptors))
+            socket.send_fds(self._channel, [marshal.dumps(job, MARSHAL)], list(descriptors))
         except (BrokenPipeError, ConnectionResetError):
             return False
         return True
@@ -143,7 +141,7 @@ class Slot:
             self._spawn(theirs)
         try:
             async with asyncio.timeout(_START_SECONDS):
-                await loop.sock_sendall(ours, marshal.dumps(self._launch.config, _MARSHAL))
+                await loop.sock_sendall(ours, marshal.dumps(self._launch.config, MARSHAL))
                 message = await loop.sock_recv(ours, _MESSAGE_BYTES)
         except (TimeoutError, OSError) as error:
             message = plain.encode({"failed": str(error) or "no answer in time"})
@@ -176,7 +174,7 @@ class Slot:
         number = self._number()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            message = HEADER.pack(number, KEEPER) + marshal.dumps((limits.for_keeper(), {}), _MARSHAL)
+            message = HEADER.pack(number, KEEPER) + marshal.dumps((limits.packed(), {}), MARSHAL)
             try:
                 self._tell(message, [theirs.fileno(), code, cache])
             except SlotLostError:
@@ -202,7 +200,7 @@ class Slot:
             SlotLostError: The zygote is gone.
         """
         number = self._number()
-        message = HEADER.pack(number, LONE_TEST) + marshal.dumps((limits.for_keeper(), job), _MARSHAL)
+        message = HEADER.pack(number, LONE_TEST) + marshal.dumps((limits.packed(), job), MARSHAL)
         self._tell(message, descriptors)
         return number, self._await_end(number)
 

@@ -63,16 +63,16 @@ class Confinement:
         self.domain: int | None = None
         self.tests_domain: int | None = None
         self.kept_folders = 0
-        self._prepared: dict[tuple[object, ...], program.Context] = {}
+        self._prepared: dict[bytes, program.Context] = {}
 
-    def prepared(self, limits: dict[str, Any]) -> program.Context:
+    def prepared(self, packed: bytes) -> program.Context:
         """Return all that candidates with these limits share, laid out before any of them is forked."""
-        key = tuple(limits.items())
-        found = self._prepared.get(key)
+        found = self._prepared.get(packed)
         if found is None:
             if len(self._prepared) >= _MOST_PREPARED:
                 self._prepared.clear()
-            found = self._prepared[key] = program.Context(
+            limits: dict[str, Any] = marshal.loads(packed)  # noqa: S302 - from the service, as the message is
+            found = self._prepared[packed] = program.Context(
                 limits, _confining(self, limits), program.limiting(limits, self.tests_domain), self
             )
         return found

@@ -45,21 +45,6 @@ class TestReport(NamedTuple):
         return cls(number, outcome, status, cpu, wall, peak, bool(last), message[_TEST.size :])
 
 
-def test_message(
-    number: int,
-    outcome: int,
-    status: int,
-    cpu_seconds: float,
-    wall_seconds: float,
-    peak_kib: int,
-    last: bool,
-    notes: bytes,
-) -> bytes:
-    """Return the message that `TestReport` reads: no report is made where every object costs a page."""
-    head = _TEST.pack(number, outcome, status, cpu_seconds, wall_seconds, peak_kib, last)
-    return head + notes[:_TEXT_BYTES]
-
-
 class GoneReport(NamedTuple):
     """The end of a keeper, as the zygote saw it."""
 
@@ -76,13 +61,40 @@ class GoneReport(NamedTuple):
     """False where the scratch could not be emptied, or the keeper could not be made (`failure`)."""
     failure: bytes = b""
 
-    def pack(self) -> bytes:
-        """Return the message."""
-        return _GONE.pack(*self[:8]) + self.failure[:_TEXT_BYTES]
-
     @classmethod
     def unpack(cls, message: bytes) -> "GoneReport":
         """Read a message; raises struct.error where it is too short."""
         number, status, excess, peak, cpu, wall, outcome, clean = _GONE.unpack_from(message)
         failure = message[_GONE.size :]
         return cls(number, status, excess, peak, cpu, wall, outcome, bool(clean), failure)
+
+
+def gone_message(
+    number: int,
+    status: int,
+    excess: int,
+    peak_bytes: int,
+    cpu_seconds: float,
+    wall_seconds: float,
+    outcome: int,
+    clean: bool,
+    failure: bytes = b"",
+) -> bytes:
+    """Return the message that `GoneReport` reads."""
+    head = _GONE.pack(number, status, excess, peak_bytes, cpu_seconds, wall_seconds, outcome, clean)
+    return head + failure[:_TEXT_BYTES]
+
+
+def test_message(
+    number: int,
+    outcome: int,
+    status: int,
+    cpu_seconds: float,
+    wall_seconds: float,
+    peak_kib: int,
+    last: bool,
+    notes: bytes,
+) -> bytes:
+    """Return the message that `TestReport` reads: no report is made where every object costs a page."""
+    head = _TEST.pack(number, outcome, status, cpu_seconds, wall_seconds, peak_kib, last)
+    return head + notes[:_TEXT_BYTES]

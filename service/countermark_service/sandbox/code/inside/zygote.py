@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 
 from . import keeper, kernel, plain, program, scratch, warm, watch
 from .keeper import Channel, Confinement, keep, run_alone
-from .report import END, ENDED, FILES, HEADER, LONE_TEST, NOTHING, WALL, GoneReport
+from .report import END, ENDED, FILES, HEADER, LONE_TEST, NOTHING, WALL, gone_message
 
 _FIRST_LOOK_SECONDS, _WATCH_SECONDS = 0.05, 0.02
 """Most tests end before the first look, and then the account costs them nothing."""
@@ -92,6 +92,7 @@ def _prepare(config: dict[str, Any]) -> Confinement:
     kernel.load_filter(bytes.fromhex(config["slot_filter"]))
     sys.argv[:] = ["main.py"]
     gc.collect()
+    kernel.give_back_memory()
     gc.freeze()
     return own
 
@@ -206,6 +207,8 @@ def _report(own: Confinement) -> dict[str, Any]:
 class Kept:
     """One keeper, or one lone test, that lives."""
 
+    __slots__ = ("account", "alone", "deadline", "excess", "limits", "number", "outcome", "pid", "started")
+
     def __init__(self, number: int, pid: int, limits: dict[str, Any], alone: bool) -> None:
         self.number, self.pid, self.limits, self.alone = number, pid, limits, alone
         self.started = time.monotonic()
@@ -225,7 +228,8 @@ class Zygote:
         self._keepers: dict[int, Kept] = {}
         """By the keeper's pidfd."""
         self._children = kernel.Children()
-        self._ended: list[GoneReport] = []
+        self._ended: list[tuple[int, int, int, int, float, float, int]] = []
+        """What there is to say of those that are buried, until the last of two halves is."""
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
         self._next_look = 0.0
@@ -280,12 +284,13 @@ class Zygote:
         try:
             context = self._own.prepared(limits)
             pid = kernel.clone(self._flags(wanted))
+            if pid == 0:
+                self._become(wanted, job, numbers, context)
         except OSError as error:
-            failure = str(error).encode()
-            self._control.send(GoneReport(number, 0, NOTHING, 0, 0.0, 0.0, ENDED, False, failure).pack())
+            self._control.send(
+                gone_message(number, 0, NOTHING, 0, 0.0, 0.0, ENDED, False, str(error).encode())
+            )
             pid = -1
-        if pid == 0:
-            self._become(wanted, job, numbers, context)
         message[:] = bytes(size)  # no byte of one candidate in the memory that the next is forked from
         for descriptor in numbers:
             os.close(descriptor)
@@ -293,7 +298,7 @@ class Zygote:
             if not self._keepers:
                 self._next_look = time.monotonic() + _FIRST_LOOK_SECONDS
             process = os.pidfd_open(pid)
-            self._keepers[process] = Kept(number, pid, limits, wanted == LONE_TEST)
+            self._keepers[process] = Kept(number, pid, context.limits, wanted == LONE_TEST)
             self._poll.register(process, select.POLLIN)
         return True
 
@@ -333,14 +338,14 @@ class Zygote:
         peak = peak_kib * 1024
         if kept.account is not None:
             peak, cpu = max(peak, kept.account.peak), max(cpu, kept.account.cpu)
-        self._ended.append(GoneReport(kept.number, status, kept.excess, peak, cpu, wall, kept.outcome, True))
+        self._ended.append((kept.number, status, kept.excess, peak, cpu, wall, kept.outcome))
         if kept.alone and self._keepers:
             return  # the other half of a tester run: the sweep would end it too
         if kept.alone:
             _sweep_orphans(self._children)
         clean = self._own.namespaces or bool(self._keepers) or scratch.empty(self._own.scratch)
         for gone in self._ended:
-            self._control.send((gone if clean else gone._replace(clean=False)).pack())
+            self._control.send(gone_message(*gone, clean))
         self._ended.clear()
 
     def _watch(self) -> None:

@@ -4,8 +4,9 @@ Rows are scored in their order, and files of results have them in that order. So
 written by a thread that follows a short way behind the scoring, on a connection of its
 own, and little is left to do when the last verdict has come. It reads what is kept in
 the work file and nothing else: an audit that is taken up again writes what one that was
-never stopped does. Nothing waits for a writer, and a file that cannot be written ends
-no scoring.
+never stopped does. The scoring waits for no writer, and a file that cannot be written
+ends no scoring. One of the writers works at a time, for some hundred rows: several would take the
+interpreter from each other, and from the loop that feeds the workers.
 """
 
 import threading
@@ -32,6 +33,8 @@ class _Scored:
     """How far the rows are scored: told by one thread, waited for by others."""
 
     def __init__(self) -> None:
+        self.turn = threading.Lock()
+        """Held by the thread that works; it is not held while one waits."""
         self._changed = threading.Condition()
         self._row = 0
         self._ended = False
@@ -48,11 +51,15 @@ class _Scored:
             self._changed.notify_all()
 
     def wait(self, row: int) -> None:
-        """Wait until all rows before `row` are scored, or no more will be; raises `GivenUpError`."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._ended or self._row >= row)
-            if self._given_up:
-                raise GivenUpError
+        """Give up the turn until all rows before `row` are scored, or no more will be; raises `GivenUpError`."""
+        self.turn.release()
+        try:
+            with self._changed:
+                self._changed.wait_for(lambda: self._ended or self._row >= row)
+                if self._given_up:
+                    raise GivenUpError
+        finally:
+            self.turn.acquire()
 
 
 class Following:
@@ -79,7 +86,7 @@ class Following:
 
     def _apart(self, write: Callable[[WorkFile], Result]) -> "Future[Result]":
         def run() -> Result:
-            with WorkFile.reading(self._path) as work:
+            with self._scored.turn, WorkFile.reading(self._path) as work:
                 return write(work)
 
         return self._pool.submit(run)

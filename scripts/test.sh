@@ -15,5 +15,9 @@ if [ -n "${CI:-}" ]; then
     done
 fi
 
-# A file's tests stay in one process, so that what they share is started once.
-exec .venv/bin/python -m pytest -n "${JOBS:-2}" --dist loadfile "$@"
+# Python is started some hundred times, and without byte code each start compiles its sources anew.
+unset PYTHONDONTWRITEBYTECODE
+
+# A file's tests stay in one process, so that what they share is started once. Files run in the order of `testpaths`:
+# those that take long first, so that no process waits for another at the end.
+exec .venv/bin/python -m pytest -n "${JOBS:-2}" --dist loadfile --no-loadscope-reorder "$@"

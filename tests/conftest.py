@@ -6,24 +6,28 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from countermark_service.engine.environment import EnvironmentCache
 from countermark_service.engine.pool import Pool, PoolLimits
 from countermark_service.sandbox import Containment, detect_containment
-from tests.support import REPOSITORY, ServiceProcess
+from tests.support import ServiceProcess, kept_folder
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in the background so, and the programs that tests interrupt would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# The same examples every time, however slow the machine; COUNTERMARK_FULL=1 looks for new ones.
+settings.register_profile(
+    "countermark", settings.get_profile("ci"), derandomize=not os.environ.get("COUNTERMARK_FULL")
+)
+settings.load_profile("countermark")
+
 
 @pytest.fixture(scope="session")
 def shared_root() -> Path:
     """Folder that keeps environments between runs, so that they are built once."""
-    base = os.environ.get("COUNTERMARK_TEST_DATA") or REPOSITORY / ".countermark" / "tests"
-    folder = Path(base)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return kept_folder()
 
 
 @pytest.fixture(scope="session")

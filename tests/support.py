@@ -6,17 +6,19 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from countermark_service.bundles import Bundle, read_bundle
+from countermark_service.engine.environment import EnvironmentCache
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
-_READY_SECONDS = 60.0
+_READY_SECONDS = 300.0
 
 MANIFEST = """\
 name = "{name}"
@@ -63,6 +65,20 @@ def make_bundle(root: Path, code: str, **facts: Any) -> Bundle:
     return read_bundle(write_bundle(root, code, **facts))
 
 
+def kept_folder() -> Path:
+    """Return the folder that keeps environments and packages between runs, so that they are built once."""
+    folder = Path(os.environ.get("COUNTERMARK_TEST_DATA") or REPOSITORY / ".countermark" / "tests")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def python_of(bundle: Path) -> Path:
+    """Return the interpreter of a bundle folder's environment, which is built if there is none yet."""
+    manifest = tomllib.loads((bundle / "verifier.toml").read_text("utf-8"))
+    environments = EnvironmentCache(kept_folder() / "environments")
+    return environments.ensure((bundle / "requirements.lock").read_bytes(), manifest["python"]).python
+
+
 class ServiceProcess:
     """`countermark serve` as a process of its own, on a port of its own."""
 
@@ -87,7 +103,7 @@ class ServiceProcess:
                 env=self._environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         deadline = time.monotonic() + _READY_SECONDS
-        with httpx.Client(timeout=5) as client:  # one for all tries: to make it takes more than a try
+        with httpx.Client(timeout=30) as client:  # one for all tries: to make it takes more than a try
             while True:
                 try:
                     if client.get(f"{self.url}/readyz").status_code == 200:
@@ -102,7 +118,7 @@ class ServiceProcess:
         """End it and return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(_READY_SECONDS)
 
 
 def _free_port() -> int:

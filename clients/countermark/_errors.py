@@ -197,7 +197,8 @@ class ApiError(CountermarkClientError):
         *,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(f"the service answered {status} {code}: {detail.rstrip('.')}. {self.advice}")
+        advice = "" if self.advice in detail else f" {self.advice}"  # the service may have said it already
+        super().__init__(f"the service answered {status} {code}: {detail.rstrip('.')}.{advice}")
         self.status = status
         """HTTP status."""
         self.code = code
@@ -287,8 +288,9 @@ class VersionRequiredError(ApiError):
         versions = problem.get("versions")
         self.versions: tuple[str, ...] = tuple(versions) if isinstance(versions, list) else ()
         """The versions that the service has."""
-        if self.versions:
-            self.message += f" Versions: {', '.join(self.versions)}."
+        listed = ", ".join(self.versions)
+        if listed and listed not in detail:
+            self.message += f" Versions: {listed}."
 
 
 class DigestMismatchError(ApiError):

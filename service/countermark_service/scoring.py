@@ -9,10 +9,9 @@ others never are. The store may fail at any moment: that costs hits, never verdi
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -21,7 +20,16 @@ import structlog
 from countermark_service.bundles import Bundle
 from countermark_service.bundles.json_schema import Schema
 from countermark_service.errors import RequestError, TooLargeError, UnavailableError
-from countermark_service.model import CACHEABLE, Item, OnFailure, Verdict, item_keys, reduced_key
+from countermark_service.model import (
+    CACHEABLE,
+    FAILURES,
+    Item,
+    OnFailure,
+    Outcome,
+    Verdict,
+    item_keys,
+    reduced_key,
+)
 from countermark_service.registry import Advisory, AdvisoryBook, Registry, YankedError, bundles_below
 from countermark_service.releases import Release, ReleaseBook, ReleaseUse, UnknownReleaseError, require_pins
 from countermark_service.runtimes import OwnKeys, Runtime
@@ -56,24 +64,30 @@ class Run:
     """What one call of `Scorer.score` did."""
 
     items: int = 0
-    cached: int = 0
-    """Verdicts that were in the store, or equal to one of the same moment."""
+    outcomes: Counter[tuple[Outcome, bool]] = field(default_factory=Counter)
+    """How many verdicts came out how, by whether they were there already: in the store, or equal to one of the
+    same moment."""
     reduced: int = 0
-    """Of these, how many were found only under their reduction."""
-    failed: int = 0
-    """Verdicts without a score."""
+    """Of those that were there, how many were found only under their reduction."""
     seconds: float = 0.0
     degraded: set[str] = field(default_factory=set)
     """Codes of what did not work meanwhile, such as ``store_unavailable``."""
-    keys: Sequence[bytes] = ()
-    """Store key of each item, in order; only where a whole batch was scored."""
+
+    @property
+    def cached(self) -> int:
+        """Verdicts that were there already."""
+        return sum([count for (_, cached), count in self.outcomes.items() if cached])
+
+    @property
+    def failed(self) -> int:
+        """Verdicts without a score."""
+        return sum([count for (outcome, _), count in self.outcomes.items() if outcome in FAILURES])
 
     def add(self, other: "Run") -> None:
         """Add the counts of another run, not its time."""
         self.items += other.items
-        self.cached += other.cached
+        self.outcomes += other.outcomes
         self.reduced += other.reduced
-        self.failed += other.failed
         self.degraded |= other.degraded
 
 
@@ -130,6 +144,7 @@ class Scorer:
         self._in_flight: dict[bytes, asyncio.Future[Verdict | None]] = {}
         self._schemas: dict[str, Schema] = {}
         self._good_params: set[tuple[str, bytes]] = set()
+        self._decoded = _Decoded()
 
     def resolve(self, ref: str) -> Bundle:
         """Return the bundle that `ref` means; raises what `Registry.resolve` raises."""
@@ -301,15 +316,14 @@ class Scorer:
         self.heed(bundle)
         run = Run(items=len(items))
         started = time.perf_counter()
-        run.keys = keys = _keys(bundle, self.identity(bundle), items)
-        verdicts = await self._find_kept(bundle, keys, run)
-        known = [verdict for verdict in verdicts if verdict is not None]
-        found = list(zip(known, repeat(True)))
+        keys = _keys(bundle, self.identity(bundle), items)
+        kept = await self._find_kept(bundle, keys, run)
+        found = [one for one in kept if one is not None]
         if len(found) == len(items):
-            run.cached = len(found)
-            run.failed = len([1 for verdict in known if verdict.score is None])
+            outcomes = Counter([verdict.outcome for verdict, _ in found])
+            run.outcomes = Counter({(outcome, True): count for outcome, count in outcomes.items()})
         else:
-            await self._score(bundle, items, keys, verdicts, take, run)
+            await self._score(bundle, items, keys, kept, take, run)
             found = [one for one in scored if one is not None]
         run.seconds = time.perf_counter() - started
         return found, run
@@ -338,23 +352,22 @@ class Scorer:
         bundle: Bundle,
         items: Sequence[Item],
         keys: Sequence[bytes],
-        found: Sequence[Verdict | None],
+        kept: Sequence[Scored | None],
         on_scored: OnScored,
         run: Run,
     ) -> None:
-        """Report what was found and judge the rest."""
+        """Report what is kept and judge the rest."""
 
         def report(indices: Iterable[int], verdict: Verdict, *, cached: bool) -> None:
             for index in indices:
-                run.cached += cached
-                run.failed += verdict.score is None
+                run.outcomes[verdict.outcome, cached] += 1
                 on_scored(index, verdict, cached)
                 cached = True  # the others of equal items
 
         missing: dict[bytes, _Work] = {}
-        for index, (key, verdict) in enumerate(zip(keys, found, strict=True)):
-            if verdict is not None:
-                report((index,), verdict, cached=True)
+        for index, (key, found) in enumerate(zip(keys, kept, strict=True)):
+            if found is not None:
+                report((index,), found[0], cached=True)
             elif key in missing:
                 missing[key].indices.append(index)
             else:
@@ -368,21 +381,16 @@ class Scorer:
             if self.store.degraded and not run.degraded:  # what was judged just now is not kept
                 run.degraded.add(self.store.degraded)
 
-    async def _find_kept(self, bundle: Bundle, keys: Sequence[bytes], run: Run) -> Sequence[Verdict | None]:
+    async def _find_kept(self, bundle: Bundle, keys: Sequence[bytes], run: Run) -> Sequence[Scored | None]:
         """Look verdicts up, where the bundle's are kept at all."""
         return await self._find(keys, run) if self.kept(bundle) else [None] * len(keys)
 
-    async def _find(self, keys: Sequence[bytes], run: Run) -> list[Verdict | None]:
+    async def _find(self, keys: Sequence[bytes], run: Run) -> list[Scored | None]:
         """Look verdicts up; what cannot be trusted, or not be asked, is not there."""
         lookup = await self.store.get_many(keys)
-        values = lookup.values
         if lookup.degraded:
             run.degraded.add("store_unavailable")
-        small, any_size = _decode_small, _decode
-        return [
-            None if value is None else small(value) if len(value) <= _SMALL_BYTES else any_size(value)
-            for value in values
-        ]
+        return list(map(self._decoded.__getitem__, lookup.values))
 
     async def _reduce(
         self,
@@ -409,9 +417,9 @@ class Scorer:
             else:
                 joined[final] = _Work(work.payload, work.indices, {key})
         finals = list(joined)
-        for final, verdict in zip(finals, await self._find(finals, run), strict=True):
-            if verdict is not None:
-                work = joined.pop(final)
+        for final, found in zip(finals, await self._find(finals, run), strict=True):
+            if found is not None:
+                verdict, work = found[0], joined.pop(final)
                 run.reduced += len(work.indices)
                 self.store.put_many(dict.fromkeys(work.keys, verdict.json))
                 report(work.indices, verdict, cached=True)
@@ -491,6 +499,23 @@ def _refuse_large_responses(items: Sequence[Item], most: int, first: int) -> Non
             raise TooLargeError("response_too_large", message, limit=most, item=index)
 
 
+class _Decoded(dict[bytes | None, Scored | None]):
+    """What stored bytes say, each read once: the verdict, or None for what is not to be trusted or not there."""
+
+    def __init__(self) -> None:
+        super().__init__({None: None})
+
+    def __missing__(self, value: bytes) -> Scored | None:
+        verdict = _decode(value)
+        found = None if verdict is None else (verdict, True)
+        if len(value) <= _SMALL_BYTES:
+            if len(self) >= _REMEMBERED_VERDICTS:
+                self.clear()
+                self[None] = None
+            self[value] = found
+        return found
+
+
 def _decode(value: bytes) -> Verdict | None:
     """Return a stored verdict; None for one that is not to be trusted."""
     try:
@@ -498,6 +523,3 @@ def _decode(value: bytes) -> Verdict | None:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     return verdict if verdict.outcome in CACHEABLE else None
-
-
-_decode_small = lru_cache(maxsize=_REMEMBERED_VERDICTS)(_decode)

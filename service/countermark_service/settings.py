@@ -2,8 +2,9 @@
 
 A value comes from the command line, else from the environment
 (``COUNTERMARK_<NAME>``), else from the TOML file that ``COUNTERMARK_CONFIG`` names
-(keys in lower case), else it is the default here. What cannot be used is an error
-at the start that names source, key and value.
+(keys in lower case), else it is the default here. A variable that is empty is not
+set, as compose files and shells leave them (``${X:-}``). What cannot be used is an
+error at the start that names source, key and value.
 """
 
 import os
@@ -228,7 +229,7 @@ def _collect(env: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
             values[key], sources[key] = value, config
     for key in Settings.model_fields:
         name = f"{PREFIX}{key.upper()}"
-        if name in env:
+        if env.get(name):
             values[key], sources[key] = env[name], f"the environment ({name})"
     return values, sources
 

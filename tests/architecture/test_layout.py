@@ -8,6 +8,7 @@ on no other.
 import ast
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -90,6 +91,13 @@ def _is_documented_elsewhere(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFun
 
 def test_no_top_level_folder_is_a_package() -> None:
     assert [place for place in PLACES if (REPOSITORY / place / "__init__.py").exists()] == []
+
+
+def test_every_folder_of_tests_is_run() -> None:
+    """Their order is in pyproject.toml, where a folder could be forgotten."""
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    found = {file.relative_to(REPOSITORY).parts[:2] for file in (REPOSITORY / "tests").rglob("test_*.py")}
+    assert sorted(settings["testpaths"]) == sorted("/".join(parts) for parts in found)
 
 
 def test_every_top_level_folder_says_what_it_is() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from countermark_service.model import Item, Outcome, Verdict, item_keys
+from countermark_service.model import Item, Outcome, Verdict
 from countermark_service.receipts import Issuer, Keyring, KeySet, Ledger, check, read
 from countermark_service.registry import Registry, bundle_roots
 from tests.bench.measure import cpu_seconds, interleaved, report
@@ -31,7 +31,6 @@ def made(folder: Path) -> Callable[[], float]:
     keyring.make()
     issuer = Issuer(keyring, Ledger(folder / "receipts.sqlite"), version="bench")
     items = [Item(f"The answer is {n}", str(n % 7)) for n in range(ITEMS)]
-    keys = item_keys(bundle.digest_bytes, items, uses_prompt=False)
     verdicts = [
         Verdict.made(
             Outcome.SCORED,
@@ -41,12 +40,12 @@ def made(folder: Path) -> Callable[[], float]:
         )
         for n in range(ITEMS)
     ]
-    issuer.issue(bundle, bundle.digest_bytes, keys[:1], verdicts[:1])  # loads what it needs
+    issuer.issue(bundle, bundle.digest_bytes, items[:1], verdicts[:1])  # loads what it needs
 
     def measure() -> float:
         before = time.process_time()
         for _ in range(REQUESTS):
-            issuer.issue(bundle, bundle.digest_bytes, keys, verdicts)
+            issuer.issue(bundle, bundle.digest_bytes, items, verdicts)
         return (time.process_time() - before) / REQUESTS * 1e3
 
     return measure

@@ -16,6 +16,7 @@ import jsonschema
 import pytest
 
 from countermark_service.api import create_app
+from countermark_service.api.document import JSON
 from countermark_service.assembly import assemble
 from countermark_service.settings import load_settings
 from tests.support import ServiceProcess
@@ -36,7 +37,7 @@ def written(document: dict[str, Any]) -> str:
 @pytest.fixture(scope="module")
 def document(service: ServiceProcess) -> dict[str, Any]:
     """The document that the running service gives out."""
-    found: dict[str, Any] = httpx.get(f"{service.url}/openapi.json").json()
+    found: dict[str, Any] = httpx.get(f"{service.url}/openapi.json", timeout=300).json()
     return found
 
 
@@ -72,7 +73,7 @@ def test_the_example_of_a_batch_works_and_its_answer_has_the_promised_shape(
     assert examples
     for example in examples:
         _valid(document, "ScoreRequest", example)
-        answer = httpx.post(f"{service_url}/v1/score", json=example, timeout=60)
+        answer = httpx.post(f"{service_url}/v1/score", json=example, timeout=300)
         assert answer.status_code == 200, answer.text
         assert [one["score"] for one in answer.json()["verdicts"]] == [1.0] * len(example["items"])
         content = operation["responses"]["200"]["content"]["application/json"]
@@ -90,7 +91,7 @@ def test_the_example_of_a_stream_works(document: dict[str, Any], service_url: st
         f"{service_url}/v1/score/stream",
         content=example.encode(),
         headers={"Content-Type": "application/x-ndjson"},
-        timeout=60,
+        timeout=300,
     )
     *verdicts, last = [json.loads(line) for line in answer.text.splitlines()]
     assert answer.status_code == 200
@@ -98,10 +99,59 @@ def test_the_example_of_a_stream_works(document: dict[str, Any], service_url: st
     assert list(last) == ["summary"]
 
 
+async def test_every_body_has_an_example_that_is_valid_and_works(shared_root: Path, tmp_path: Path) -> None:
+    (shared_root / "environments").mkdir(exist_ok=True)
+    (tmp_path / "environments").symlink_to(shared_root / "environments")
+    service = assemble(load_settings({"data": tmp_path}, environment={}))
+    app = create_app(service)
+    document = app.openapi()
+    bodies = {
+        path: operations["post"]["requestBody"]["content"][JSON]
+        for path, operations in document["paths"].items()
+        if JSON in operations.get("post", {}).get("requestBody", {}).get("content", {})
+    }
+    wanted = {
+        "/v1/score": (200, "ScoreResponse"),
+        "/v1/releases": (201, "ReleaseSummary"),
+        "/v1/receipts/verify": (200, "ReceiptFinding"),
+        "/v1/run": (200, "RunResponse"),
+    }
+    assert bodies.keys() == wanted.keys()
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://service", timeout=120) as client,
+    ):
+        for path, content in bodies.items():
+            named = content["schema"].get("$ref", "").rpartition("/")[2]
+            example = content.get("example") or _schema(document, named)["examples"][0]
+            whole = {**content["schema"], "components": document["components"]}
+            jsonschema.Draft202012Validator(whole).validate(example)
+            status, shape = wanted[path]
+            answer = await client.post(path, json=example)
+            if path == "/v1/run" and answer.json().get("code") == "sandbox_unavailable":
+                continue  # this machine holds no program
+            assert answer.status_code == status, answer.text
+            _valid(document, shape, answer.json())
+
+
+def test_every_parameter_of_a_path_has_an_example(document: dict[str, Any]) -> None:
+    parameters = [
+        one
+        for operations in document["paths"].values()
+        for operation in operations.values()
+        for one in operation.get("parameters", ())
+    ]
+    assert len(parameters) >= 2
+    assert all(one["schema"].get("examples") for one in parameters)
+
+
 @pytest.mark.parametrize(
     ("path", "schema"),
     [
         ("/v1/verifiers", "VerifierList"),
+        ("/v1/verifiers/composite/boxed-numeric:1.0.0", "VerifierDetail"),
+        ("/v1/verifiers/judge/pairwise:1.0.0", "VerifierDetail"),
         ("/v1/verifiers/numeric:1.0.0", "VerifierDetail"),
         ("/readyz", "Ready"),
     ],
@@ -109,14 +159,29 @@ def test_the_example_of_a_stream_works(document: dict[str, Any], service_url: st
 def test_what_is_shown_has_the_promised_shape(
     document: dict[str, Any], service_url: str, path: str, schema: str
 ) -> None:
-    shown = httpx.get(service_url + path).json()
+    shown = httpx.get(service_url + path, timeout=300).json()
     _valid(document, schema, shown)
     assert shown.keys() == _schema(document, schema)["properties"].keys()
 
 
+def test_a_verifier_shows_what_it_is_made_of(service_url: str) -> None:
+    def table(ref: str) -> Any:
+        return httpx.get(f"{service_url}/v1/verifiers/{ref}").json()["runtime_table"]
+
+    assert table("numeric:1.0.0") is None
+    assert table("python-stdio:1.0.1")["language"] == "python"
+    assert table("judge/equivalence:1.0.0")["messages"][0]["role"] == "system"
+    composite = table("composite/boxed-numeric:1.0.0")
+    assert composite["combine"] == "gate"
+    assert [child["verifier"].partition("@sha256:")[0] for child in composite["children"]] == [
+        "regex:1.0.0",
+        "numeric:1.0.0",
+    ]
+
+
 def test_an_error_has_the_promised_shape(document: dict[str, Any], service_url: str) -> None:
     for path in ("/v1/verifiers/nobody:1", "/v1/nothing"):
-        problem = httpx.get(service_url + path).json()
+        problem = httpx.get(service_url + path, timeout=300).json()
         _valid(document, "Problem", problem)
         assert list(problem)[:5] == list(_schema(document, "Problem")["properties"])
 

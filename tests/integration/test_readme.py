@@ -1,6 +1,7 @@
 """The pages say what is so: their commands run, and what they show is what comes out."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import typer
 
 from countermark_service.cli.app import app
+from countermark_service.judge import Endpoint, read_endpoints
 from countermark_service.settings import Settings
 from tests.support import REPOSITORY
 
@@ -61,7 +63,7 @@ def test_the_table_of_what_ships_is_true_and_names_all(service_url: str) -> None
     page = (REPOSITORY / "service/docs/train.md").read_text()
     section = page.split("## What ships")[1].split("## ")[0]
     code = (REPOSITORY / "service/docs/code.md").read_text()
-    listed = httpx.get(f"{service_url}/v1/verifiers").json()["verifiers"]
+    listed = httpx.get(f"{service_url}/v1/verifiers", timeout=300).json()["verifiers"]
     newest = {entry["name"]: entry["ref"] for entry in sorted(listed, key=lambda entry: entry["version"])}
     rows = re.findall(r"^\| `([a-z0-9-]+)`.*\| `([^`]+)` \| `([^`]+)` \|$", section, re.MULTILINE)
 
@@ -96,12 +98,104 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_link_to_a_heading_finds_it(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)", page.read_text())
+
+    missing = [
+        f"{name}#{anchor}"
+        for name, anchor in links
+        if anchor not in _anchors((page.parent / name if name else page).read_text())
+    ]
+
+    assert missing == []
+
+
+def _anchors(text: str) -> set[str]:
+    """Return the names by which a page's headings are linked to."""
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE
+    )
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+def test_every_bundle_is_in_the_list_of_bundles() -> None:
+    page = (REPOSITORY / "verifiers/README.md").read_text()
+    names = {
+        file.parent.parent.relative_to(REPOSITORY / "verifiers").as_posix()
+        for file in (REPOSITORY / "verifiers").rglob("verifier.toml")
+    }
+
+    assert len(names) > 20
+    assert sorted(name for name in names if f"`{name}`" not in page) == []
+
+
+def test_every_page_is_in_the_list_of_pages() -> None:
+    index = (REPOSITORY / "service/README.md").read_text()
+    pages = [page.name for page in (REPOSITORY / "service/docs").glob("*.md")]
+
+    assert len(pages) > 10
+    assert [name for name in pages if f"(docs/{name})" not in index] == []
+
+
+def test_the_table_of_endpoints_on_the_page_of_judges_can_be_used(tmp_path: Path) -> None:
+    page = (REPOSITORY / "service/docs/judges.md").read_text()
+    file = tmp_path / "judges.toml"
+    file.write_text(blocks(page, "toml")[0])
+
+    (endpoint,) = read_endpoints(file).values()
+
+    assert (endpoint.served, endpoint.key_env, endpoint.concurrency) == ("qwen", "JUDGE_KEY", 64)
+    missing = [name for name in Endpoint.model_fields if name != "model" and f"{name}" not in page]
+    assert missing == []
+
+
+def test_the_commands_for_those_who_write_verifiers_run_as_they_stand(
+    shared_root: Path, tmp_path: Path
+) -> None:
+    page = (REPOSITORY / "service/docs/verifiers.md").read_text()
+    commands = next(block for block in blocks(page, "") if block.startswith("countermark verifier new"))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/environments").symlink_to(shared_root / "environments")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COUNTERMARK_")}
+    environment |= {"COUNTERMARK_DATA": str(tmp_path / "data")}
+
+    for line in commands.splitlines():
+        words = [sys.executable, "-m", "countermark_service", *line.split()[1:]]
+        done = subprocess.run(
+            words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+
+    assert 'name = "exact-number"' in (tmp_path / "verifiers/published.toml").read_text()
+
+
 def test_every_setting_is_on_the_page_of_settings() -> None:
     page = (REPOSITORY / "service/docs/settings.md").read_text()
 
     missing = [name for name in Settings.model_fields if f"COUNTERMARK_{name.upper()}" not in page]
 
     assert missing == []
+
+
+def test_every_figure_and_every_event_of_the_judges_is_on_the_page_of_the_operator(service_url: str) -> None:
+    page = (REPOSITORY / "service/docs/operate.md").read_text()
+    item = {"response": "It is 12.", "reference": "a dozen"}
+    body = {"verifier": "judge/equivalence:1.0.0", "items": [item]}  # fails, so that failures have a label
+    httpx.post(f"{service_url}/v1/score", json=body, timeout=60)
+
+    metrics = httpx.get(f"{service_url}/metrics").text
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\w+)$", metrics, re.MULTILINE))
+    names = {
+        name + ("_total" if kind == "counter" and not name.endswith("_total") else "")
+        for name, kind in kinds.items()
+        if not name.endswith("_created")
+    }
+    events = set(re.findall(r'countermark_judge_events_total\{event="(\w+)"', metrics))
+
+    assert len(names) > 10
+    assert len(events) > 10
+    assert sorted(name for name in names | events if name not in page) == []
 
 
 def test_every_command_that_a_page_names_exists() -> None:

@@ -35,7 +35,7 @@ def faults(how: str, **variables: str) -> int:
     }
     ended = subprocess.run(
         [sys.executable, "-c", FAULTS, how],
-        env={**clean, **variables}, capture_output=True, text=True, timeout=60, check=True,
+        env={**clean, **variables}, capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
     return int(ended.stdout)
 

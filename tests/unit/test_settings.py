@@ -93,8 +93,19 @@ def test_a_variable_that_is_nearly_a_setting_is_known_for_a_slip() -> None:
     }
 
 
-def test_an_empty_redis_address_means_none() -> None:
-    assert load({"COUNTERMARK_REDIS_URL": ""}).redis_url is None
+def test_an_empty_variable_is_not_set_whatever_the_setting() -> None:
+    empty = {f"COUNTERMARK_{name.upper()}": "" for name in Settings.model_fields}
+    assert load_settings(environment={**empty, "COUNTERMARK_CONFIG": ""}) == load_settings(environment={})
+    assert setting_sources(empty) == {}
+
+
+def test_an_empty_variable_leaves_the_value_of_the_file(tmp_path: Path) -> None:
+    environment = config(tmp_path, 'facades = ["slime"]\n')
+    assert load({**environment, "COUNTERMARK_FACADES": ""}).facades == ("slime",)
+
+
+def test_an_empty_redis_address_of_the_file_means_none(tmp_path: Path) -> None:
+    assert load(config(tmp_path, 'redis_url = ""\n')).redis_url is None
 
 
 def test_settings_cannot_be_changed_once_they_are_read() -> None:
@@ -106,7 +117,6 @@ def test_settings_cannot_be_changed_once_they_are_read() -> None:
     ("name", "value", "problem"),
     [
         ("PORT", "http", "valid integer"),
-        ("PORT", "", "valid integer"),
         ("PORT", "65536", "less than or equal to 65535"),
         ("PORT", "-1", "greater than or equal to 0"),
         ("PORT", "80.5", "valid integer"),

@@ -145,13 +145,27 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def framework(request: Request, exc: HTTPException) -> Response:
         code = _CODES.get(exc.status_code, "http_error")
-        text = f"{request.method} {request.url.path[:200]}: {exc.detail}"
+        text = f"{request.method} {request.url.path[:200]}: {_told(request, exc)}"
         return answer(problem(exc.status_code, code, text), exc.headers)
 
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, exc: ClientDisconnect) -> Response:
         # Nobody reads this; it is an answer so that the log says 400 and not that there is a bug.
         return answer(problem(400, "client_gone", "the client went away before its request was whole."))
+
+
+def _told(request: Request, exc: HTTPException) -> str:
+    """Return what is wrong with a path or its method, and what to do."""
+    if exc.status_code == 405 and exc.headers:
+        return f"this path takes {exc.headers.get('Allow', 'other methods')}."
+    if exc.status_code != 404:
+        return str(exc.detail)
+    name = request.url.path.split("/")[1]
+    if name in request.app.state.facades_off:
+        return f"the facade {name!r} is switched off here (setting `facades`, COUNTERMARK_FACADES)."
+    return (
+        "nothing is served there. GET /openapi.json has the routes; those of the facades are in facades.md."
+    )
 
 
 def status_of(error: CountermarkError) -> int:

@@ -5,9 +5,8 @@ store) is read when somebody asks. Labels are bounded: names and versions of the
 bundles that are here, outcomes, tiers. No text of an item ever becomes a label.
 """
 
-from collections import Counter as Tally
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import asdict, fields
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -15,11 +14,13 @@ from prometheus_client.registry import Collector
 
 from countermark_service.assembly import Service
 from countermark_service.bundles import Bundle
+from countermark_service.judge.counters import ModelCounters
 from countermark_service.model import Outcome, Verdict
-from countermark_service.scoring import Scored
+from countermark_service.scoring import Run
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _ITEMS = (1, 4, 16, 64, 256, 1024, 4096)
+_JUDGE_EVENTS = [one.name for one in fields(ModelCounters) if one.name not in ("failures", "waiting")]
 
 
 class Metrics:
@@ -46,14 +47,11 @@ class Metrics:
         self._counters: dict[tuple[str, str, Outcome, bool], Counter] = {}
         self._timers: dict[tuple[str, int], Histogram] = {}
 
-    def count_batch(self, bundle: Bundle, scored: Sequence[Scored]) -> None:
+    def count_batch(self, bundle: Bundle, run: Run) -> None:
         """Count the verdicts of one batch."""
-        self._batch.observe(len(scored))
-        fresh = [one for one, was in scored if not was]
-        kept = [one for one, was in scored if was] if fresh else [one for one, _ in scored]
-        for cached, verdicts in ((False, fresh), (True, kept)):
-            for outcome, count in Tally([one.outcome for one in verdicts]).items():
-                self._verdicts(bundle, outcome, cached).inc(count)
+        self._batch.observe(run.items)
+        for (outcome, cached), count in run.outcomes.items():
+            self._verdicts(bundle, outcome, cached).inc(count)
 
     def count(self, bundle: Bundle, verdict: Verdict, *, cached: bool = False) -> None:
         """Count one verdict of a stream."""
@@ -155,10 +153,9 @@ class _Parts(Collector):
         )
         waiting = GaugeMetricFamily("countermark_judge_waiting", "Questions under way", labels=["model"])
         for model, counters in self._service.judges.counters.models.items():
-            facts = asdict(counters)
-            waiting.add_metric([model], facts.pop("waiting"))
-            for code, count in facts.pop("failures").items():
+            waiting.add_metric([model], counters.waiting)
+            for code, count in counters.failures.items():
                 failures.add_metric([model, code], count)
-            for name, value in facts.items():
-                events.add_metric([model, name], value)
+            for name in _JUDGE_EVENTS:
+                events.add_metric([model, name], getattr(counters, name))
         yield from (events, failures, waiting)

@@ -20,11 +20,11 @@ def verdict_json(
 ) -> bytes:
     """Return one verdict as JSON, with the caller's id and the reward that it chose."""
     verdict, cached = scored
-    reward = reward_of(verdict, on_failure)
+    said = _SAID[on_failure is OnFailure.ZERO][cached].get(verdict.score)
     return b'{%b"id":%b%b%b' % (
         b"" if index is None else b'"index":%d,' % index,
         b"null" if item_id is None else _encode(item_id),
-        _SAID[cached].get(reward) or _say(reward, cached),
+        said or _say(reward_of(verdict, on_failure), cached),
         verdict.json[1:],
     )
 
@@ -33,14 +33,14 @@ def batch_json(
     asked: Asked, items: Sequence[Item], scored: Sequence[Scored], run: Run, receipt: bytes | None = None
 ) -> bytes:
     """Return the reply to a batch: one verdict per item, in order; last the receipt, JSON, where there is one."""
-    if asked.on_failure is OnFailure.ZERO:
-        said = [(reward_of(verdict, asked.on_failure), cached) for verdict, cached in scored]
-    else:
-        said = [(verdict.score, cached) for verdict, cached in scored]
+    said = _SAID[asked.on_failure is OnFailure.ZERO]
     # What `verdict_json` says, a kind of piece at a time.
     pieces: list[bytes] = [b',{"id":'] * (4 * len(items))
     pieces[1::4] = _encode_lines([item.id for item in items]).splitlines()  # a JSON text holds no line break
-    pieces[2::4] = [_SAID[cached].get(reward) or _say(reward, cached) for reward, cached in said]
+    pieces[2::4] = [
+        said[cached].get(verdict.score) or _say(reward_of(verdict, asked.on_failure), cached)
+        for verdict, cached in scored
+    ]
     pieces[3::4] = [verdict.json[1:] for verdict, _ in scored]
     verdicts = b"".join(pieces)[1:]
     head, stats = _encode(verifier_of(asked.bundle)), _encode(stats_of(run))
@@ -119,5 +119,11 @@ def _say(reward: float | None, cached: bool) -> bytes:
     return b',"reward":%b,"cached":%b,' % (_encode(reward), b"true" if cached else b"false")
 
 
-_SAID = {cached: {reward: _say(reward, cached) for reward in (None, 0.0, 1.0)} for cached in (False, True)}
-"""What `_say` says of the rewards that most replies carry."""
+_SAID = {
+    zero: {
+        cached: {score: _say(0.0 if zero and score is None else score, cached) for score in (None, 0.0, 1.0)}
+        for cached in (False, True)
+    }
+    for zero in (False, True)
+}
+"""What `_say` says of the scores that most replies carry, by whether the lack of one is a zero and `cached`."""

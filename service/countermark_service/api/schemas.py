@@ -284,6 +284,10 @@ class VerifierDetail(VerifierSummary):
     limits: dict[str, float]
     files: list[str]
     parameters: dict[str, Any] = Field(description="JSON Schema of an item's `params`.")
+    runtime_table: dict[str, Any] | None = Field(
+        description="The manifest's table for its runtime: `sandbox`, `judge` (messages, model, sampling, votes) or "
+        "`composite` (children by pin, how they combine). Null for `python`, which has none."
+    )
     vectors: list[VectorSchema]
     advisories: list[AdvisorySchema] = Field(
         [], description="What became known of this version, or of a child of it, after it was published."

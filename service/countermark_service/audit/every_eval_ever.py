@@ -26,7 +26,7 @@ import msgspec
 from countermark_service import __version__
 from countermark_service.audit.rows import OutputRow
 from countermark_service.audit.verdict_files import whole
-from countermark_service.audit.work_file import NewVerdict, WorkFile
+from countermark_service.audit.work_file import NewVerdict, Ready, WorkFile, at_once
 from countermark_service.model import Outcome
 
 FOLDER = "every_eval_ever"
@@ -66,12 +66,15 @@ class _Result:
         return math.sqrt(variance / self.scores)
 
 
-def write_every_eval_ever(work: WorkFile, folder: Path, *, now: float | None = None) -> Path:
+def write_every_eval_ever(
+    work: WorkFile, folder: Path, *, ready: Ready = at_once, now: float | None = None
+) -> Path:
     """Write the files below ``folder/every_eval_ever`` and return that folder.
 
     Args:
         work: The audit.
         folder: Folder of the audit.
+        ready: The scoring may go on meanwhile; this says how far it is.
         now: Seconds since 1970 that the files are dated with; None is now.
 
     Raises:
@@ -81,11 +84,13 @@ def write_every_eval_ever(work: WorkFile, folder: Path, *, now: float | None = N
     stamp = f"{time.time() if now is None else now:.0f}"
     root = folder / FOLDER
     for task, model in dict.fromkeys((task, model) for task, _, model, _ in work.groups()):
-        _write_group(work, root, pins, task, model, stamp)
+        _write_group(work, root, pins, task, model, stamp, ready)
     return root
 
 
-def _write_group(work: WorkFile, root: Path, pins: Sequence[str], task: str, model: str, stamp: str) -> None:
+def _write_group(
+    work: WorkFile, root: Path, pins: Sequence[str], task: str, model: str, stamp: str, ready: Ready
+) -> None:
     name = uuid.UUID(bytes=hashlib.sha256(_encode([task, model, pins])).digest()[:16], version=4)
     developer, _, short = model.rpartition("/")
     parts = [_safe(task), _safe(developer or _UNKNOWN), _safe(short or _UNKNOWN)]
@@ -95,7 +100,7 @@ def _write_group(work: WorkFile, root: Path, pins: Sequence[str], task: str, mod
     results: dict[tuple[str, int], _Result] = {}
     digest, lines = hashlib.sha256(), 0
     with whole(samples) as file:
-        for row, verdicts in work.group(task, model):
+        for row, verdicts in work.group(task, model, ready):
             shared = _encode(_shared(row, evaluation))[:-1]  # all that the instances of a row have in common
             for verdict in verdicts:
                 result = results.get((row.variant, verdict.pin))

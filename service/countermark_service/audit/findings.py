@@ -203,30 +203,33 @@ def _why(
     return " ".join(filter(None, sentences))
 
 
-def _kinds(pair: Comparison, labels: Mapping[str, str]) -> list[str]:
+def _kinds(pair: Comparison, labels: Mapping[str, str], *, counted: bool = False) -> list[str]:
+    """Say of what kinds the disagreements of a pair are; how many there are too, unless that was told (`counted`)."""
     if not pair.disagreements or not pair.kinds:
         return []
     ordered = sorted(pair.kinds.items(), key=lambda one: -one[1])
-    sentences = [] if len(ordered) == 1 else [f"{plural(pair.disagreements, 'disagreement')}."]
+    sentences = [] if len(ordered) == 1 or counted else [f"{plural(pair.disagreements, 'disagreement')}."]
     for kind, count in ordered:
         clause = mark_clause(pair.marks[kind]) if kind in pair.marks else ""
         times = "once" if count == 1 else f"{shown_count(count)} times"
         if len(ordered) == 1:
             times = "in the one disagreement" if count == 1 else f"in all {shown_count(count)} disagreements"
-        reason = _REASONS[kind].format(about=_about(pair, kind, labels))
+        reason = _reason(pair, kind, labels)
         sentences.append(f"{times[0].upper()}{times[1:]} {reason}{f' ({clause})' if clause else ''}.")
     return sentences
 
 
-def _about(pair: Comparison, kind: FlipKind, labels: Mapping[str, str]) -> str:
-    """Name the column that disagreements of a kind are about; both, with numbers, where it is not always one."""
+def _reason(pair: Comparison, kind: FlipKind, labels: Mapping[str, str]) -> str:
+    """Say why disagreements of a kind came, and about which column they are: both, with numbers, where not one."""
     of_first = pair.about_first.get(kind, 0)
     of_second = pair.kinds[kind] - of_first
     if not of_first or not of_second:
-        return labels[pair.first if of_first else pair.second]
-    return (
-        f"one ({labels[pair.first]} {shown_count(of_first)}, {labels[pair.second]} {shown_count(of_second)})"
-    )
+        return _REASONS[kind].format(about=labels[pair.first if of_first else pair.second])
+    each = [
+        f"{'once' if count == 1 else f'{shown_count(count)} times'} {labels[name]}"
+        for name, count in ((pair.first, of_first), (pair.second, of_second))
+    ]
+    return f"{_REASONS[kind].format(about='one')}: {', '.join(each)}"
 
 
 def _labels(columns: Sequence[Column]) -> dict[str, str]:
@@ -306,7 +309,7 @@ def _between_verifiers(verifiers: Sequence[Column], comparisons: Sequence[Compar
         f"The verifiers do not agree: {labels[worst.first]} and {labels[worst.second]} differ on "
         f"{shown_count(worst.disagreements)} of {answers}."
     )
-    return [sentence, *_kinds(worst, _labels(verifiers))]
+    return [sentence, *_kinds(worst, _labels(verifiers), counted=True)]
 
 
 def headline_of(overall: Slice, parts: Sequence[Slice], complete: bool, unmet: str = "") -> str:

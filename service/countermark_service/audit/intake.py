@@ -21,7 +21,7 @@ import msgspec
 from countermark_service.audit.formats import document_format, record_format
 from countermark_service.audit.output_files import OutputFile, Progress
 from countermark_service.audit.published_values import number_of, params_of, prompt_of, response_of
-from countermark_service.audit.readers.containers import lists_in, look, records
+from countermark_service.audit.readers.containers import head_of, lists_in, look, records, what_it_is
 from countermark_service.audit.readers.interface import (
     MISSING,
     Found,
@@ -130,14 +130,14 @@ class Intake:
     def _read_file(self, file: OutputFile) -> None:
         try:
             one = look(file.path, file.name, self._plan.columns)
+            name, reads = self._reads(file, one)
         except InputFileError as exc:
             with self._work.transaction():
-                self._work.add_unusable([Unusable(file.name, None, "unreadable", str(exc))])
+                self._work.add_unusable([_unreadable(file, exc)])
             return
         before = self._next
         self._metrics, self._said = {}, 0
         self._folder = self._folder_of(file)
-        name, reads = self._reads(file, one)
         ended = False
         while not ended:
             with self._work.transaction():
@@ -146,7 +146,7 @@ class Intake:
             self._work.finish_input(file.name, name, self._next - before)
             if self._next == before and not self._said and not file.beside:
                 self._work.add_note(
-                    file.name, None, "no_outputs", f"a file of {name} without a response in it"
+                    file.name, None, "no_outputs", f"read as {name}, the file has no row in it"
                 )
 
     def _folder_of(self, file: OutputFile) -> str:
@@ -160,7 +160,7 @@ class Intake:
 
     def _read_some(self, file: InputFile, reads: Iterator[Read], before: int, *, own_columns: bool) -> bool:
         """Read and write some hundred rows; say whether the file is at its end."""
-        ended, broken = True, None
+        ended = True
         try:
             for read in reads:
                 self._take(file, read, own_columns=own_columns)
@@ -168,11 +168,9 @@ class Intake:
                     ended = False
                     break
         except InputFileError as exc:
-            broken = exc
+            self._number(file)
+            self._unusable.append(_unreadable(file, exc, used=self._next - before))
         self._number(file)
-        if broken is not None:
-            kept = f" The {self._next - before} rows before it are used." if self._next > before else ""
-            self._unusable.append(Unusable(file.name, None, "unreadable", f"{broken}{kept}"))
         self._said += len(self._unusable) + len(self._kept)
         self._work.add_rows(self._rows)
         self._work.add_unusable(self._unusable)
@@ -188,35 +186,31 @@ class Intake:
         document = document_format(one)
         if document is not None:
             return document.name, document.read(one)
-        if one.kind in ("jsonl", "parquet", "csv") or one.is_list:
-            found = record_format(one, any_table=file.named)
+        is_records = one.kind in ("jsonl", "parquet", "csv") or one.is_list
+        if is_records:
+            found = record_format(one, any_table=file.named and not one.is_alone)
             if found is not None:
                 return found.name, _record_reads(one, found(one))
-        elif one.kind == "json":
+        if one.kind == "json" or one.is_alone:
             for member in lists_in(one):
                 found = record_format(member, any_table=False)
                 if found is not None:
                     return found.name, _record_reads(member, found(member))
+        if one.is_alone and file.named:
+            return Table.name, _record_reads(one, Table(one))
         return None, iter([self._nothing(file, one)])
 
     def _nothing(self, file: OutputFile, one: InputFile) -> Read:
-        if not file.named:
-            return Remark(None, "not_outputs", "no outputs of a known format; it is left alone")
-        try:
-            with file.path.open("rb") as stream:
-                begins = stream.read(16)
-        except OSError:
-            begins = b""
-        if not begins:
-            said = "the file is empty"
-        elif begins[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            said = "the file is UTF-16; convert it to UTF-8"
-        elif one.kind == "zip":
+        head = head_of(one)
+        line = head.lstrip().partition(b"\n")[0].rstrip()
+        if one.kind == "zip":
             said = "the file is a ZIP archive that is cut off, or none of Inspect's; unpack it and name the files"
-        elif one.kind:
+        elif one.first and not (one.kind == "json" and line.endswith(b"}")):
             said = f"the file holds no outputs of a known format: it begins with {shown(one.first)}"
         else:
-            said = f"the file is none of JSON, JSON lines, CSV, Parquet or an Inspect log: it begins with {begins!r}"
+            said = what_it_is(head)
+        if not file.named:
+            return Remark(None, "not_outputs", f"no outputs of a known format, so it is left alone: {said}")
         return one.unusable(None, "unknown_format", said)
 
     # --- one row -------------------------------------------------------------------------------------
@@ -408,6 +402,14 @@ def _record_reads(file: InputFile, reader: Any) -> Iterator[Read]:
             yield file.unusable(line, "not_of_format", problem)
         else:
             yield from shaped(file, line, reader.name, partial(reader.rows, line, record))
+
+
+def _unreadable(file: OutputFile | InputFile, exc: InputFileError, used: int = 0) -> Unusable:
+    """Say that a file cannot be read, or not read on; who shows it says which file."""
+    begins = exc.problem.partition(" ")[0]
+    problem = exc.problem if begins in ("the", "line") else f"the file {exc.problem}"
+    kept = f" The {used} rows before it are used." if used else ""
+    return Unusable(file.name, None, "unreadable", f"{problem}.{kept}")
 
 
 @lru_cache(maxsize=16)

@@ -10,6 +10,7 @@ from pathlib import Path
 from countermark_service.audit.document import Claim, Document
 from countermark_service.audit.report import render_report
 from countermark_service.audit.summary import Facts, summarise
+from countermark_service.audit.table import Table
 from countermark_service.audit.verdict_files import whole
 from countermark_service.audit.work_file import WorkFile
 from countermark_service.releases import Release
@@ -25,6 +26,7 @@ def write_outputs(
     folder: Path,
     facts: Facts | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    table: Table | None = None,
 ) -> Document:
     """Write `DOCUMENT`, `FLIPS` and `REPORT` into a folder and return the document.
 
@@ -33,12 +35,13 @@ def write_outputs(
         folder: Made if it is not there; files of these names are replaced.
         facts: What the work file does not know.
         on_progress: Hears how many of how many rows with disagreements are done.
+        table: What `read_table` gave, where it was read before.
 
     Raises:
         OutputError: A file cannot be written.
     """
     with whole(folder / FLIPS) as flips:
-        document = summarise(work, flips, facts, on_progress)
+        document = summarise(work, flips, facts, on_progress, table)
     with whole(folder / DOCUMENT) as file:
         file.write(document.model_dump_json(indent=1).encode() + b"\n")
     with whole(folder / REPORT) as file:

@@ -5,6 +5,7 @@ pin, how files were read. It is kept in the work file. A run goes on only where 
 plan is the same: verdicts on other bytes, or of another pin, never mix with these.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,9 @@ from countermark_service.errors import CountermarkError
 from countermark_service.model import BundleRef, OnFailure
 from countermark_service.releases import Release
 from countermark_service.releases import Route as CardRoute
+
+_LOOKED_AT, _TOLD = 1000, 10
+"""Rows that cannot be used, of which the first of each file and reason is told, and how many of these."""
 
 WORK_FILE = "audit.sqlite"
 """Name of the work file in the folder of an audit."""
@@ -165,7 +169,7 @@ def begin(folder: Path, plan: AuditPlan, files: Sequence[OutputFile], progress: 
         progress: Hears of bytes: each input is read once for its digest and, in a new file, once for its rows.
 
     Raises:
-        OtherAuditError: The folder's audit is of other inputs, or of another plan.
+        OtherAuditError: The folder's audit is of other inputs, or of another plan, and has verdicts.
         WorkFileError: The work file cannot be used.
         AuditPlanError: No row can be scored.
     """
@@ -173,9 +177,10 @@ def begin(folder: Path, plan: AuditPlan, files: Sequence[OutputFile], progress: 
     inputs = [describe(file, progress) for file in files]
     work = WorkFile.open(path) if path.exists() else WorkFile.create(path)
     try:
-        if work.meta("plan") is not None:
-            _refuse_another(work, plan, inputs)
-        if work.meta("state") not in ("read", "scored"):
+        others = [] if work.meta("plan") is None else _differences(work, plan, inputs)
+        if others and work.verdict_count():
+            raise OtherAuditError(path, others)
+        if others or work.meta("state") not in ("read", "scored"):  # without a verdict, nothing is lost
             _read(work, plan, files, inputs, progress)
         else:
             progress(sum(one.size for one in inputs))
@@ -218,7 +223,8 @@ def _read(
         work.set_meta("state", "read")
 
 
-def _refuse_another(work: WorkFile, plan: AuditPlan, inputs: Sequence[Input]) -> None:
+def _differences(work: WorkFile, plan: AuditPlan, inputs: Sequence[Input]) -> list[str]:
+    """Say in what the audit of a work file is another one; nothing where it is the same."""
     before, now = work.meta("plan"), plan.document()
     found = [
         f"{name}: there {_shown(before.get(name))}, here {_shown(now[name])}"
@@ -235,8 +241,7 @@ def _refuse_another(work: WorkFile, plan: AuditPlan, inputs: Sequence[Input]) ->
         elif there[path].sha256 != here[path].sha256:
             digests = f"sha256 {there[path].sha256[:12]}… there, {here[path].sha256[:12]}… here"
             found.append(f"input {path} has changed: {digests}")
-    if found:
-        raise OtherAuditError(work.path, found)
+    return found
 
 
 def _shown(value: Any) -> str:
@@ -248,12 +253,18 @@ def _shown(value: Any) -> str:
 
 
 def _no_rows(work: WorkFile) -> str:
-    reasons: list[Unusable] = list(work.unusable(10))
-    said = "".join(
-        f"\n  {one.file}{'' if one.line is None else f', row {one.line}'}: {one.message.rstrip('.')}."
-        for one in reasons
-    )
+    first: dict[tuple[str, str], Unusable] = {}
+    for one in work.unusable(_LOOKED_AT):
+        first.setdefault((one.file, one.code), one)
+    reasons = list(first.values())[:_TOLD]
+    said = "".join(f"\n  {_placed(one)}: {one.message.rstrip('.')}." for one in reasons)
     counts = ", ".join(f"{count} {code}" for code, count in work.unusable_counts().items())
     more = f"\n  In all: {counts}." if sum(work.unusable_counts().values()) > len(reasons) else ""
     notes = "" if reasons else "".join(f"\n  {note.file}: {note.message}." for note in work.notes())
     return f"no row can be scored.{said}{more}{notes}"
+
+
+def _placed(one: Unusable) -> str:
+    """Return where something stands, as far as its message does not say so itself."""
+    told = one.line is None or re.match(rf"\w+ {one.line}\b", one.message)
+    return one.file if told else f"{one.file}, row {one.line}"

@@ -67,6 +67,8 @@ class _Judged:
     refusals: list[Refusal] = field(default_factory=list)
     receipts: list[StoredReceipt] = field(default_factory=list)
     degraded: set[str] = field(default_factory=set)
+    reached: int = 0
+    """Every row before this one has come back."""
 
     def add(self, other: "_Judged") -> None:
         """Take over what came back for another batch."""
@@ -74,6 +76,7 @@ class _Judged:
         self.refusals += other.refusals
         self.receipts += other.receipts
         self.degraded |= other.degraded
+        self.reached = max(self.reached, other.reached)
 
 
 @dataclass
@@ -90,6 +93,8 @@ class Progress:
     """Of these, verdicts that somebody had made before."""
     failed: int = 0
     """Of these, verdicts without a score."""
+    reached: int = 0
+    """Every row before this one is scored as far as it will be, and that is kept."""
     seconds: float = 0.0
     degraded: set[str] = field(default_factory=set)
     """Codes of what did not work meanwhile; it cost time, no verdicts."""
@@ -175,7 +180,7 @@ class AuditRun:
 
     async def _judged(self, batch: _Batch) -> _Judged:
         """Score a batch under every verifier that lacks verdicts of it."""
-        judged = _Judged()
+        judged = _Judged(reached=batch.rows[-1].row + 1)
         try:
             async with asyncio.TaskGroup() as group:
                 for pin, places in batch.due.items():
@@ -229,6 +234,7 @@ class AuditRun:
         progress.cached += sum(one.cached for one in judged.verdicts)
         progress.failed += sum(one.score is None for one in judged.verdicts)
         progress.degraded |= judged.degraded
+        progress.reached = max(progress.reached, judged.reached)
         self._on_progress(progress)
 
     def _write(self, judged: _Judged) -> None:

@@ -42,7 +42,7 @@ from countermark_service.audit.findings import finding_of, finding_over, headlin
 from countermark_service.audit.flips import FlipKind
 from countermark_service.audit.receipt_files import receipts_of, signers_of
 from countermark_service.audit.table import NONE, OUTCOMES, Part, Table, pairs_of, read_table
-from countermark_service.audit.wording import shown_count
+from countermark_service.audit.wording import plural, shown_count
 from countermark_service.audit.work_file import WorkFile
 from countermark_service.model import FAILURES, Outcome
 
@@ -73,6 +73,7 @@ def summarise(
     flips: BinaryIO,
     facts: Facts | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    table: Table | None = None,
 ) -> Document:
     """Return the document of an audit.
 
@@ -81,9 +82,10 @@ def summarise(
         flips: Takes JSON Lines: each row on which columns disagree.
         facts: What else the document says.
         on_progress: Hears how many of how many disagreeing rows are done.
+        table: What `read_table` gave, where it was read before.
     """
     facts = facts or Facts()
-    table = read_table(work)
+    table = table or read_table(work)
     return _Summary(work, table, facts).document(flips, on_progress or (lambda done, total: None))
 
 
@@ -390,8 +392,10 @@ class _Summary:
         for column in overall.columns:
             failed = sum(count for outcome, count in column.outcomes.items() if Outcome(outcome) in FAILURES)
             if column.refused:
+                why = self._work.why_refused(self._ids.index(column.id) - 1)
                 notes.append(
-                    f"{column.label} does not take {shown_count(column.refused)} rows; they have no score under it."
+                    f"{column.label} does not take {plural(column.refused, 'row')}, so there is no score of it. "
+                    f"The first is {why}."
                 )
             if failed:
                 notes.append(

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from countermark_service.audit.flips import RIGHT
-from countermark_service.audit.work_file import WorkFile
+from countermark_service.audit.work_file import Ready, WorkFile, at_once
 from countermark_service.model import Outcome
 
 OUTCOMES = tuple(Outcome)
@@ -104,8 +104,8 @@ class Table:
         return found
 
 
-def read_table(work: WorkFile) -> Table:
-    """Read what statistics need of a work file, in one pass over the rows."""
+def read_table(work: WorkFile, ready: Ready = at_once) -> Table:
+    """Read what statistics need of a work file, in one pass over the rows; `ready` says how far they are scored."""
     numbers = {outcome: number for number, outcome in enumerate(OUTCOMES)}
     pins = len(work.verifiers)
     parts: dict[Part, int] = {}
@@ -115,7 +115,7 @@ def read_table(work: WorkFile) -> Table:
     outcomes = [array("b") for _ in range(pins)]
     scores = [array("d") for _ in range(pins)]
     nothing = math.nan
-    for row in work.judged():
+    for row in work.judged(ready):
         part.append(parts.setdefault(Part(row.task, row.variant, row.model), len(parts)))
         metric.append(metrics.setdefault(row.metric or "", len(metrics)))
         items.append(_item(row.task, row.sample))

@@ -7,14 +7,14 @@ time; texts stay in the inputs and in the work file.
 
 import io
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from itertools import groupby, islice
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import msgspec
 
-from countermark_service.audit.work_file import NewVerdict, WorkFile
+from countermark_service.audit.work_file import NewVerdict, Ready, WorkFile, at_once
 from countermark_service.errors import CountermarkError
 
 VerdictFormat = Literal["jsonl", "jsonl.zst", "parquet"]
@@ -33,23 +33,23 @@ class OutputError(CountermarkError):
         self.file = str(file)
 
 
-def write_verdicts(work: WorkFile, folder: Path, kind: VerdictFormat) -> Path:
+def write_verdicts(work: WorkFile, folder: Path, kind: VerdictFormat, ready: Ready = at_once) -> Path:
     """Write ``verdicts.<kind>`` and return it.
 
     A record has `row`, `file`, `line`, `task`, `variant`, `model`, `sample`, `generation`, `published`,
     `metric`, and `verdicts`: a list of {`verifier`, `outcome`, `score`, `reward`, `cached`, `detail`,
     `surroundings`}, or {`verifier`, `refused`} where the verifier does not take the row. In Parquet, detail
-    and surroundings are JSON texts.
+    and surroundings are JSON texts. The scoring may go on meanwhile, where `ready` says how far it is.
 
     Raises:
         OutputError: It cannot be written.
     """
     path = folder / f"verdicts.{kind}"
     if kind == "parquet":
-        _write_parquet(work, path)
+        _write_parquet(work, path, ready)
         return path
     with whole(path) as file, _packed(file, kind) as stream:
-        for record in _records(work):
+        for record in _records(work, ready):
             stream.write(_encode(record) + b"\n")
     return path
 
@@ -84,6 +84,9 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         part.replace(path)
     except OSError as exc:
         raise OutputError(path, exc.strerror or str(exc)) from exc
+    finally:
+        with suppress(OSError):  # it was given up in the middle; another attempt replaces it
+            part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -97,20 +100,18 @@ def _packed(file: BinaryIO, kind: VerdictFormat) -> Iterator[BinaryIO | io.Buffe
         yield packed
 
 
-def _records(work: WorkFile) -> Iterator[dict[str, Any]]:
+def _records(work: WorkFile, ready: Ready) -> Iterator[dict[str, Any]]:
     pins = [str(one.pin) for one in work.verifiers]
-    verdicts = groupby(work.raw_verdicts(), key=lambda one: one.row)
-    refusals = groupby(work.refusals(), key=lambda one: one.row)
-    next_verdicts, next_refusals = next(verdicts, None), next(refusals, None)
-    for row in work.placed():
-        said: dict[int, dict[str, Any]] = {}
-        if next_verdicts is not None and next_verdicts[0] == row["row"]:
-            said |= {one.pin: _said(pins, one) for one in next_verdicts[1]}
-            next_verdicts = next(verdicts, None)
-        if next_refusals is not None and next_refusals[0] == row["row"]:
-            said |= {one.pin: {"verifier": pins[one.pin], "refused": one.message} for one in next_refusals[1]}
-            next_refusals = next(refusals, None)
-        yield {**row, "verdicts": [said[pin] for pin in sorted(said)]}
+    for start, stop in work.spans(ready):
+        said: list[dict[int, dict[str, Any]]] = [{} for _ in range(start, stop)]
+        for verdict in work.raw_verdicts(start, stop):
+            said[verdict.row - start][verdict.pin] = _said(pins, verdict)
+        for refusal in work.refusals(start, stop):
+            refused = {"verifier": pins[refusal.pin], "refused": refusal.message}
+            said[refusal.row - start][refusal.pin] = refused
+        for row, each in zip(work.placed(start, stop), said, strict=True):
+            row["verdicts"] = [each[pin] for pin in sorted(each)]
+            yield row
 
 
 def _said(pins: list[str], one: NewVerdict) -> dict[str, Any]:
@@ -125,7 +126,7 @@ def _said(pins: list[str], one: NewVerdict) -> dict[str, Any]:
     }
 
 
-def _write_parquet(work: WorkFile, path: Path) -> None:
+def _write_parquet(work: WorkFile, path: Path, ready: Ready) -> None:
     # Here, because few need it and it takes long to load; it has no types of its own.
     import pyarrow  # type: ignore[import-untyped]
     import pyarrow.parquet  # type: ignore[import-untyped]
@@ -144,7 +145,7 @@ def _write_parquet(work: WorkFile, path: Path) -> None:
             ("published", number), ("metric", text), ("verdicts", pyarrow.list_(verdict)),
         ]
     )  # fmt: skip
-    records = _records(work)
+    records = _records(work, ready)
     with whole(path) as file, pyarrow.parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         while group := [_flat(record) for record in islice(records, _ROW_GROUP)]:
             writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))

@@ -238,6 +238,11 @@ class Manifest(_Strict):
             named |= {"plan": self.sandbox.plan, "judge": self.sandbox.judge}
         return {operation: target for operation, target in named.items() if target is not None}
 
+    def runtime_table(self) -> dict[str, Any] | None:
+        """Return the table that belongs to the runtime, as JSON; None for "python", which has none."""
+        table = self.sandbox or self.judge or self.composite
+        return None if table is None else table.model_dump(mode="json", by_alias=True, exclude_none=True)
+
     def parameters_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of an item's `params`; what is not declared is refused."""
         return {"type": "object", "properties": self.parameters, "additionalProperties": False}

@@ -16,7 +16,7 @@ app = typer.Typer(help="Make, list and remove the keys of a service.", no_args_i
 
 @app.command()
 def add(
-    scope: Annotated[list[str], typer.Option(help="score, admin or audit. May be given many times.")],
+    scope: Annotated[list[str], typer.Option(help="score, run, audit or admin. May be given many times.")],
     label: Annotated[str, typer.Option(help="Whose it is, in your words.")] = "",
     data: DataOption = None,
     as_json: JsonOption = False,
@@ -62,12 +62,19 @@ def list_(data: DataOption = None, as_json: JsonOption = False) -> None:
 def remove(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="As `countermark access list` shows it.")],
     data: DataOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Remove a key: whoever has it is refused from then on.
 
     Example: `countermark access remove 1f9c02ab`
     """
+    from countermark_service.cli.console import note, print_json
+
     _keys(data).remove(key_id)
+    if as_json:
+        print_json({"removed": key_id})
+        return
+    note(f"key {key_id} is removed; a service that runs refuses it from now on")
 
 
 def _keys(data: "Path | None") -> "AccessKeys":

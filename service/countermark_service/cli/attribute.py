@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from countermark_service.cli.options import DataOption, JsonOption, command_settings
+from countermark_service.errors import CountermarkError
 
 if TYPE_CHECKING:
     from countermark_service.audit.attribution.words import PairFinding, RunsFinding
@@ -80,26 +81,30 @@ def attribute(
     The folder --out gets `attribution.json` and `attribution.html`.
     """
     from countermark_service.cli.attribute_run import compare_pair, compare_runs, read_runs
-    from countermark_service.cli.console import note
 
     named = releases or []
     if not 0.5 <= confidence < 1:
         raise typer.BadParameter("must be from 0.5 to below 1", param_hint="--confidence")
     if (runs is None) is (not named):
         raise typer.BadParameter("name two releases or more, or a table of --runs", param_hint="RELEASES")
-    if runs is not None:
-        finding = read_runs(runs, response, order=order, confidence=confidence)
-        _finish({"kind": "runs", "findings": [finding.document()]}, [finding], None, as_json)
-        return
-    if len(named) == 1:
-        raise typer.BadParameter(
-            f"one release, {named[0]}, has nothing to be compared with", param_hint="RELEASES"
-        )
     if len(named) > 2 and (verifier_a or verifier_b):
         raise typer.BadParameter(
             "--verifier-a and --verifier-b are for two releases; cards name theirs", param_hint="--verifier-a"
         )
-    out.mkdir(parents=True, exist_ok=True)
+    if len(named) == 1:
+        raise typer.BadParameter(
+            f"one release, {named[0]}, has nothing to be compared with", param_hint="RELEASES"
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise CountermarkError(
+            f"{out} cannot be made: {exc.strerror}. Name another folder with --out."
+        ) from exc
+    if runs is not None:
+        finding = read_runs(runs, response, order=order, confidence=confidence)
+        _finish({"kind": "runs", "findings": [finding.document()]}, [finding], out, as_json)
+        return
 
     def judge() -> "Judge":
         return _judge(server, batch, data)
@@ -120,7 +125,6 @@ def attribute(
             )
         )
         _finish({"kind": "runs", "findings": [one.document() for one in found]}, found, out, as_json)
-    note(f"the findings are in {out}")
 
 
 def _judge(server: str | None, batch: int, data: Path | None) -> "Judge":
@@ -132,25 +136,25 @@ def _judge(server: str | None, batch: int, data: Path | None) -> "Judge":
 def _finish(
     document: dict[str, Any],
     findings: "Sequence[PairFinding | RunsFinding]",
-    out: Path | None,
+    out: Path,
     as_json: bool,
 ) -> None:
     import msgspec
 
     from countermark_service.audit.attribution.page import write_page
     from countermark_service.audit.attribution.words import PairFinding
-    from countermark_service.cli.console import print_json, show
+    from countermark_service.cli.console import note, print_json, show
 
-    if out is not None:
-        text = msgspec.json.format(msgspec.json.encode(document), indent=2)
-        (out / "attribution.json").write_bytes(text + b"\n")
-        write_page(findings, out / "attribution.html")
+    text = msgspec.json.format(msgspec.json.encode(document), indent=2)
+    (out / "attribution.json").write_bytes(text + b"\n")
+    write_page(findings, out / "attribution.html")
     if as_json:
         print_json(document)
-        return
-    for place, one in enumerate(findings):
-        parts = pair_parts(one) if isinstance(one, PairFinding) else runs_parts(one)
-        show(*([""] if place else []), *parts)
+    else:
+        for place, one in enumerate(findings):
+            parts = pair_parts(one) if isinstance(one, PairFinding) else runs_parts(one)
+            show(*([""] if place else []), *parts)
+    note(f"the findings are in {out}")
 
 
 def pair_parts(one: "PairFinding") -> list[Any]:
@@ -201,12 +205,11 @@ def runs_parts(one: "RunsFinding") -> list[Any]:
         *([f"{level} over questions"] if one.over_questions else []),
     ]
     effects = table("term", numbers=numbers)
-    scale = 1 if one.crossed is None else 100  # scores of a table are shown as they were given
     for each in found.effects:
-        between = (
-            "-" if each.interval is None else " to ".join(f"{scale * bound:+.4g}" for bound in each.interval)
-        )
-        row = [f"{scale * each.estimate:+.4g}", between]
+        row = [
+            one.shown(each.estimate),
+            "-" if each.interval is None else " to ".join(map(one.shown, each.interval)),
+        ]
         if one.over_questions:
             row.append(interval(one.over_questions[each.term]))
         effects.add_row(each.term, *row)
@@ -217,5 +220,7 @@ def runs_parts(one: "RunsFinding") -> list[Any]:
         for name, levels in found.factors.items()
     ]
     by = f" under {one.verifier}" if one.verifier is not None else ""
-    head = f"{found.runs} runs{by}, mean {scale * found.mean:.4g}{' points' if scale == 100 else ''}"
+    head = (
+        f"{found.runs} runs{by}, mean {one.scale * found.mean:.4g}{'' if one.crossed is None else ' points'}"
+    )
     return [head, "", effects, "", *coding, *one.sentences()]

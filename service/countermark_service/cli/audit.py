@@ -10,7 +10,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -22,10 +22,13 @@ from countermark_service.errors import CountermarkError
 
 if TYPE_CHECKING:
     from countermark_service.audit.document import Document
+    from countermark_service.audit.following import Following
     from countermark_service.audit.intake import ReadPlan
     from countermark_service.audit.judging import Judge
     from countermark_service.audit.plan import AuditPlan
     from countermark_service.audit.run import Progress
+    from countermark_service.audit.table import Table
+    from countermark_service.audit.verdict_files import VerdictFormat
     from countermark_service.audit.work_file import WorkFile
     from countermark_service.cli.audit_summary import AuditSummary
     from countermark_service.releases import Release
@@ -179,15 +182,17 @@ def audit(
         batch=batch,
         retry_failed=retry_failed,
         receipts=receipts,
+        verdicts=verdicts,
+        report=report,
     )
     refs = refs_of(asked.release, asked.verifiers)
     with _alone(out):
         judge = choose_judge(server, batch, data, judge_mode, receipts=receipts)
-        work, summary = asyncio.run(_run(asked, refs, judge))
-        with work:
-            summary.files = _write(work, out, verdicts)
+        work, results, summary = asyncio.run(_run(asked, refs, judge))
+        with work, results:
+            summary.files, table = _write(work, out, results)
             if report:
-                summary.headline = _report(work, out, asked.release).headline
+                summary.headline = _report(work, out, asked.release, table).headline
                 summary.files += [str(out / name) for name in ("audit.json", "flips.jsonl", "report.html")]
             note(f"the audit is in {out}")
     if as_json:
@@ -212,6 +217,8 @@ class _Asked:
     batch: int
     retry_failed: bool
     receipts: bool
+    verdicts: "VerdictFormat"
+    report: bool
 
 
 def _release(card: Path | None) -> "Release | None":
@@ -265,8 +272,10 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-async def _run(asked: _Asked, refs: Sequence[str], judge: "Judge") -> "tuple[WorkFile, AuditSummary]":
-    """Read and score; the caller closes the work file."""
+async def _run(
+    asked: _Asked, refs: Sequence[str], judge: "Judge"
+) -> "tuple[WorkFile, Following, AuditSummary]":
+    """Read and score; the caller closes the work file, and what follows the scoring."""
     from countermark_service.audit.output_files import find_files
     from countermark_service.audit.plan import begin
     from countermark_service.cli.console import note
@@ -277,7 +286,7 @@ async def _run(asked: _Asked, refs: Sequence[str], judge: "Judge") -> "tuple[Wor
         with _byte_bar(2 * sum(file.path.stat().st_size for file in files)) as advance:
             work = begin(asked.out, plan, files, advance)
         try:
-            return work, await _score(asked, work, judge)
+            return work, *(await _score(asked, work, judge))
         except BaseException:
             if work.verdict_count():
                 note(f"what was scored is kept in {work.path}: the same command goes on from there")
@@ -303,8 +312,9 @@ async def _plan(asked: _Asked, refs: Sequence[str], judge: "Judge") -> "AuditPla
     return AuditPlan(verifiers, asked.reading, asked.release, asked.judge_mode, asked.receipts)
 
 
-async def _score(asked: _Asked, work: "WorkFile", judge: "Judge") -> "AuditSummary":
-    """Score what has no verdict yet."""
+async def _score(asked: _Asked, work: "WorkFile", judge: "Judge") -> "tuple[Following, AuditSummary]":
+    """Score what has no verdict yet; the results are written meanwhile."""
+    from countermark_service.audit.following import Following
     from countermark_service.audit.run import AuditRun
     from countermark_service.cli.audit_summary import AuditSummary
     from countermark_service.cli.console import console, note
@@ -318,31 +328,38 @@ async def _score(asked: _Asked, work: "WorkFile", judge: "Judge") -> "AuditSumma
         screen = console(stderr=True)
         with screen.status("preparing the verifiers") if screen.is_terminal else nullcontext():
             await judge.prepare()
-    with _verdict_bar() as show_progress:
-        progress = await AuditRun(work, judge, batch=asked.batch, on_progress=show_progress).run()
-    with work.transaction():
-        work.set_meta("state", "scored")
+    results = Following(work.path, asked.out, asked.verdicts, report=asked.report)
+    with ExitStack() as unless_scored:
+        unless_scored.push(results)
+        with _verdict_bar() as show_progress:
+
+            def advance(progress: "Progress") -> None:
+                show_progress(progress)
+                results.reach(progress.reached)
+
+            progress = await AuditRun(work, judge, batch=asked.batch, on_progress=advance).run()
+        with work.transaction():
+            work.set_meta("state", "scored")
+        unless_scored.pop_all()
     if progress.before:
         note(f"{progress.before} of {progress.due} verdicts were there already")
-    return AuditSummary.of(work, progress)
+    return results, AuditSummary.of(work, progress)
 
 
-def _write(work: "WorkFile", out: Path, kind: Literal["jsonl", "jsonl.zst", "parquet"]) -> list[str]:
-    """Write what programs read; return the names of the files."""
-    from countermark_service.audit.every_eval_ever import write_every_eval_ever
+def _write(work: "WorkFile", out: Path, results: "Following") -> "tuple[list[str], Table | None]":
+    """Write what programs read; return the names of the files, and what the report is made of."""
     from countermark_service.audit.receipt_files import write_receipts
-    from countermark_service.audit.verdict_files import write_unusable, write_verdicts
+    from countermark_service.audit.verdict_files import write_unusable
     from countermark_service.cli.console import console
 
     screen = console(stderr=True)
     with screen.status("writing the verdicts") if screen.is_terminal else nullcontext():
-        written = [work.path, write_verdicts(work, out, kind), write_unusable(work, out)]
-        written.append(write_every_eval_ever(work, out))
-        written += write_receipts(work, out)
-    return [str(path) for path in written]
+        followed, table = results.finish()
+        written = [work.path, *followed, write_unusable(work, out), *write_receipts(work, out)]
+    return [str(path) for path in written], table
 
 
-def _report(work: "WorkFile", out: Path, release: "Release | None") -> "Document":
+def _report(work: "WorkFile", out: Path, release: "Release | None", table: "Table | None") -> "Document":
     """Write what people read, and its numbers."""
     from countermark_service.audit.outputs import claims_of, write_outputs
     from countermark_service.audit.summary import Facts
@@ -352,7 +369,7 @@ def _report(work: "WorkFile", out: Path, release: "Release | None") -> "Document
         title = f"Audit of {release.card.name}:{release.card.version}"
         facts = Facts(title=title, claims=claims_of(release))
     with _report_bar() as show_progress:
-        return write_outputs(work, out, facts, show_progress)
+        return write_outputs(work, out, facts, show_progress, table)
 
 
 @contextmanager

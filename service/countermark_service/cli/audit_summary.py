@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from countermark_service.audit.run import Progress
+from countermark_service.audit.wording import plural
 from countermark_service.audit.work_file import WorkFile
 from countermark_service.cli.tally import Tally
 
@@ -34,6 +35,8 @@ class AuditSummary:
     roles: Sequence[str]
     refused: Sequence[int]
     """Per verifier, the rows that it does not take."""
+    why_refused: Sequence[str]
+    """Per verifier, where the first of these stands and what is wrong with it; empty where there is none."""
     progress: Progress
     again: Sequence[str]
     """The command line that made the audit, which makes it again."""
@@ -71,6 +74,7 @@ class AuditSummary:
             tallies=tallies,
             roles=[one.role for one in verifiers],
             refused=[work.refusal_count(pin) for pin in range(len(verifiers))],
+            why_refused=[work.why_refused(pin) for pin in range(len(verifiers))],
             progress=progress,
             again=work.meta("command") or [],
             advisories=work.meta("advisories") or [],
@@ -133,6 +137,11 @@ class AuditSummary:
         if self.unusable:
             counts = ", ".join(f"{count} {code}" for code, count in self.unusable.items())
             said.append(f"Not used: {counts}; unusable.jsonl has each with its reason.")
+        said += [
+            f"{tally.pin.name}:{tally.pin.version} does not take {plural(count, 'row')}; the first is {why}."
+            for tally, count, why in zip(self.tallies, self.refused, self.why_refused, strict=True)
+            if count
+        ]
         said += [
             f"To know ({count} {code}): {self.told[code].rstrip('.')}." for code, count in self.notes.items()
         ]

@@ -57,7 +57,11 @@ async def _probe(settings: "Settings", models: list[str]) -> tuple[dict[str, Any
 
     asker = build_asker(settings)
     if not asker.endpoints:
-        raise UnavailableError("no model has an endpoint here: name a file in COUNTERMARK_JUDGES.")
+        raise UnavailableError(
+            "no model has an endpoint here: name a file in COUNTERMARK_JUDGES."
+            if settings.judges is None
+            else f'no model has an endpoint here: {settings.judges} has no table [models."MODEL"].'
+        )
     found: dict[str, Any] = {}
     problems: dict[str, str] = {}
     try:

@@ -146,7 +146,7 @@ class LocalJudge:
         if self._receipts:
             verdicts = [verdict for verdict, _ in scored]
             issued = await asyncio.to_thread(
-                self._service.receipts.issue, bundle, scorer.identity(bundle), run.keys, verdicts,
+                self._service.receipts.issue, bundle, scorer.identity(bundle), items, verdicts,
                 below=scorer.below(bundle),
             )  # fmt: skip
             if not issued.recorded:

@@ -167,6 +167,8 @@ async def _run(plan: "Plan", judge: "Judge", out: str) -> "Summary":
 def _sink(out: str) -> "Iterator[Sink]":
     """Give what takes the verdicts; a file gets its name at the end, when it is whole.
 
+    A device or a pipe is written to as it is: to put a file in its place would take it from everybody.
+
     Raises:
         OutputFileError: It cannot be written.
     """
@@ -174,11 +176,14 @@ def _sink(out: str) -> "Iterator[Sink]":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    part = Path(out + ".partial")
+    target = Path(out)
+    special = target.exists() and not target.is_file()
+    part = target if special else Path(out + ".partial")
     try:
         with part.open("wb") as file:
             yield file
-        part.replace(out)
+        if not special:
+            part.replace(target)
     except OSError as exc:
         raise OutputFileError(part, exc.strerror or str(exc)) from exc
 

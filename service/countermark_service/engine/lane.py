@@ -61,6 +61,7 @@ class Lane:
         self._chunks: dict[Worker, Chunk] = {}
         self._forking = 0
         self._spares = 0
+        self._stepped_back = False
         self._nursery: Nursery | None = None
         self._starting: asyncio.Task[None] | None = None
         self._failures = 0
@@ -131,6 +132,14 @@ class Lane:
         """True where the lane has processes and has had no work since `moment`."""
         working = self._groups or self._chunks or self._stopped
         return self._nursery is not None and not working and self._last_used < moment
+
+    def give_spares_back(self) -> None:
+        """Keep one spare less, where no item has had to leave its slot since this was last called."""
+        if not self._stepped_back:
+            self._spares = max(self._spares - 1, 0)
+        self._stepped_back = False
+        while len(self._idle) > self._pool.limits.slots + self._spares:
+            self._idle.pop(0).retire()  # the one that has been idle for longest
 
     def pids(self) -> list[int]:
         """Return the process ids of the lane's workers."""
@@ -286,8 +295,7 @@ class Lane:
     def _learn(self, operation: Operation, microseconds: int, items: int) -> None:
         """Follow the usual cost of an item; an outlier moves it a little only.
 
-        What a frame holds is taken together: some kernels count CPU time in steps of milliseconds, so that
-        most of its items would seem to cost nothing.
+        What a frame holds is taken together, as one item costs too little for the clocks of some kernels.
         """
         mean, cost = self._means[operation], max(microseconds, 1) / 1e6 / items
         self._means[operation] = mean + (1 - _MEMORY**items) * (min(cost, _HEAVY_FACTOR * mean) - mean)
@@ -442,6 +450,7 @@ class Lane:
         if not self._pool.make_room_back():
             return
         self._pool.counters.moved_aside += 1
+        self._stepped_back = True
         self._spares = min(self._spares + 1, self._pool.limits.slots)
         self._move(chunk, Place.BACK)
         # What the worker still says of the others is ignored: their jobs are no longer this chunk's.

@@ -17,8 +17,8 @@ yet lower one and a place *aside* for as long as its budget lasts. A priority ca
 raised again, so such a worker ends with its item. Where too many have stepped back,
 the one that has used most is stopped, and its item begins again when there is room
 aside. So items that loop for as long as they may keep out neither healthy items nor
-those that are merely heavy. A lane that has had such items keeps spare workers, so
-that none has to start while items wait.
+those that are merely heavy. A lane that has had such items keeps spare workers for a while,
+so that none has to start while items wait.
 
 None of this touches a verdict. The item's budget is CPU time and is kept by a timer
 in the worker; the pool is the second line, for workers that no longer obey, that
@@ -274,6 +274,8 @@ class Pool:
         self.spawn(self.sweep())
 
     async def sweep(self) -> None:
-        """End the processes of bundles that have had no work for `idle_seconds`."""
+        """End the processes of bundles that have had no work for `idle_seconds`, and spares that were not needed."""
         since = time.monotonic() - self.limits.idle_seconds
+        for lane in self._lanes.values():
+            lane.give_spares_back()
         await asyncio.gather(*(lane.close() for lane in self._lanes.values() if lane.is_idle_since(since)))

@@ -8,6 +8,7 @@ a key anywhere.
 import os
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -15,6 +16,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from countermark_service.errors import SettingsError
+
+_CONCEALED = "(not shown)"
 
 
 class Endpoint(BaseModel):
@@ -74,6 +77,8 @@ class Endpoint(BaseModel):
             raise ValueError(
                 "must have no user, password, query or fragment; name the key's variable in key_env"
             )
+        if parts.path.rstrip("/").endswith("/completions"):
+            raise ValueError("must end before /chat/completions, which is added to it")
         return value.rstrip("/")
 
     @property
@@ -121,6 +126,21 @@ def _endpoint(file: Path, model: str, table: object) -> Endpoint:
     except ValidationError as exc:
         first = exc.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
-        value = "missing" if first["type"] == "missing" else first["input"]
-        problem = first["msg"].removeprefix("Value error, ")
+        value, problem = _told(key, first["type"], first["input"], first["msg"].removeprefix("Value error, "))
         raise SettingsError(str(file), f"models.{model}.{key}", value, problem) from exc
+
+
+def _told(key: str, kind: str, value: object, problem: str) -> tuple[object, str]:
+    """Return what to show of a value, and what is wrong with it. What may hold a key is not shown: logs are read."""
+    if kind == "missing":
+        return "missing", "every model needs one"
+    if kind == "extra_forbidden":
+        known = [name for name in Endpoint.model_fields if name != "model"]
+        near = get_close_matches(key, known, 1, 0.75)
+        hint = f"did you mean {near[0]}" if near else f"there are {', '.join(known)}"
+        return _CONCEALED, f"there is no such key; {hint}"
+    if key == "key_env":
+        return _CONCEALED, "it must be the name of an environment variable; the key itself stands in that"
+    if key == "base_url" and "@" in str(value):
+        return _CONCEALED, problem
+    return value, problem

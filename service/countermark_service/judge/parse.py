@@ -155,10 +155,12 @@ def _schema(schema: bytes) -> Schema:
 
 def response_format(output: Output, criteria: int) -> dict[str, Any] | None:
     """Return what is sent as `response_format`, or None."""
-    if not output.structured:
-        return None
-    schema = output.schema_ if output.kind == "json" else _criteria_schema(criteria)
-    if output.kind not in ("json", "criteria") or schema is None:
+    schema = None
+    if output.structured and output.kind == "json":
+        schema = output.schema_
+    elif output.structured and output.kind == "criteria":
+        schema = _criteria_schema(criteria)
+    if schema is None:
         return None
     return {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": schema}}
 

@@ -41,7 +41,10 @@ _OTHER = re.compile(r"[^\x20-\x7e]")
 def as_line(value: Any) -> str:
     """Return a JSON value as one line of JSON that no reader can take for anything else."""
     text = _encode(value).decode()
-    text = _CONTROL_WORD.sub(_escaped, text)
+    if "<" in text or "[" in text:  # to look for one character costs next to nothing
+        text = _CONTROL_WORD.sub(_escaped, text)
+    if text.isascii() and "\x7f" not in text:  # the other hidden ones of ASCII are escaped in JSON
+        return text
     return _OTHER.sub(_escaped_if_hidden, text)
 
 

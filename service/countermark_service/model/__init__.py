@@ -1,6 +1,6 @@
 """Frozen values that every other room speaks in: refs, digests, items, verdicts."""
 
-from countermark_service.model.item import Item, item_key, item_keys, last_assistant_text, reduced_key
+from countermark_service.model.item import Item, item_digests, item_keys, last_assistant_text, reduced_key
 from countermark_service.model.ref import DIGEST_PATTERN, BundleRef
 from countermark_service.model.verdict import CACHEABLE, FAILURES, OnFailure, Outcome, Verdict
 
@@ -13,7 +13,7 @@ __all__ = [
     "OnFailure",
     "Outcome",
     "Verdict",
-    "item_key",
+    "item_digests",
     "item_keys",
     "last_assistant_text",
     "reduced_key",

@@ -2,8 +2,13 @@
 
 The canonical form is compact JSON of ``[response, reference, params, prompt]``
 with sorted keys. Unlike RFC 8785 it keeps ``1`` and ``1.0`` apart, because a
-verifier can tell them apart too. The same bytes key the store and travel to the
-worker, so that what is looked up is what is run.
+verifier can tell them apart too. These bytes travel to the worker, and receipts
+name an item by their digest.
+
+The store's key is over the same four parts: ``[reference, params, prompt]`` as that
+JSON, then the response as it is. A response is most of an item and full of
+backslashes, and to write it as JSON first costs as much as all the rest of a look-up.
+Where a JSON array ends is never in doubt, so no two items have the same bytes.
 """
 
 import hashlib
@@ -36,27 +41,38 @@ class Item(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
         )
 
 
-def item_key(digest: bytes, canonical: bytes) -> bytes:
-    """Return the 32-byte store key of an item under the bundle of `digest` (32 bytes)."""
-    return hashlib.sha256(digest + canonical).digest()
+def item_digests(identity: bytes, items: Sequence[Item], *, uses_prompt: bool) -> list[bytes]:
+    """Return the 32 bytes by which a receipt names each item: SHA-256 of `identity` and the item's `canonical`.
 
-
-def item_keys(digest: bytes, items: Sequence[Item], *, uses_prompt: bool) -> list[bytes]:
-    """Return the store key of each item: `item_key` of its `canonical`, in one loop for large batches.
-
-    Raises:
-        TypeError, ValueError, RecursionError: An item cannot be written as JSON.
+    Args:
+        identity: The 32 bytes of the verifier.
+        items: What was judged, in order.
+        uses_prompt: Whether the prompt takes part.
     """
-    begun, write = (
-        hashlib.sha256(digest).copy,
-        _encoder.encode_into,
-    )  # to copy a hash costs less than to begin one
-    keys: list[bytes] = []
+    begun, write = hashlib.sha256(identity).copy, _encoder.encode_into
+    digests: list[bytes] = []
     canonical = bytearray()  # one for all: each item is written over the one before
     for item in items:
         write((item.response, item.reference, item.params, item.prompt if uses_prompt else None), canonical)
         hashed = begun()
         hashed.update(canonical)
+        digests.append(hashed.digest())
+    return digests
+
+
+def item_keys(identity: bytes, items: Sequence[Item], *, uses_prompt: bool) -> list[bytes]:
+    """Return the 32-byte store key of each item under the verifier of `identity` (32 bytes).
+
+    Raises:
+        TypeError, ValueError, RecursionError: An item cannot be written as JSON.
+    """
+    # To copy a hash costs less than to begin one.
+    begun, write = hashlib.sha256(identity).copy, _encoder.encode
+    keys: list[bytes] = []
+    for item in items:
+        hashed = begun()
+        hashed.update(write((item.reference, item.params, item.prompt if uses_prompt else None)))
+        hashed.update(item.response.encode())
         keys.append(hashed.digest())
     return keys
 

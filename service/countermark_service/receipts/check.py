@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from countermark_service.model import FAILURES, Item, item_key
+from countermark_service.model import FAILURES, Item, item_digests
 from countermark_service.receipts.errors import (
     ItemsDifferError,
     ReceiptError,
@@ -243,13 +243,14 @@ def _hold_items(items: Sequence[Item], leaves: Sequence[Leaf], first: int, state
     release = statement.predicate.release
     given = msgspec.json.decode(release.params, type=dict[str, Any]) if release is not None else {}
     identity = bytes.fromhex(verifier.identity.removeprefix("sha256:"))
-    wrong = []
-    for index, (item, leaf) in enumerate(zip(items, leaves, strict=True), start=first):
-        if given:
-            item = msgspec.structs.replace(item, params={**item.params, **given})
-        found = item_key(identity, item.canonical(uses_prompt=verifier.uses_prompt)).hex()
-        if leaf.item != f"sha256:{found}":
-            wrong.append(index)
+    if given:
+        items = [msgspec.structs.replace(item, params={**item.params, **given}) for item in items]
+    digests = item_digests(identity, items, uses_prompt=verifier.uses_prompt)
+    wrong = [
+        index
+        for index, (found, leaf) in enumerate(zip(digests, leaves, strict=True), start=first)
+        if leaf.item != f"sha256:{found.hex()}"
+    ]
     if wrong:
         raise ItemsDifferError(
             f"{len(wrong)} of {len(items)} items are not what was scored, the first is item {wrong[0]}: response, "

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from countermark_service.bundles import Bundle
-from countermark_service.model import FAILURES, Verdict
+from countermark_service.model import FAILURES, Item, Verdict, item_digests
 from countermark_service.receipts.keyring import Keyring
 from countermark_service.receipts.keys import written
 from countermark_service.receipts.leaves import leaves_of
@@ -70,7 +70,7 @@ class Issuer:
         self,
         bundle: Bundle,
         identity: bytes,
-        keys: Sequence[bytes],
+        items: Sequence[Item],
         verdicts: Sequence[Verdict],
         *,
         below: Sequence[Bundle] = (),
@@ -81,7 +81,7 @@ class Issuer:
         Args:
             bundle: The verifier.
             identity: The 32 bytes that key its verdicts (`Scorer.identity`).
-            keys: Store key of each item (`Run.keys`), in order.
+            items: What was scored, as the verifier was given it.
             verdicts: What came out, in the same order; failures are failures here, too.
             below: What `bundle` asks, where it is a composite (`Scorer.below`).
             release: The release that was scored by, if any.
@@ -89,13 +89,15 @@ class Issuer:
         Raises:
             NoSigningKeyError: There is no key to sign with.
         """
-        leaves = leaves_of(keys, verdicts)
         manifest = bundle.manifest
+        uses_prompt = manifest.uses_prompt
+        digests = item_digests(identity, items, uses_prompt=uses_prompt)
+        leaves = leaves_of(digests, verdicts)
         signer = self.keyring.signer()
         predicate = Predicate(
             verifier=VerifierMark(
                 str(bundle.ref), manifest.name, manifest.version, bundle.digest,
-                f"sha256:{identity.hex()}", manifest.uses_prompt,
+                f"sha256:{identity.hex()}", uses_prompt,
                 [ChildMark(str(one.ref), one.digest) for one in below],
             ),
             items=len(verdicts),

@@ -145,7 +145,9 @@ class Keyring:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
         if not 0 < days <= LONGEST_DAYS:
-            raise SigningKeysError(f"a key cannot be valid for {days} days; give 1 to {LONGEST_DAYS}.")
+            raise SigningKeysError(
+                f"a key cannot be valid for {days} days; give more than 0 and at most {LONGEST_DAYS}."
+            )
         private = Ed25519PrivateKey.generate()
         keyid, public = named(private.public_key().public_bytes_raw())
         now = self._now()

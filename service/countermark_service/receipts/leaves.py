@@ -1,10 +1,10 @@
 """What a receipt says of one item: digests, outcome and score, never its text.
 
-The item's digest is the one that keys it in the store (`model.item_key`): SHA-256 of
-the verifier's 32 bytes and of the canonical item, so it names the item under this
-verifier. The verdict's is over the canonical form (`canonical.py`) of the object of
-`detail`, `outcome`, `score` and `surroundings`, whatever else a reply puts beside
-them. A digest hides a text only from those who cannot guess it.
+The item's digest (`model.item_digests`) is SHA-256 of the verifier's 32 bytes and of the
+canonical item, so it names the item under this verifier. The verdict's is over the
+canonical form (`canonical.py`) of the object of `detail`, `outcome`, `score` and
+`surroundings`, whatever else a reply puts beside them. A digest hides a text only from
+those who cannot guess it.
 """
 
 import hashlib
@@ -106,12 +106,12 @@ def digests_of(texts: Iterable[bytes]) -> Digests:
     return Digests(found, sorted(known.values()))
 
 
-def leaves_of(keys: Sequence[bytes], verdicts: Iterable[Verdict]) -> Leaves:
-    """Return the leaves of a batch, from the store keys of its items and their verdicts, in order."""
+def leaves_of(items: Sequence[bytes], verdicts: Iterable[Verdict]) -> Leaves:
+    """Return the leaves of a batch, from the digests of its items and their verdicts, in order."""
     digests = digests_of([verdict.json for verdict in verdicts])
     encoded = [
-        b'{"item":"sha256:%b",%b,"verdict":"sha256:%b"}' % (key.hex().encode(), middle, digest.encode())
-        for key, (_, middle, digest) in zip(keys, digests.found, strict=True)
+        b'{"item":"sha256:%b",%b,"verdict":"sha256:%b"}' % (item.hex().encode(), middle, digest.encode())
+        for item, (_, middle, digest) in zip(items, digests.found, strict=True)
     ]
     counts = Counter([outcome for outcome, _, _ in digests.found])
     outcomes = {Outcome(name): count for name, count in counts.items()}

@@ -11,6 +11,7 @@ digest that the archive says, and every wheel must be one that the bundle's own 
 names by hash. What has passed is the bundle of that digest, whoever packed it.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -127,6 +128,8 @@ def write_archive(bundle: Bundle, wheels: Sequence[Path], *, platform: str, into
         **{_BUNDLE + path: content for path, content in sorted(bundle.files.items())},
         **{_WHEELS + wheel.name: wheel for wheel in sorted(wheels, key=lambda wheel: wheel.name)},
     }
+    if into.exists() and not into.is_file():  # a device, say, which no file may take the place of
+        raise FileExistsError(errno.EEXIST, "it is there already and is no file", str(into))
     part = into.with_name(f".{into.name}.{secrets.token_hex(4)}.part")
     try:
         with part.open("wb") as file:

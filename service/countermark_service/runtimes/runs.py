@@ -139,6 +139,17 @@ async def execute(run: Run, pool: SandboxPool, limits: Limits) -> tuple[dict[str
     return await _tests(run, pool, limits, told)
 
 
+def clock_decided(told: Mapping[str, Any], limits: Limits) -> bool:
+    """Return whether a test was ended by the clock while it had CPU time left, given what `execute` told.
+
+    A program that sleeps ends so anywhere, and one that computes only where the machine had no processor for
+    it. Nobody can tell which from outside, so such a result says nothing of another time.
+    """
+    rows = [*told.get("tests", ()), *told.get("calls", ()), *([told["tester"]] if "tester" in told else [])]
+    ended = [row for row in rows if row["status"] == Status.TIME_LIMIT.value and row["wall_seconds"] > 0]
+    return any(row["cpu_seconds"] < limits.cpu_seconds for row in ended)
+
+
 async def _tests(
     run: Run, pool: SandboxPool, limits: Limits, told: dict[str, Any]
 ) -> tuple[dict[str, Any], Status]:

@@ -32,7 +32,7 @@ from countermark_service.engine.wire import Judged, Reduced
 from countermark_service.errors import UnavailableError
 from countermark_service.model import Outcome, Verdict
 from countermark_service.runtimes.interface import OnReduction, OnVerdict
-from countermark_service.runtimes.runs import Run, effective_limits, execute, read_plan
+from countermark_service.runtimes.runs import Run, clock_decided, effective_limits, execute, read_plan
 from countermark_service.runtimes.sandboxes import Kind, OpenPool, Sandboxes
 from countermark_service.runtimes.tagged import NotTaggedError
 from countermark_service.sandbox.code.model import SandboxInputError, SandboxUnavailableError, Status
@@ -116,6 +116,8 @@ class _Work:
     told: list[msgspec.Raw] = field(default_factory=list)
     """What all runs so far came to."""
     rounds: int = 0
+    lasting: bool = True
+    """False once the clock has ended a test of it: a busy machine may have had a say."""
 
     @property
     def size(self) -> int:
@@ -177,7 +179,7 @@ class _Call:
     def _take(self, index: int, result: Result, before: Sequence[_Work]) -> None:
         """Take what a worker says of an item: its verdict, or what is to be run next."""
         if not isinstance(result, Judged) or result.outcome != "run":
-            self._report(index, result)
+            self._report(index, result, lasting=all(work.lasting for work in before))
             return
         work = before[0] if before else _Work(index, b"")
         work.plan, work.rounds = bytes(result.detail), work.rounds + 1
@@ -212,7 +214,8 @@ class _Call:
         """Do the runs that an item waits for; return why it cannot be judged where that is so."""
         try:
             for run in read_plan(work.plan):
-                result, status = await self._execute_one(run)
+                result, status, lasting = await self._execute_one(run)
+                work.lasting = work.lasting and lasting
                 if status is Status.INFRASTRUCTURE:
                     return Failed(
                         "error", "sandbox_failed", "the sandbox failed; the candidate is not to blame"
@@ -226,17 +229,20 @@ class _Call:
             return Failed("error", exc.code, str(exc))
         return None
 
-    async def _execute_one(self, run: Run) -> tuple[dict[str, object], Status]:
+    async def _execute_one(self, run: Run) -> tuple[dict[str, object], Status, bool]:
+        """Return what a run came to, how it ended, and whether it may be kept."""
         table = self._bundle.manifest.sandbox
         base = table.limits if table is not None and run.language is None else {}
         limits = effective_limits(base, run.limits)
         sandboxes = self._runtime.sandboxes
         if run.language is None:
             async with sandboxes.turns:
-                return await execute(run, self._lent.pool, limits)
-        kind = Kind(run.language, self._bundle.manifest.python or "")
-        async with sandboxes.open(kind) as lent, sandboxes.turns:
-            return await execute(run, lent.pool, limits)
+                told, status = await execute(run, self._lent.pool, limits)
+        else:
+            kind = Kind(run.language, self._bundle.manifest.python or "")
+            async with sandboxes.open(kind) as lent, sandboxes.turns:
+                told, status = await execute(run, lent.pool, limits)
+        return told, status, not clock_decided(told, limits)
 
     async def _judge(self) -> None:
         """Have finished items judged, several at once where several come in short time."""
@@ -272,7 +278,7 @@ class _Call:
     def _payload(self, work: _Work) -> bytes:
         return self._payloads[work.index][:-1] + b"," + msgspec.json.encode(work.told) + b"]"
 
-    def _report(self, index: int, result: Result) -> None:
+    def _report(self, index: int, result: Result, *, lasting: bool = True) -> None:
         if isinstance(result, Judged):
             verdict = Verdict.made(
                 _OUTCOMES[result.outcome], result.score, bytes(result.detail), self._surroundings
@@ -285,7 +291,7 @@ class _Call:
             raise TypeError(f"a plan or judgement came as {type(result).__name__}")
         self.left -= 1
         self._runtime.sandboxes.waiting -= 1
-        self._on_verdict(index, verdict)
+        self._on_verdict(index, verdict if lasting else verdict.passing())
         if self.left == 0:
             self._more.set()
             self._ready.set()

@@ -53,10 +53,7 @@ def direct(url: str, rows: list[dict[str, Any]]) -> tuple[str, list[float | None
 
 
 def drive(folder: Path, driver: str, **told: Any) -> Any:
-    """Run a driver with a framework's code and return what it says.
-
-    Unlike the clients of facades these import whole frameworks, so their byte code is kept.
-    """
+    """Run a driver with a framework's code and return what it says."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COUNTERMARK_"))
     }

@@ -3,8 +3,9 @@
 A trainer's packages pull in whole training stacks, of which the code that calls a
 reward needs next to nothing. So each is installed without its dependencies, with the
 few light ones that its client imports, into a folder of its own, and runs in a process
-of its own with that folder on its path. Folders are made once and kept. Nothing of
-them is ever part of this repository.
+of its own with that folder on its path. Folders are made once and kept, and so
+is the byte code of what is imported, which is a small part. Nothing of them is ever part of
+this repository.
 
 Other versions than the pinned ones are tried by naming them:
 ``COUNTERMARK_FRAMEWORKS="verl==0.7.0 verifiers-legacy==0.1.14" make conformance``.
@@ -91,7 +92,6 @@ def _install(folder: Path, requirements: tuple[str, ...], more: list[str], pytho
         "pip",
         "install",
         "--quiet",
-        "--compile-bytecode",  # clients run with byte code switched off, and some import thousands of files
         "--target",
         str(folder),
         "--python",
@@ -138,7 +138,7 @@ def run_client(folder: Path, driver: Path, told: Any, *, seconds: float = _CLIEN
     done = subprocess.run(
         [sys.executable, "-s", str(driver)],
         input=json.dumps(told),
-        env={**kept, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**kept, "PYTHONPATH": str(folder)},
         capture_output=True,
         text=True,
         timeout=seconds,

@@ -168,7 +168,7 @@ def test_a_service_that_is_killed_and_comes_back_makes_no_reward_of_its_absence(
 def test_what_they_send_is_answered_where_they_cannot_be_had(service_url: str, name: str) -> None:
     wanted = dict(zip([one.reference for one in samples(12)], direct(service_url, samples(12)), strict=True))
     answered = 0
-    with httpx.Client(base_url=service_url, timeout=60) as client:
+    with httpx.Client(base_url=service_url, timeout=300) as client:
         for request in golden(name):
             answer = replay(request, client)
             assert answer.status_code == 200, answer.text

@@ -92,7 +92,9 @@ def test_two_hundred_at_once_get_the_verifier_s_scores(sdk: Path, service_url: s
     )
     items = [{"response": text, "reference": answer} for text, answer in zip(texts, answers, strict=True)]
     direct = httpx.post(
-        f"{service_url}/v1/score", json={"verifier": "openai/text-similarity:1.0.0", "items": items}
+        f"{service_url}/v1/score",
+        json={"verifier": "openai/text-similarity:1.0.0", "items": items},
+        timeout=300,
     )
     assert [run["reward"] for run in found["runs"]] == [one["score"] for one in direct.json()["verdicts"]]
 
@@ -130,11 +132,11 @@ def test_a_full_queue_is_waited_for(sdk: Path, narrow: ServiceProcess) -> None:
 
 
 def test_a_service_that_is_killed_and_comes_back_costs_no_number(sdk: Path, narrow: ServiceProcess) -> None:
-    calls = [call(CHECK, f"r{n}", f"r{n if n % 3 else -n}") for n in range(1, 200)]
-    with Wire(narrow.url, kill_at(narrow, 60)) as wire, started_again(narrow):
+    calls = [call(CHECK, f"r{n}", f"r{n if n % 3 else -n}") for n in range(1, 60)]
+    with Wire(narrow.url, kill_at(narrow, 20)) as wire, started_again(narrow):
         found = called(sdk, wire.url, calls, at_once=2, retries=10)
     assert 504 in wire.statuses
-    assert [run["reward"] for run in found["runs"]] == [float(n % 3 > 0) for n in range(1, 200)]
+    assert [run["reward"] for run in found["runs"]] == [float(n % 3 > 0) for n in range(1, 60)]
 
 
 def test_the_sdk_s_key_is_the_service_s(
@@ -153,7 +155,7 @@ def test_the_sdk_s_key_is_the_service_s(
 
 
 def test_what_the_sdk_sends_is_answered_where_it_cannot_be_had(service_url: str) -> None:
-    with httpx.Client(base_url=service_url, timeout=60) as client:
+    with httpx.Client(base_url=service_url, timeout=300) as client:
         answers = {str(request["body"]): replay(request, client) for request in golden("openai_graders")}
     assert len(answers) == 8
     assert {answer.status_code for answer in answers.values()} == {200}

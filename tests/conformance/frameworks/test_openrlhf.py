@@ -146,7 +146,7 @@ def test_a_service_that_is_killed_and_comes_back_costs_no_reward(newer: Path, na
 @pytest.mark.parametrize("name", ["openrlhf_0_11", "openrlhf_0_8"])
 def test_what_openrlhf_sends_is_answered_where_it_cannot_be_had(service_url: str, name: str) -> None:
     wanted = dict(zip([one.reference for one in samples(12)], direct(service_url, samples(12)), strict=True))
-    with httpx.Client(base_url=service_url, timeout=60) as client:
+    with httpx.Client(base_url=service_url, timeout=300) as client:
         for request in golden(name):
             answer = replay(request, client)
             assert answer.status_code == 200

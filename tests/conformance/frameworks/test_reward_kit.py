@@ -68,6 +68,6 @@ def test_what_has_no_score_raises(kit: Path, narrow: ServiceProcess) -> None:
 
 def test_what_reward_kit_sends_is_answered_where_it_cannot_be_had(service_url: str) -> None:
     wanted = dict(zip([one.reference for one in samples(12)], direct(service_url, samples(12)), strict=True))
-    with httpx.Client(base_url=service_url, timeout=60) as client:
+    with httpx.Client(base_url=service_url, timeout=300) as client:
         for request in golden("reward_kit"):
             assert replay(request, client).json()["score"] == wanted[request["body"]["ground_truth"]]

@@ -78,7 +78,7 @@ def test_runs_and_submissions_come_out_as_the_sdk_reads_them(sdk: Path, service_
         "verifier": "python-stdio:1.0.0",
         "items": [{"response": call["fields"]["completion"], "reference": REFERENCE} for call in CALLS[5:]],
     }
-    verdicts = httpx.post(f"{service_url}/v1/score", json=body, timeout=60).json()["verdicts"]
+    verdicts = httpx.post(f"{service_url}/v1/score", json=body, timeout=300).json()["verdicts"]
     assert [right["extra"]["score"], wrong["extra"]["score"]] == [one["score"] for one in verdicts]
     hold_to_golden("sandbox_fusion_sdk", wire.requests)
 
@@ -109,7 +109,7 @@ def test_what_has_no_verdict_and_what_does_not_run_here_is_raised_and_not_reject
 
 
 def test_what_the_sdk_sends_is_answered_where_it_cannot_be_had(service_url: str) -> None:
-    with httpx.Client(base_url=service_url, timeout=60) as client:
+    with httpx.Client(base_url=service_url, timeout=300) as client:
         answers = [replay(request, client) for request in golden("sandbox_fusion_sdk")]
     assert len(answers) == len(CALLS)
     assert {answer.status_code for answer in answers} == {200}

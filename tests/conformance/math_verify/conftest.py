@@ -1,18 +1,14 @@
 """Puts a bundle and the library it wraps side by side, each in its own process in the locked environment.
 
-An environment is built once per lock (build beside, rename) below ``COUNTERMARK_TEST_ENVS``, by default
-``~/.cache/countermark-test-envs``. ``COUNTERMARK_FULL=1`` runs every version, the whole corpus and many more
-examples; without it the oldest version and the newest stand for all, as those between share the newest's code.
+``COUNTERMARK_FULL=1`` runs every version, the whole corpus and many more examples; without it the oldest
+version and the newest stand for all, as those between share the newest's code.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import random
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -20,11 +16,10 @@ from typing import Any
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[3]
+from tests.support import REPOSITORY, SHARED_DATA, python_of
+
 BUNDLES = REPOSITORY / "verifiers" / "math-verify"
-SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 ALL_VERSIONS = ("0.5.2", "0.6.1", "0.7.0", "0.8.0", "0.9.0")
-ENVIRONMENTS = Path(os.environ.get("COUNTERMARK_TEST_ENVS") or Path.home() / ".cache/countermark-test-envs")
 PYTHON_OPTIONS = ("-s", "-P", "-B")
 SURROUNDINGS = {"PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C.UTF-8"}
 FULL = os.environ.get("COUNTERMARK_FULL") == "1"
@@ -77,27 +72,8 @@ class Program:
 
 
 def interpreter(version: str) -> Path:
-    """Return the interpreter of the environment that the bundle's lock describes; build it if need be."""
-    lock = BUNDLES / version / "requirements.lock"
-    home = ENVIRONMENTS / hashlib.sha256(lock.read_bytes()).hexdigest()
-    if not home.exists():
-        uv = shutil.which("uv", path=f"{REPOSITORY / '.venv/bin'}{os.pathsep}{os.environ['PATH']}")
-        assert uv is not None, "uv is missing; it comes with the service extra"
-        ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=ENVIRONMENTS) as scratch:
-            fresh = Path(scratch) / "env"
-            subprocess.run([uv, "venv", "-q", "--relocatable", "--python", "3.11", fresh], check=True)
-            strict: list[str | Path] = [
-                "--require-hashes",
-                "--only-binary",
-                ":all:",
-                "--python",
-                fresh / "bin/python",
-            ]
-            subprocess.run([uv, "pip", "sync", "-q", *strict, lock], check=True)
-            with contextlib.suppress(OSError):  # another process won the race; its environment is the same
-                fresh.rename(home)
-    return home / "bin/python"
+    """Return the interpreter of the environment that the bundle's lock describes."""
+    return python_of(BUNDLES / version)
 
 
 @pytest.fixture(scope="session", params=VERSIONS)

@@ -69,12 +69,7 @@ def test_real_responses_get_the_verdict_of_the_library(
     assert {reply["verdict"]["score"] for reply in replies} == {0.0, 1.0}
 
 
-@settings(
-    max_examples=1500 if FULL else 12,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    database=None,
-)
+@settings(max_examples=1500 if FULL else 12, suppress_health_check=list(HealthCheck))
 @given(
     statement=statements,
     around=st.lists(st.tuples(noises, noises), min_size=4, max_size=4),

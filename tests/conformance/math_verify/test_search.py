@@ -19,9 +19,7 @@ for letter in sorted(set("final answer")):
 """
 
 
-@settings(
-    max_examples=4000 if FULL else 60, deadline=None, suppress_health_check=list(HealthCheck), database=None
-)
+@settings(max_examples=4000 if FULL else 60, suppress_health_check=list(HealthCheck))
 @given(batch=st.lists(texts, min_size=4, max_size=4))
 def test_it_finds_the_matches_of_the_library_in_the_order_of_the_library(
     searches: Program, batch: list[str]

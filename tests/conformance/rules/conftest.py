@@ -1,16 +1,8 @@
-"""Runs the rule bundles as they are deployed: own environment from the lock, own process, `python -I`.
-
-An environment is built once per lock (build beside, rename) below ``COUNTERMARK_TEST_ENVS``, by default
-``~/.cache/countermark-test-envs``.
-"""
+"""Runs the rule bundles as they are deployed: own environment from the lock, own process, `python -I`."""
 
 import contextlib
-import hashlib
 import json
-import os
-import shutil
 import subprocess
-import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,9 +10,9 @@ from typing import Any
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[3]
+from tests.support import REPOSITORY, SHARED_DATA, python_of
+
 RUNNER = Path(__file__).with_name("runner.py")
-ENVIRONMENTS = Path(os.environ.get("COUNTERMARK_TEST_ENVS") or Path.home() / ".cache/countermark-test-envs")
 SURROUNDINGS = {"PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1"}
 
 Json = Any
@@ -87,7 +79,7 @@ class Bundle:
         if self._process is None:
             limit = [] if self._cpu_seconds is None else [str(self._cpu_seconds)]
             self._process = subprocess.Popen(
-                [_environment(self.root), "-I", RUNNER, self.root, *limit],
+                [python_of(self.root), "-I", "-B", RUNNER, self.root, *limit],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -95,26 +87,6 @@ class Bundle:
                 text=True,
             )
         return self._process
-
-
-def _environment(root: Path) -> Path:
-    """Return the interpreter of the environment that the bundle's lock describes; build it if need be."""
-    lock = root / "requirements.lock"
-    home = ENVIRONMENTS / hashlib.sha256(lock.read_bytes()).hexdigest()
-    if not home.exists():
-        uv = shutil.which("uv", path=f"{REPOSITORY / '.venv/bin'}{os.pathsep}{os.environ['PATH']}")
-        assert uv is not None, "uv is missing; it comes with the service extra"
-        ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=ENVIRONMENTS) as scratch:
-            fresh = Path(scratch) / "env"
-            python = fresh / "bin/python"
-            subprocess.run([uv, "venv", "-q", "--relocatable", "--python", "3.11", fresh], check=True)
-            if any(not line.startswith("#") for line in lock.read_text("utf-8").splitlines()):
-                strict = ["--require-hashes", "--only-binary", ":all:"]
-                subprocess.run([uv, "pip", "sync", "-q", "--python", python, *strict, lock], check=True)
-            with contextlib.suppress(OSError):  # another process won the race; its environment is the same
-                fresh.rename(home)
-    return home / "bin/python"
 
 
 def _folder(name: str) -> Path:
@@ -159,7 +131,7 @@ def outputs() -> Callable[[str], list[dict[str, Json]]]:
     """Read a file of real model outputs beside the repository, or skip the test where it is absent."""
 
     def read(name: str) -> list[dict[str, Json]]:
-        path = REPOSITORY.parent / "shared/data" / name
+        path = SHARED_DATA / name
         if not path.exists():
             pytest.skip(f"shared/data/{name} is not beside the repository")
         return [json.loads(line) for line in path.read_text("utf-8").splitlines()]

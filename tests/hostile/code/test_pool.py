@@ -14,6 +14,7 @@ from countermark_service.sandbox.code.flavour import python_flavour
 from countermark_service.sandbox.code.levels import probe, survivors
 from countermark_service.sandbox.code.model import Level, Limits, SandboxUnavailableError, Status
 from countermark_service.sandbox.code.pool import SandboxPool
+from tests.integration.api.parts import is_alive
 
 ENDLESS = b"while True: pass"
 HONEST = b"a, b = map(int, input().split())\nprint(a + b)"
@@ -53,6 +54,23 @@ async def test_when_a_slot_dies_its_candidate_runs_again_on_a_fresh_one(pool: Sa
 
 
 @pytest.mark.asyncio(loop_scope="module")
+async def test_a_candidate_does_not_outlive_its_slot(pool: SandboxPool) -> None:
+    """Nobody else would end it: at level `landlock` no namespace ends with the slot. And whoever gives up while
+    the slot is replaced has given up."""
+    running = asyncio.create_task(pool.run_tests(ENDLESS, [b""], PATIENT))
+    await started(pool)
+    candidates = survivors(pool)
+    for pid in pool.processes():
+        os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(30):
+        while any(map(is_alive, candidates)):
+            await asyncio.sleep(0.005)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+@pytest.mark.asyncio(loop_scope="module")
 async def test_no_folder_of_a_candidate_outlives_its_pool(
     pool: SandboxPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,13 +103,15 @@ async def test_a_closed_pool_ends_its_candidates_and_takes_no_more(pool: Sandbox
     running = asyncio.create_task(other.run_tests(ENDLESS, [b""], PATIENT))
     await started(other)
     waiting = asyncio.create_task(other.run_tests(HONEST, [b"1 2\n"]))
-    (first,) = other.processes()
+    (first,), candidates = other.processes(), survivors(other)
     await other.close()
     for task in (running, waiting):
         with pytest.raises(SandboxUnavailableError):
             await task
     assert other.processes() == []
     assert not Path(f"/proc/{first}").exists()
+    assert candidates
+    assert not any(map(is_alive, candidates))
 
 
 @pytest.mark.asyncio(loop_scope="module")

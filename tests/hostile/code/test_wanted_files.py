@@ -1,5 +1,7 @@
 """Files that are wanted after a program: what it left, and nothing of the machine."""
 
+from dataclasses import replace
+
 import pytest
 
 from countermark_service.sandbox.code.model import Limits, SandboxInputError, Status
@@ -12,10 +14,10 @@ MIB = 1 << 20
 
 
 async def left(
-    pool: SandboxPool, code: str, *names: str, files: dict[str, bytes] | None = None
+    pool: SandboxPool, code: str, *names: str, files: dict[str, bytes] | None = None, limits: Limits = LIMITS
 ) -> tuple[Status, dict[str, bytes]]:
     """Run a program and return how it ended, and the files of `names`."""
-    (result,) = await pool.run_tests(code.encode(), [b""], LIMITS, files=files, fetch=names)
+    (result,) = await pool.run_tests(code.encode(), [b""], limits, files=files, fetch=names)
     return result.status, dict(result.files)
 
 
@@ -36,7 +38,8 @@ async def test_files_that_were_given_come_back_as_the_program_left_them(pool: Sa
 
 async def test_files_of_a_program_that_fails_come_back_too(pool: SandboxPool) -> None:
     assert await left(pool, "open('x', 'w').write('1')\n1 / 0", "x") == (Status.RUNTIME_ERROR, {"x": b"1"})
-    late, files = await left(pool, "open('x', 'w').write('1')\nwhile True: pass", "x")
+    endless = "open('x', 'w').write('1')\nwhile True: pass"
+    late, files = await left(pool, endless, "x", limits=replace(LIMITS, cpu_seconds=0.5))
     assert late is Status.TIME_LIMIT
     assert files in ({}, {"x": b"1"})
 

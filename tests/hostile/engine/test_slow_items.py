@@ -91,7 +91,7 @@ async def test_what_was_stopped_begins_again_when_nothing_else_is_left_to_do(
     lane._spares = 50
     monkeypatch.setattr(lane, "keep_spares", lambda: None)
 
-    _, results = await asyncio.wait_for(order_of(pool, slow, [*["0.3"] * 6, *["0"] * 20]), 20)
+    _, results = await asyncio.wait_for(order_of(pool, slow, [*["0.3"] * 6, *["0"] * 20]), 300)
 
     assert pool.counters.restarts["moved_aside"] >= 1
     assert all(isinstance(result, Judged) and result.score == 1.0 for result in results.values())
@@ -107,6 +107,26 @@ async def test_a_worker_without_an_item_is_marked_with_its_cpu_time_of_then(pool
     for worker in worked:
         _, _, start = worker.progress()
         assert 0 < start <= worker.cpu_nanoseconds()
+
+
+async def test_what_short_items_cost_is_counted_also_when_each_comes_alone(
+    pool: Pool, tmp_path: Path
+) -> None:
+    """A process's clock stands still between two ticks while a timer runs on it, as that of a budget does."""
+    code = """
+def verify(item):
+    sum(range(20_000))
+    return {"outcome": "scored", "score": 1.0}
+"""
+    bundle = make_bundle(tmp_path / "bundles", code)
+    await order_of(pool, bundle, ["0"])
+    ((worker,),) = [_workers_of(lane) for lane in pool._lanes.values()]
+    before = worker.cpu_nanoseconds() / 1e9
+    counted = pool.counters.cpu_seconds
+    for _ in range(300):
+        await order_of(pool, bundle, ["0"])
+
+    assert worker.cpu_nanoseconds() / 1e9 - before < 2 * (pool.counters.cpu_seconds - counted)
 
 
 async def test_a_slow_item_alone_keeps_its_slot(pool: Pool, slow: Bundle) -> None:
@@ -137,6 +157,22 @@ async def test_a_bundle_without_work_gives_its_processes_back(
     assert isinstance(results[0], Judged)
 
 
+async def test_spares_are_given_back_when_no_item_has_needed_them_for_a_while(
+    pool: Pool, slow: Bundle
+) -> None:
+    await order_of(pool, slow, ["0.3", *["0"] * 40])
+    await until(
+        lambda: len(pool.workers()) == 2
+    )  # one for the slot, and the spare that the slow item called for
+
+    await pool.sweep()
+    assert len(pool.workers()) == 2
+    await pool.sweep()
+    await until(lambda: len(pool.workers()) == 1)
+    _, results = await order_of(pool, slow, ["0"])
+    assert isinstance(results[0], Judged)
+
+
 def pids_of(results: dict[int, Result]) -> list[int]:
     """Return the process that judged each item, in order."""
     judged = [results[index] for index in sorted(results)]
@@ -145,7 +181,7 @@ def pids_of(results: dict[int, Result]) -> list[int]:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for an event that comes at once or never."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(300):
         while not condition():
             await asyncio.sleep(0.005)
 

@@ -37,7 +37,7 @@ def release(service_url: str, direct: Direct) -> str:
             ]
         },
     )
-    answer = httpx.post(f"{service_url}/v1/releases", json=card)
+    answer = httpx.post(f"{service_url}/v1/releases", json=card, timeout=300)
     assert answer.status_code in (200, 201), answer.text
     return str(answer.json()["ref"])
 

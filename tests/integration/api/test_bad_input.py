@@ -174,6 +174,9 @@ def test_a_request_of_another_kind_is_refused_in_the_same_shape(
     assert (problem["status"], problem["code"]) == (status, code)
     if status == 405:
         assert answer.headers["Allow"] == "GET"
+        assert problem["detail"] == f"POST {path}: this path takes GET."
+    if status == 404:
+        assert "GET /openapi.json" in problem["detail"]
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])

@@ -15,7 +15,7 @@ def start(data: Path, *options: str, **settings: str) -> subprocess.CompletedPro
     return subprocess.run(
         [sys.executable, "-m", "countermark_service", "serve", "--port", "0", *options],
         env={**clean, "COUNTERMARK_DATA": str(data), **named},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
 

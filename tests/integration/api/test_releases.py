@@ -262,7 +262,7 @@ def test_registering_needs_the_scope_admin_and_reading_the_scope_score(
     def status(method: str, key: str | None) -> int:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
         return httpx.request(
-            method, address, content=body if method == "POST" else b"", headers=headers
+            method, address, content=body if method == "POST" else b"", headers=headers, timeout=300
         ).status_code
 
     assert [status("POST", key) for key in (None, scorer, admin)] == [401, 403, 201]
@@ -293,7 +293,7 @@ def test_what_is_yanked_is_scored_and_every_answer_says_so(
 
     append_advisory(file, yanked)
     append_advisory(file, warned)
-    wait_until(lambda: "advisories" in caller.post(body).json(), "the advisory is noticed", 5)
+    wait_until(lambda: "advisories" in caller.post(body).json(), "the advisory is noticed")
 
     answers = [caller.post(body).json(), caller.post(by_release).json()]
     assert [one["verdicts"][0]["score"] for one in answers] == [1.0, 1.0]
@@ -309,7 +309,7 @@ def test_what_is_yanked_is_scored_and_every_answer_says_so(
     assert log_of(released).count(yanked.id) == 1
 
     append_withdrawal(file, yanked.id, "It asks enough.", date=today)
-    wait_until(lambda: "advisories" not in caller.post(body).json(), "the withdrawal is noticed", 5)
+    wait_until(lambda: "advisories" not in caller.post(body).json(), "the withdrawal is noticed")
 
 
 def test_a_service_may_refuse_what_is_yanked(

@@ -186,21 +186,27 @@ def test_20000_items_are_answered_in_memory_for_a_few_thousand(caller: Caller) -
 
 
 def test_a_client_that_goes_away_in_mid_stream_stops_the_work(caller: Caller) -> None:
+    before = caller.metric("countermark_verifier_cpu_seconds_total")
     with Wire(caller) as wire:
         wire.send(b"".join(stream_of([item(f"work 20 abandoned {n}") for n in range(2000)])))
         wire.line()
         assert caller.metric("countermark_queue_depth") > 0
-    wait_until(lambda: caller.metric("countermark_queue_depth") == 0, "what nobody waits for is dropped", 8)
-    wait_until(lambda: caller.metric("countermark_slots_busy") == 0, "every worker comes to rest", 8)
+    wait_until(lambda: caller.metric("countermark_queue_depth") == 0, "what nobody waits for is dropped")
+    wait_until(lambda: caller.metric("countermark_slots_busy") == 0, "every worker comes to rest")
+    used = caller.metric("countermark_verifier_cpu_seconds_total") - before
+    assert used < 20, f"{used:.1f} s of the 40 s of CPU were spent"
     assert caller.verdicts([item("right")])[0]["score"] == 1.0
 
 
 def test_a_client_that_goes_away_when_it_has_sent_all_stops_the_work(caller: Caller) -> None:
+    before = caller.metric("countermark_verifier_cpu_seconds_total")
     with Wire(caller) as wire:
         wire.send(b"".join(stream_of([item(f"work 20 left alone {n}") for n in range(2000)])))
         wire.end()
         wire.line()
-    wait_until(lambda: caller.metric("countermark_queue_depth") == 0, "what nobody waits for is dropped", 8)
+    wait_until(lambda: caller.metric("countermark_queue_depth") == 0, "what nobody waits for is dropped")
+    used = caller.metric("countermark_verifier_cpu_seconds_total") - before
+    assert used < 20, f"{used:.1f} s of the 40 s of CPU were spent"
 
 
 class Wire:

@@ -37,7 +37,8 @@ def test_an_advisory_is_shown_wherever_the_verifier_is(cli: Cli, own: dict[str, 
         cli("verifier", "show", NUMBER, "--json", env=own).json["advisories"][0]["reason"] == "Reads years."
     )
     listed = " ".join(cli("advisory", "list", env=own).out.split())
-    assert "Reads years. Instead: last-number:1.1.0" in listed
+    assert "Reads years. Instead: last-number:1.1.0." in listed
+    assert f"{own['COUNTERMARK_DATA']}/advisories.toml: {added.json['id']}" in listed
     assert cli("verifier", "show", "last-number:1.1.0", "--json", env=own).json["advisories"] == []
     marked = {
         one["ref"]: one["advisories"] for one in cli("verifier", "list", "--json", env=own).json["verifiers"]
@@ -45,9 +46,12 @@ def test_an_advisory_is_shown_wherever_the_verifier_is(cli: Cli, own: dict[str, 
     assert [ref for ref, about in marked.items() if about] == [pin]
     assert "YANKED: " in cli("verifier", "list", env=own).out
 
-    withdrawn = cli("advisory", "withdraw", added.json["id"], "--reason", "It does not.", env=own)
+    take_back = ("advisory", "withdraw", added.json["id"], "--reason", "It does not.")
+    withdrawn = cli(*take_back, "--json", env=own)
 
     assert withdrawn.code == 0
+    assert (withdrawn.json["id"], withdrawn.json["withdrawn"]) == (added.json["id"], "It does not.")
+    assert "is taken back already: It does not." in cli(*take_back, env=own).err
     assert cli("verifier", "show", NUMBER, "--json", env=own).json["advisories"] == []
     assert cli("advisory", "list", "--json", env=own).json["advisories"][0]["withdrawn"] == "It does not."
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import stat
 import struct
 import zipfile
@@ -64,6 +65,13 @@ def test_the_same_bundle_gives_the_same_bytes(
     write_archive(bundle, [wheel], platform="linux-x86_64", into=again)
 
     assert again.read_bytes() == archive.read_bytes()
+
+
+def test_an_archive_takes_the_place_of_no_pipe_and_no_device(bundle: Bundle, tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with pytest.raises(FileExistsError, match="is no file"):
+        write_archive(bundle, [], platform="linux-x86_64", into=pipe)
+    assert pipe.is_fifo()
 
 
 def test_a_wheel_of_the_same_name_with_other_content_is_not_replaced(archive: Path, tmp_path: Path) -> None:

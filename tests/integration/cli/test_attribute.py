@@ -279,12 +279,25 @@ TABLE = """run,temperature,concentration,catalyst,score
 """
 
 
+def test_what_rounding_leaves_of_no_effect_is_zero(cli: Cli, tmp_path: Path) -> None:
+    rows = [f"{a},{b},{0.1 + 0.2 * (a == 'new')}" for a in ("old", "new") for b in ("x", "y")]
+    (tmp_path / "runs.csv").write_text("\n".join(["data,scaffold,score", *rows, *rows]) + "\n")
+    lines = [line.split() for line in cli("attribute", "--runs", "runs.csv").out.splitlines()]
+    assert ["data", "+0.2", "+0.2", "to", "+0.2"] in lines
+    assert ["scaffold", "+0", "+0", "to", "+0"] in lines
+
+
 def test_a_table_of_runs_gives_effects_and_says_what_is_aliased(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "runs.csv").write_text(TABLE)
     ended = cli("attribute", "--runs", "runs.csv", "--json")
     (found,) = ended.json["findings"]
     assert {one["term"]: round(one["estimate"], 6) for one in found["effects"]}["temperature"] == 23.0
     assert (found["error"], found["full_factorial"]) == ("lenth", True)
+    assert json.loads((tmp_path / "attribution/attribution.json").read_text()) == ended.json
+    page = (tmp_path / "attribution/attribution.html").read_text()
+    assert "8 runs, mean 64.25." in " ".join(page.split())
+    assert "+23</td>" in page  # as given, not in points
+    assert "Scores were made again" not in page
 
     half = [line for n, line in enumerate(TABLE.splitlines()) if n in (0, 2, 3, 5, 8)]
     (tmp_path / "half.csv").write_text("\n".join(half) + "\n")
@@ -358,7 +371,7 @@ def test_without_the_extra_it_says_which_to_install(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "countermark_service", "attribute", "--runs", "runs.csv"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path / "hidden")}, capture_output=True, text=True,
-        timeout=60, check=False,
+        timeout=300, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (
         1, "countermark: this command needs scipy: pip install 'countermark[audit]'.\n",

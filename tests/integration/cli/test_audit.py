@@ -234,6 +234,9 @@ def test_a_row_that_a_verifier_does_not_take_has_no_verdict_and_the_others_have(
     assert "tolerance" in refused["refused"]
     assert "score" not in refused
 
+    again = audit(file, "--verifier", FIRST, "--out", "a", *server)
+    assert "does not take 1 row; the first is" in " ".join(again.out.split())
+
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_is_stopped_goes_on_without_scoring_twice(

@@ -104,7 +104,7 @@ def test_a_key_is_shown_once_and_opens_the_service(
             "score", rows, "--verifier", FIRST, "--server", url, env={"COUNTERMARK_API_KEY": secret}
         )
     (key,) = listed.json["keys"]
-    removed = cli("access", "remove", key["id"], "--data", data)
+    removed = cli("access", "remove", key["id"], "--json", "--data", data)
 
     assert (key["scopes"], key["label"]) == (["score"], "trainer")
     assert secret not in listed.out
@@ -112,6 +112,7 @@ def test_a_key_is_shown_once_and_opens_the_service(
     assert "401 unauthorized" in without.err
     assert with_key.code == 0, with_key.err
     assert removed.code == 0
+    assert removed.json == {"removed": key["id"]}
     assert cli("access", "list", "--json", "--data", data).json["keys"] == []
     assert cli("access", "remove", key["id"], "--data", data).code == 1
     assert cli("access", "add", "--scope", "everything", "--data", data).code == 1

@@ -1,6 +1,7 @@
 """Every command explains itself, with an example."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import typer
@@ -40,6 +41,21 @@ def test_the_commands_are_those_that_the_documentation_names() -> None:
 def test_a_help_text_has_an_example_of_the_command(name: str) -> None:
     assert "Example: `" in COMMANDS[name]
     assert f"countermark {name}" in COMMANDS[name]
+
+
+NOTHING_TO_TABULATE = {
+    "serve",  # runs until it is stopped
+    "keys export", "receipt prove", "release extract", "release schema",  # what they print is JSON
+    "judge export",  # what it prints is JSON lines
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - NOTHING_TO_TABULATE))
+def test_a_program_can_have_the_answer_as_json(name: str) -> None:
+    command: Any = typer.main.get_command(app)
+    for part in name.split():
+        command = command.commands[part]
+    assert "--json" in {option for parameter in command.params for option in parameter.opts}
 
 
 def test_help_is_printed_and_costs_nothing(cli: Cli) -> None:

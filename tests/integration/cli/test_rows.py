@@ -83,7 +83,7 @@ def test_a_line_that_is_too_long_is_bad_and_the_next_one_is_read(monkeypatch: py
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (b"a", "has 1 fields, the header has 3"),
+        (b"a", "has 1 field, the header has 3"),
         (b"a,b,{", "is no JSON object"),
         (b"\xff,b,", "column 'response' is not UTF-8"),
         (b'a,b,"x"y', "not CSV"),
@@ -146,3 +146,10 @@ def test_a_file_that_unpacks_beyond_all_measure_is_left(
 
     with pytest.raises(InputFileError, match="unpacks to over 100 times its size"):
         read(pack(b"\n" * (8 << 20)), "rows.jsonl")
+
+
+def test_a_table_may_be_separated_by_semicolons() -> None:
+    (row,) = read(b"response;reference\r\n2, or so;2\r\n", "rows.csv")
+
+    assert isinstance(row, Row)
+    assert (row.item.response, row.item.reference) == ("2, or so", "2")

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -45,6 +46,17 @@ def test_the_summary_counts_failures_apart_and_leaves_them_out_of_the_mean(
         "scored": 3, "no_answer": 1, "bad_reference": 1, "timeout": 0, "error": 0, "abstain": 0,
     }  # fmt: skip
     assert len(out.read_text().splitlines()) == 5
+    assert list(tmp_path.glob("*.partial")) == []
+
+
+def test_a_pipe_or_a_device_is_written_to_and_stays_what_it_is(cli: Cli, rows: Path, tmp_path: Path) -> None:
+    """A file in place of /dev/null would break the machine."""
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with os.fdopen(os.open(pipe, os.O_RDWR), "rb", buffering=0) as reading:
+        ended = cli("score", rows, "--verifier", FIRST, "--out", pipe)
+        assert ended.code == 0, ended.err
+        assert len(reading.read(1 << 16).splitlines()) == 5
+    assert pipe.is_fifo()
     assert list(tmp_path.glob("*.partial")) == []
 
 

@@ -86,9 +86,11 @@ def test_a_bundle_is_not_made_over_another(cli: Cli) -> None:
     cli("verifier", "new", "rules")
 
     ended = cli("verifier", "new", "rules")
+    other = cli("verifier", "new", "rules:1.0.1", "--json")
 
     assert ended.code == 1
     assert "is there already" in ended.err
+    assert other.json == {"name": "rules", "version": "1.0.1", "folder": "verifiers/rules/1.0.1"}
 
 
 def test_check_shows_every_way_in_which_a_bundle_does_not_hold(cli: Cli, tmp_path: Path) -> None:
@@ -167,6 +169,30 @@ def test_show_and_list_have_the_pin(cli: Cli) -> None:
     assert "last-number-wins" in shown.out
     assert cli("verifier", "show", pin, "--json").json["ref"] == pin
     assert cli("verifier", "show", "last-number").code == 1
+
+
+def test_show_says_what_a_composite_or_a_judge_is_made_of(cli: Cli) -> None:
+    composite = cli("verifier", "show", "composite/boxed-numeric:1.0.0").out
+    judge = cli("verifier", "show", "judge/pairwise:1.0.0").out
+
+    for child in ("regex:1.0.0@sha256:", "numeric:1.0.0@sha256:", '"extract": "boxed"', '"/format"'):
+        assert child in composite
+    assert "gate" in composite
+    assert "Qwen/Qwen2.5-7B-Instruct" in judge
+    for nothing in ("reduction", "requirements", "CPU time"):
+        assert nothing not in composite + judge.partition("runtime ")[2]
+
+
+@pytest.mark.parametrize("name", ["verifiers/rules/1.0.1", "./nowhere", "/nowhere/rules/1.0.0"])
+def test_a_folder_that_is_not_there_is_named_as_one(cli: Cli, name: str) -> None:
+    for command in ("check", "publish", "show"):
+        ended = cli("verifier", command, name)
+        assert ended.code == 1
+        assert f"{name} is no folder of a bundle here" in ended.err
+
+
+def test_a_name_in_a_namespace_without_a_version_gets_the_versions(cli: Cli) -> None:
+    assert "Write one of: 1.0.0." in cli("verifier", "show", "judge/equivalence").err
 
 
 def test_build_says_which_python_and_fails_where_there_is_none(cli: Cli, tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ async def test_a_full_queue_answers_429(tmp_path: Path) -> None:
     body = {"language": "python", "code": "import time; time.sleep(0.5)"}
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://service", timeout=60) as client,
+        httpx.AsyncClient(transport=transport, base_url="http://service", timeout=300) as client,
     ):
         answers = await asyncio.gather(*(client.post("/v1/run", json=body) for _ in range(5)))
 

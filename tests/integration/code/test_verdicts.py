@@ -129,7 +129,7 @@ async def test_below_the_least_level_code_verifiers_are_unavailable_and_others_s
     transport = httpx.ASGITransport(app=app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://service", timeout=60) as client,
+        httpx.AsyncClient(transport=transport, base_url="http://service", timeout=300) as client,
     ):
         item = {"response": fenced("print(1)"), "reference": {"tests": [{"input": "", "output": "1"}]}}
         code = await client.post("/v1/score", json={"verifier": "python-stdio:1.0.0", "items": [item]})
@@ -165,7 +165,7 @@ async def test_a_bundle_that_asks_for_nonsense_is_an_error_and_not_a_score(
     wishes = ["no run", "unknown field", "bad limit", "file outside", "for ever", "no list", "raises"]
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://service", timeout=60) as client,
+        httpx.AsyncClient(transport=transport, base_url="http://service", timeout=300) as client,
     ):
         items = [{"response": wish, "reference": ""} for wish in wishes]
         answer = await client.post("/v1/score", json={"verifier": "nonsense:1.0.0", "items": items})
@@ -256,3 +256,32 @@ async def test_no_value_that_a_candidate_returns_is_an_error(score: Score, show:
         for name, both in ended.items()
         if any(one["outcome"] != "scored" or one["score"] for one in both)
     } == {}
+
+
+async def test_a_program_that_the_clock_ended_is_run_again_the_next_time(client: httpx.AsyncClient) -> None:
+    """On a busy machine the clock ends programs that had CPU time left: no such verdict may stay."""
+    tests = {"tests": [{"input": "", "output": "1\n"}]}
+    short, long = ({"cpu_seconds": 0.2, "wall_seconds": wall} for wall in (0.6, 60))
+    waits = fenced("import time\ntime.sleep(60)")
+    computes = fenced("while True: pass")
+    call = {"entry_point": "f", "tests": [{"args": [], "expected": 1}]}
+    asserts = {"entry_point": "f", "test_list": ["assert f() == 1"]}
+    inside = fenced("import time\ndef f():\n    time.sleep(60)")
+
+    async def cached(
+        verifier: str, response: str, reference: dict[str, Any], limits: dict[str, float] = short
+    ) -> list[bool]:
+        item = {"response": response, "reference": reference, "params": {"limits": limits}}
+        told = []
+        for _ in range(2):
+            answer = await client.post("/v1/score", json={"verifier": f"{verifier}:1.0.1", "items": [item]})
+            (verdict,) = answer.json()["verdicts"]
+            assert (verdict["outcome"], verdict["score"]) == ("scored", 0.0)
+            assert verdict["detail"]["class"] == "time_limit"
+            told.append(verdict["cached"])
+        return told
+
+    assert await cached("python-stdio", waits, tests) == [False, False]
+    assert await cached("python-call", inside, call) == [False, False]
+    assert await cached("python-assert", inside, asserts) == [False, False]
+    assert await cached("python-stdio", computes, tests, long) == [False, True]

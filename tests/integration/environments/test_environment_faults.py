@@ -126,7 +126,7 @@ def test_of_two_builders_one_builds_and_both_get_it(root: Path, shelf: Path, bak
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
         gate.open()
-        outputs = [process.communicate(timeout=60)[0] for process in (first, second)]
+        outputs = [process.communicate(timeout=300)[0] for process in (first, second)]
     key = EnvironmentCache(root).key(lock, PYTHON)
     assert [told(output, "built") for output in outputs] == [[key], [key]]
     assert gate.calls.read_text().count(" pip sync\n") == 1

@@ -26,7 +26,7 @@ def without(shared_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         service = started(tmp_path_factory.mktemp("without"), shared_root)
     finally:
         os.environ["PATH"] = old
-    with httpx.Client(base_url=service.url, timeout=60) as client:
+    with httpx.Client(base_url=service.url, timeout=300) as client:
         yield client
     service.stop()
 

@@ -167,13 +167,13 @@ def test_keys_count_and_a_full_queue_is_no_result(
 ) -> None:
     def post(key: str | None, number: int = 0) -> httpx.Response:
         prefix = "" if key is None else f"/t/{key}"
-        program = f"import time\ntime.sleep(0.4)\ndef double(x): return 2 * x\n# {number}"
+        program = f"import time\ntime.sleep(1)\ndef double(x): return 2 * x\n# {number}"
         body = {"program": program, "tests": ["assert double(1) == 2"]}
-        return httpx.post(f"{narrow_service.url}{prefix}/open-instruct/test_program", json=body, timeout=60)
+        return narrow.post(f"{prefix}/open-instruct/test_program", json=body)
 
-    assert post(None).status_code == 401
-    assert post(keys["run"]).status_code == 403
-    with ThreadPoolExecutor(4) as threads:
+    with httpx.Client(base_url=narrow_service.url, timeout=300) as narrow, ThreadPoolExecutor(4) as threads:
+        assert post(None).status_code == 401
+        assert post(keys["run"]).status_code == 403
         answers = list(threads.map(lambda number: post(keys["score"], number), range(4)))
     refused = [one for one in answers if one.status_code != 200]
     assert [one.json()["results"] for one in answers if one.status_code == 200] == [[1]] * (4 - len(refused))

@@ -169,6 +169,7 @@ def test_the_digest_is_that_of_definition_and_implementation_and_the_same_everyw
     elsewhere = httpx.post(
         narrow_service.url + VALIDATE, content=turned,
         headers={"Authorization": f"Bearer {keys['score']}", "Content-Type": "application/json"},
+        timeout=300,
     )  # fmt: skip
     assert elsewhere.json()["countermark"]["digest"] == named["digest"]
     other = http.post(VALIDATE, json={"grader": {**CHECK, "operation": "ne"}}).json()
@@ -251,7 +252,7 @@ def test_hostile_texts_are_texts(http: httpx.Client, text: str) -> None:
 
 def test_a_key_is_wanted_where_keys_are(narrow_service: ServiceProcess, keys: dict[str, str]) -> None:
     body = {"grader": CHECK, "model_sample": "42", "item": {"answer": "42"}}
-    with httpx.Client(base_url=narrow_service.url) as http:
+    with httpx.Client(base_url=narrow_service.url, timeout=300) as http:
         assert http.post(RUN, json=body).status_code == 401
         assert (
             http.post(RUN, json=body, headers={"Authorization": f"Bearer {keys['audit']}"}).status_code == 403

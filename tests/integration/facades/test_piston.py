@@ -49,7 +49,8 @@ def test_a_program_reads_its_input_and_its_output_comes_back(http: httpx.Client)
 def test_each_way_to_fail_has_piston_s_word(
     http: httpx.Client, code: str, expected: tuple[str, int | None, str | None]
 ) -> None:
-    run = execute(http, code, run_timeout=300, run_memory_limit=64 << 20)["run"]
+    limit = 300 if expected[0] == "TO" else 10_000  # what ends otherwise may take a busy machine's time
+    run = execute(http, code, run_timeout=limit, run_memory_limit=64 << 20)["run"]
     assert (run["status"], run["code"], run["signal"]) == expected
 
 
@@ -118,14 +119,12 @@ def test_another_content_type_is_a_415(http: httpx.Client) -> None:
 
 def test_keys_count_and_a_full_queue_is_a_503(narrow_service: ServiceProcess, keys: dict[str, str]) -> None:
     def post(prefix: str, number: int = 0) -> int:
-        code = f"import time; time.sleep(0.3); print({time.monotonic_ns()}, {number})"
+        code = f"import time; time.sleep(1); print({time.monotonic_ns()}, {number})"
         body = {"language": "python", "version": "*", "files": [{"content": code}]}
-        return httpx.post(
-            f"{narrow_service.url}{prefix}/piston/api/v2/execute", json=body, timeout=60
-        ).status_code
+        return narrow.post(f"{prefix}/piston/api/v2/execute", json=body).status_code
 
-    assert [post(""), post(f"/t/{keys['score']}"), post(f"/t/{keys['run']}")] == [401, 403, 200]
-    assert httpx.get(f"{narrow_service.url}/piston/api/v2/runtimes").status_code == 401
-    with ThreadPoolExecutor(4) as threads:
+    with httpx.Client(base_url=narrow_service.url, timeout=300) as narrow, ThreadPoolExecutor(4) as threads:
+        assert [post(""), post(f"/t/{keys['score']}")] == [401, 403]
+        assert narrow.get("/piston/api/v2/runtimes").status_code == 401
         statuses = sorted(threads.map(lambda number: post(f"/t/{keys['run']}", number), range(4)))
     assert statuses == [200, 503, 503, 503]

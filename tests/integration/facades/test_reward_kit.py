@@ -61,4 +61,7 @@ def test_a_key_comes_in_either_header(narrow_service: ServiceProcess, keys: dict
         ({"Authorization": f"Bearer {keys['score']}"}, 200),
         ({"Authorization": ""}, 401),
     ):
-        assert httpx.post(narrow_service.url + PATH, json=body, headers=headers).status_code == status
+        assert (
+            httpx.post(narrow_service.url + PATH, json=body, headers=headers, timeout=300).status_code
+            == status
+        )

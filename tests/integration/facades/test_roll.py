@@ -62,7 +62,7 @@ def test_a_task_outlives_the_process_that_took_it(
     http: httpx.Client, narrow_service: ServiceProcess, keys: dict[str, str]
 ) -> None:
     task_id = submitted(http, task("4", "4"))
-    with httpx.Client(base_url=f"{narrow_service.url}/t/{keys['score']}", timeout=60) as other:
+    with httpx.Client(base_url=f"{narrow_service.url}/t/{keys['score']}", timeout=300) as other:
         assert result(other, task_id).json()["reward_score"] == 1.0
 
 
@@ -101,7 +101,7 @@ def test_a_key_counts_in_roll_s_own_header_too(narrow_service: ServiceProcess, k
 
     def status(**headers: str) -> int:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return httpx.post(url, json=task("4", "4"), headers=named, timeout=60).status_code
+        return httpx.post(url, json=task("4", "4"), headers=named, timeout=300).status_code
 
     assert status(XRL_Authorization=f"Bearer {keys['score']}", BusinessType="online") == 200
     assert status(Authorization=f"Bearer {keys['score']}") == 200

@@ -79,6 +79,18 @@ def test_a_request_is_judged_under_the_serving_loop_and_counted(tmp_path: Path) 
     assert f'countermark_judge_waiting{{model="{MODEL}"}} 0.0' in metrics
 
 
+def test_a_judge_that_fails_is_counted_by_its_code_and_the_metrics_go_on(service_url: str) -> None:
+    reply = httpx.post(f"{service_url}/v1/score", json=BODY, timeout=60).json()
+    metrics = httpx.get(f"{service_url}/metrics")
+
+    (failed, refused) = reply["verdicts"]
+    assert (failed["outcome"], failed["detail"]["code"]) == ("error", "judge_no_endpoint")
+    assert refused["outcome"] == "no_answer"
+    assert metrics.status_code == 200
+    counted = f'countermark_judge_failures_total{{code="judge_no_endpoint",model="{MODEL}"}} '
+    assert counted in metrics.text
+
+
 @pytest.fixture
 async def running(server: ScriptedJudge, tmp_path: Path) -> AsyncIterator[str]:
     """Address of a real service whose judge is the scripted server."""
@@ -108,7 +120,7 @@ async def test_a_request_says_where_its_judges_replies_come_from(server: Scripte
 
 
 async def test_a_mode_that_does_not_exist_is_refused_by_name(running: str) -> None:
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=300) as http:
         reply = await http.post(f"{running}/v1/score", json=BODY | {"judge_mode": "guess"})
     assert (reply.status_code, reply.json()["field"]) == (422, "judge_mode")
     with pytest.raises(InvalidInputError, match="judge_mode is 'guess'"):
@@ -176,7 +188,7 @@ async def command(*words: str, data: Path, judges: Path | None = None) -> "subpr
     }
     line = [sys.executable, "-m", "countermark_service", "judge", *words]
     return await asyncio.to_thread(
-        subprocess.run, line, env=environment, capture_output=True, text=True, timeout=60, check=False
+        subprocess.run, line, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
 
 
@@ -187,6 +199,13 @@ async def command(*words: str, data: Path, judges: Path | None = None) -> "subpr
         ('[models.m]\nbase_url = "ftp://x"\n', "must be http"),
         ('[models.m]\nbase_url = "http://user:pw@x"\n', "no user, password"),
         ('[models.m]\nbase_url = "http://x"\nkey = "sk-1"\n', "models.m.key"),
+        ('[models.m]\nbase_url = "http://x/v1/chat/completions"\n', "must end before /chat/completions"),
+        ('[models.m]\nbase_url = "http://x"\nconcurency = 3\n', "did you mean concurrency"),
+        ('[models.m]\nbase_url = "http://x"\nurl = 3\n', "there are base_url, key_env"),
+        (
+            '[models.m]\nbase_url = "http://x"\nkey_env = "sk-1"\n',
+            "must be the name of an environment variable",
+        ),
         ('[models.m]\nbase_url = "http://x"\nconcurrency = 0\n', "models.m.concurrency"),
         ('[endpoints.m]\nbase_url = "http://x"\n', 'write one table [models."MODEL"]'),
         ("models = 1\n", 'write one table [models."MODEL"]'),
@@ -199,3 +218,5 @@ def test_a_table_that_cannot_be_used_is_refused_by_its_key(tmp_path: Path, conte
     with pytest.raises(SettingsError, match="judges") as caught:
         read_endpoints(file)
     assert said in str(caught.value)
+    assert "sk-1" not in str(caught.value)  # what may be a key is in no log
+    assert "pw" not in str(caught.value)

@@ -50,7 +50,7 @@ def score(service: ServiceProcess, **more: Any) -> dict[str, Any]:
 
 
 def verify(service: ServiceProcess, **body: Any) -> dict[str, Any]:
-    answer = httpx.post(f"{service.url}/v1/receipts/verify", json=body, timeout=60)
+    answer = httpx.post(f"{service.url}/v1/receipts/verify", json=body, timeout=300)
     assert answer.status_code == 200, answer.text
     finding: dict[str, Any] = answer.json()
     return finding
@@ -60,7 +60,7 @@ def offline(*arguments: str | Path, data: Path) -> "subprocess.CompletedProcess[
     """Run `countermark receipt` in a data folder that knows no service and no key."""
     return subprocess.run(
         [sys.executable, "-m", "countermark_service", "receipt", *map(str, arguments), "--data", str(data)],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def test_a_receipt_is_checked_offline_with_published_keys(
         tmp_path / name for name in ("reply.json", "keys.json", "items.jsonl", "one.json")
     )
     reply.write_text(json.dumps(score(services[0])))
-    keys.write_bytes(httpx.get(f"{services[0].url}/v1/receipts/keys").content)
+    keys.write_bytes(httpx.get(f"{services[0].url}/v1/receipts/keys", timeout=300).content)
     items.write_text("".join(json.dumps(item) + "\n" for item in BODY["items"]))
 
     done = offline("verify", reply, "--keys", keys, "--items", items, data=tmp_path / "data")
@@ -122,7 +122,7 @@ def test_a_receipt_is_checked_offline_with_published_keys(
 
     drawn = subprocess.run(
         [sys.executable, "-m", "countermark_service", "receipt", "prove", reply, "--index", "3", "--out", proof],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert drawn.returncode == 0, drawn.stderr
     done = offline("verify", proof, "--keys", keys, "--items", items, "--json", data=tmp_path / "data")
@@ -134,7 +134,7 @@ def test_a_changed_receipt_ends_with_1_and_a_sentence(services: list[ServiceProc
     document = score(services[0])
     document["receipt"]["leaves"][1]["score"] = 1
     reply.write_text(json.dumps(document))
-    keys.write_bytes(httpx.get(f"{services[0].url}/v1/receipts/keys").content)
+    keys.write_bytes(httpx.get(f"{services[0].url}/v1/receipts/keys", timeout=300).content)
 
     done = offline("verify", reply, "--keys", keys, data=tmp_path / "data")
     assert (done.returncode, done.stdout) == (1, "")
@@ -154,7 +154,7 @@ def test_one_service_does_not_vouch_for_another(services: list[ServiceProcess], 
     keys = []
     for service in services:
         keys.append(tmp_path / f"{service.port}.json")
-        keys[-1].write_bytes(httpx.get(f"{service.url}/v1/receipts/keys").content)
+        keys[-1].write_bytes(httpx.get(f"{service.url}/v1/receipts/keys", timeout=300).content)
     assert offline("verify", file, "--keys", keys[1], data=tmp_path / "data").returncode == 1
     assert (
         offline("verify", file, "--keys", keys[1], "--keys", keys[0], data=tmp_path / "data").returncode == 0
@@ -215,13 +215,13 @@ def test_verifiers_of_every_kind_have_receipts(
 
 def test_a_release_is_named_in_the_receipts_of_what_was_scored_by_it(services: list[ServiceProcess]) -> None:
     """Its parameters are part of the items; whoever checks them need not know them."""
-    pin = httpx.get(f"{services[0].url}/v1/verifiers/numeric:1.0.0").json()["ref"]
+    pin = httpx.get(f"{services[0].url}/v1/verifiers/numeric:1.0.0", timeout=300).json()["ref"]
     routes = [{"task": "sums", "verifier": pin, "params": {"relative_tolerance": 0.0}}]
     card = {"schema_version": 1, "name": "lab/sums", "version": "1.0", "verifier": {"routes": routes}}
-    registered = httpx.post(f"{services[0].url}/v1/releases", json=card)
+    registered = httpx.post(f"{services[0].url}/v1/releases", json=card, timeout=300)
     assert registered.status_code in (200, 201), registered.text
     body = {"release": "lab/sums:1.0", "task": "sums", "items": BODY["items"], "receipt": True}
-    reply = httpx.post(f"{services[0].url}/v1/score", json=body, timeout=60).json()
+    reply = httpx.post(f"{services[0].url}/v1/score", json=body, timeout=300).json()
 
     finding = verify(services[0], receipt=reply["receipt"], items=BODY["items"], verdicts=reply["verdicts"])
     assert finding["valid"], finding
@@ -234,10 +234,10 @@ def test_a_release_is_named_in_the_receipts_of_what_was_scored_by_it(services: l
 def test_without_a_signing_key_a_receipt_is_refused_before_anything_is_scored(
     service: ServiceProcess,
 ) -> None:
-    answer = httpx.post(f"{service.url}/v1/score", json={**BODY, "receipt": True}, timeout=60)
+    answer = httpx.post(f"{service.url}/v1/score", json={**BODY, "receipt": True}, timeout=300)
     assert (answer.status_code, answer.json()["code"]) == (409, "no_signing_key")
     assert "countermark keys new" in answer.json()["detail"]
-    assert httpx.get(f"{service.url}/v1/receipts/keys").json()["keys"] == []
+    assert httpx.get(f"{service.url}/v1/receipts/keys", timeout=300).json()["keys"] == []
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,10 @@ def test_a_request_that_cannot_be_read_is_refused_with_its_place(
     service: ServiceProcess, body: bytes, said: str
 ) -> None:
     answer = httpx.post(
-        f"{service.url}/v1/receipts/verify", content=body, headers={"Content-Type": "application/json"}
+        f"{service.url}/v1/receipts/verify",
+        content=body,
+        headers={"Content-Type": "application/json"},
+        timeout=300,
     )
     assert answer.status_code == 422
     assert said in answer.json()["detail"]
@@ -264,7 +267,7 @@ def test_the_page_on_receipts_runs_as_it_stands(services: list[ServiceProcess], 
     """Its request is sent, its commands are run, in its order; the table has every code there is."""
     page = (REPOSITORY / "service/docs/receipts.md").read_text()
     body = json.loads(re.findall(r"^```json\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)[0])
-    answer = httpx.post(f"{services[0].url}/v1/score", json=body, timeout=60)
+    answer = httpx.post(f"{services[0].url}/v1/score", json=body, timeout=300)
     (tmp_path / "reply.json").write_bytes(answer.content)
     (tmp_path / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in body["items"]))
     commands = [
@@ -274,7 +277,7 @@ def test_the_page_on_receipts_runs_as_it_stands(services: list[ServiceProcess], 
     for command in commands[1:]:  # the first makes a key, which the service has
         done = subprocess.run(
             [sys.executable, "-m", "countermark_service", *shlex.split(command)],
-            capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path,
+            capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path,
             env={**os.environ, "COUNTERMARK_DATA": str(services[0].data)},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -12,7 +12,7 @@ from countermark_service.store import MemoryStore, SqliteStore, Store
 from countermark_service.store.redis import RedisStore
 from tests.redis_server import RedisServer, skip_without_redis
 
-EVENT_SECONDS = 20.0
+EVENT_SECONDS = 120.0
 """How long a test waits for something that must happen; far more than it takes."""
 
 

@@ -99,7 +99,7 @@ def started(file: Path, first: int, count: int, batch: int, *more: str) -> subpr
 
 def finished(service: subprocess.Popen[str]) -> list[str]:
     """Return what the service printed, in lines; it must have ended in order."""
-    output, errors = service.communicate("go\n", timeout=60)
+    output, errors = service.communicate("go\n", timeout=300)
     assert service.returncode == 0, errors
     return output.splitlines()
 

@@ -239,6 +239,9 @@ async def test_a_facade_that_is_off_is_not_there(tmp_path: Path) -> None:
         for prefix in ("", "/t/key"):
             answer = await client.get(f"{prefix}/sandbox-fusion/v1/ping")
             assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+            assert "'sandbox-fusion' is switched off" in answer.json()["detail"]
+            assert "COUNTERMARK_FACADES" in answer.json()["detail"]
+            assert "key" not in answer.json()["detail"]
 
 
 def test_a_facade_is_named_as_its_path_and_stays_out_of_the_document(app: FastAPI) -> None:

@@ -1,6 +1,7 @@
 """Replies: JSON that says exactly what the verdicts say, whatever the caller wants in place of a score."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,8 @@ def test_a_batch_says_of_each_verdict_what_a_stream_says(bundle: Bundle) -> None
 
 
 def test_a_reply_names_the_verifier_and_says_what_it_did(bundle: Bundle) -> None:
-    run = Run(items=1, cached=2, reduced=3, failed=4, seconds=0.12345678)
+    outcomes = Counter({(Outcome.SCORED, True): 2, (Outcome.TIMEOUT, False): 4})
+    run = Run(items=1, outcomes=outcomes, reduced=3, seconds=0.12345678)
     answer = reply(bundle, [], OnFailure.NULL, run)
 
     pin = f"subject:1.0.0@{bundle.digest}"

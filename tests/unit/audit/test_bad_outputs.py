@@ -1,8 +1,12 @@
 """Files as people have them: cut off, mixed, damaged, hostile. Each is a sentence with its place; nothing is lost."""
 
+import bz2
 import gzip
 import json
+import lzma
+import pickle
 import struct
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -172,10 +176,24 @@ def test_a_packed_file_that_is_cut_off_keeps_the_rows_before(tmp_path: Path) -> 
     [
         (b"", "the file is empty"),
         (
-            b"\x80\x04\x95pickle",
-            "none of JSON, JSON lines, CSV, Parquet or an Inspect log: it begins with b'\\x80",
+            b"\x81\x04\x95bytes",
+            "none of JSON, JSON lines, CSV, Parquet or an Inspect log: it begins with b'\\x81",
         ),
-        ("﻿{}".encode("utf-16"), "UTF-16"),
+        ("\ufeff{}".encode("utf-16"), "UTF-16"),
+        ('{"response": "2"}\n{"response": "3"}\n'.encode("utf-16-le"), "UTF-16; convert it to UTF-8"),
+        ('{"response": "2"}\n'.encode("utf-32"), "UTF-32; convert it to UTF-8"),
+        (b"\n \n", "nothing but blank lines"),
+        (b"response,reference\r2,2\r3,3\r", "lines of the file end in CR alone"),
+        (b'{"response": "2"}\r{"response": "3"}', "lines of the file end in CR alone"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "`git lfs pull`"),
+        (bz2.compress(b"{}"), "packed with bzip2; unpack it"),
+        (lzma.compress(b"{}"), "packed with xz; unpack it"),
+        (pickle.dumps([GOOD]), "a pickle"),
+        (gzip.compress(b"a" * (1 << 22)), "it begins with b'aaaa"),
+        (b"{'response': '2', 'reference': '2'}\n" * 2, "its first line is no JSON object"),
+        (b'{"response": "2", "reference": ' + b"9" * 5000 + b"}\n", "its first line is no JSON object"),
+        (b'{"response": "2"}{"response": "3"}', "write one object a line"),
+        (b"response,reference\n", "has no row in it"),
         (b"PK\x03\x04 and then nothing of the kind", "ZIP archive that is cut off"),
         (b"PAR1 and then nothing of the kind", "no whole Parquet file"),
         (b'{"results": {"gsm8k": {"acc": 1}}, "config": {}}', "no response"),
@@ -186,7 +204,80 @@ def test_a_file_of_another_kind_is_a_sentence(tmp_path: Path, data: bytes, said:
     found = content(tmp_path, data)
 
     assert found.rows == []
-    assert said in found.unusable[0].message
+    assert said in (found.unusable[0] if found.unusable else found.notes[0]).message
+
+
+def test_a_tar_archive_is_told_and_none_of_its_bytes_is_a_row(tmp_path: Path) -> None:
+    write_lines(tmp_path / "rows.jsonl", [GOOD] * 3)
+    with tarfile.open(tmp_path / "rows.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "rows.jsonl")
+
+    found = read(tmp_path, tmp_path / "rows.tar.gz")
+
+    assert found.rows == []
+    assert "tar archive" in found.unusable[0].message
+
+
+@pytest.mark.parametrize(
+    ("tail", "count"), [(b"garbage", 3), (None, 3)], ids=["garbage behind it", "cut off in its last bytes"]
+)
+def test_a_small_packed_file_that_is_damaged_keeps_the_rows_before(
+    tmp_path: Path, tail: bytes | None, count: int
+) -> None:
+    packed = gzip.compress(lines(*(GOOD | {"id": name} for name in "abc")))
+
+    found = content(tmp_path, packed[:-4] if tail is None else packed + tail, "rows.jsonl.gz")
+
+    assert len(found.rows) == count
+    assert found.reasons == [(None, "unreadable")]
+    assert f"The {count} rows before it are used." in found.unusable[0].message
+
+
+def test_a_document_that_is_packed_and_cut_off_keeps_the_rows_before(tmp_path: Path) -> None:
+    rows = [GOOD | {"id": str(number), "response": str(number**9)} for number in range(3000)]
+    (tmp_path / "rows.json.gz").write_bytes(gzip.compress(json.dumps(rows).encode())[:-200])
+
+    found = read(tmp_path, tmp_path / "rows.json.gz")
+
+    assert len(found.rows) > 2000
+    assert found.reasons == [(None, "unreadable")]
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+def test_the_header_of_a_table_shows_what_separates_its_columns(tmp_path: Path, mark: str) -> None:
+    text = "id;response;reference;score\n1;so 2;2;1\n2;so 3;4;0\n".replace(";", mark)
+
+    found = content(tmp_path, text.encode(), "rows.csv")
+
+    assert [(row.response, row.reference, row.published) for row in found.rows] == [
+        ("so 2", "2", 1.0),
+        ("so 3", "4", 0.0),
+    ]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_list_of_records_within_an_object_is_found_on_one_line_too(
+    tmp_path: Path, indent: int | None
+) -> None:
+    found = read(tmp_path, write_json(tmp_path / "rows.json", {"made": 1, "data": [GOOD, GOOD]}, indent))
+
+    assert [row.line for row in found.rows] == [1, 2]
+
+
+def test_samples_that_a_log_tells_of_and_does_not_hold_are_said(tmp_path: Path) -> None:
+    told = [{"id": number, "epoch": 1} for number in (1, 2)]
+    entries: dict[str, Any] = {
+        "header.json": {"eval": INSPECT_EVAL, "results": {"completed_samples": 2}},
+        "samples/1_epoch_1.json": inspect_sample(1, 1),
+    }
+    listed = write_inspect(tmp_path / "listed.eval", entries | {"summaries.json": told})
+    counted = write_inspect(tmp_path / "counted.eval", entries)
+
+    found = read(tmp_path, listed, counted, task="t")
+
+    assert found.reasons == [(None, "missing_sample"), (None, "missing_sample"), (1, "duplicate_id")]
+    assert "sample 2, epoch 1" in found.unusable[0].message
+    assert "tells of 2 samples, and the log holds 1" in found.unusable[1].message
 
 
 def test_other_files_of_a_folder_are_noted_and_left_alone(tmp_path: Path) -> None:
@@ -195,6 +286,7 @@ def test_other_files_of_a_folder_are_noted_and_left_alone(tmp_path: Path) -> Non
     write_json(folder / "results.json", {"results": {}}, 2)
     (folder / "README.md").write_text("# Results, of a model\n")
     (folder / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00")
+    (folder / "old.csv").write_bytes(b"response,reference\r2,2\r")
     (folder / ".cache").mkdir()
     (folder / ".cache" / "hidden.jsonl").write_bytes(lines(GOOD))
 
@@ -203,7 +295,7 @@ def test_other_files_of_a_folder_are_noted_and_left_alone(tmp_path: Path) -> Non
     assert len(found.rows) == 1
     assert found.unusable == []
     assert sorted(Path(n.file).name for n in found.notes if n.code == "not_outputs") == [
-        "README.md", "picture.png", "results.json",
+        "README.md", "old.csv", "picture.png", "results.json",
     ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from countermark_service.audit import WorkFile
 from countermark_service.audit.intake import ReadPlan
 from countermark_service.audit.output_files import find_files
 from countermark_service.audit.plan import (
@@ -16,6 +17,7 @@ from countermark_service.audit.plan import (
     refs_of,
     verifiers_of,
 )
+from countermark_service.audit.work_file import NewVerdict
 from countermark_service.model import BundleRef
 from countermark_service.releases import Release, release_of
 from tests.cards import EXACT, NUMERIC, bare_card
@@ -43,6 +45,12 @@ def plan(release: Release | None, *asked: str, **reading: Any) -> AuditPlan:
     refs = refs_of(release, asked)
     pins = [BundleRef.parse(ref) for ref in refs]
     return AuditPlan(verifiers_of(release, asked, refs, pins), ReadPlan(**reading), release)
+
+
+def judge_one_row(work: WorkFile) -> None:
+    """Add a verdict."""
+    with work.transaction():
+        work.add_verdicts([NewVerdict(0, 0, "scored", 1.0, 1.0, False, b"{}", b"{}")])
 
 
 def test_a_card_routes_its_tasks_and_whoever_is_asked_for_scores_all(release: Release) -> None:
@@ -115,7 +123,8 @@ def test_a_second_start_reads_nothing_again_and_hears_of_all_bytes(tmp_path: Pat
 )
 def test_another_way_of_reading_is_another_audit(tmp_path: Path, change: dict[str, Any], said: str) -> None:
     files = find_files([str(write_lines(tmp_path / "rows.jsonl", ROWS))])
-    begin(tmp_path, plan(None, str(OTHER)), files, lambda _: None).close()
+    with begin(tmp_path, plan(None, str(OTHER)), files, lambda _: None) as work:
+        judge_one_row(work)
 
     with pytest.raises(OtherAuditError) as caught:
         begin(tmp_path, plan(None, str(OTHER), **change), files, lambda _: None)
@@ -126,7 +135,8 @@ def test_another_way_of_reading_is_another_audit(tmp_path: Path, change: dict[st
 def test_another_card_or_input_is_another_audit(tmp_path: Path, release: Release) -> None:
     file = write_lines(tmp_path / "rows.jsonl", ROWS)
     more = write_lines(tmp_path / "more.jsonl", ROWS)
-    begin(tmp_path, plan(release), find_files([str(file)]), lambda _: None).close()
+    with begin(tmp_path, plan(release), find_files([str(file)]), lambda _: None) as work:
+        judge_one_row(work)
     routes = json.loads(json.dumps(release.document))["verifier"]["routes"]
     routes[0]["params"] = {"rel_tolerance": 0.02}
 
@@ -138,6 +148,21 @@ def test_another_card_or_input_is_another_audit(tmp_path: Path, release: Release
         begin(tmp_path, plan(release), find_files([str(file), str(more)]), lambda _: None)
 
 
+def test_an_audit_that_has_no_verdict_yet_may_be_asked_for_otherwise(tmp_path: Path) -> None:
+    file = write_lines(
+        tmp_path / "rows.jsonl", [{"out": "2", "reference": "2"}, {"out": "3", "reference": "2"}]
+    )
+    files = find_files([str(file)])
+
+    with pytest.raises(AuditPlanError, match="no row can be scored"):
+        begin(tmp_path, plan(None, str(OTHER)), files, lambda _: None)
+
+    with begin(tmp_path, plan(None, EXACT, columns={"response": "out"}), files, lambda _: None) as work:
+        assert [row.response for row in work.rows()] == ["2", "3"]
+        assert [str(one.pin) for one in work.verifiers] == [EXACT]
+        assert list(work.unusable()) == []
+
+
 def test_nothing_to_score_is_an_error_that_says_why(tmp_path: Path) -> None:
     file = write_lines(tmp_path / "rows.jsonl", [{"id": str(n), "response": "2"} for n in range(30)])
 
@@ -145,7 +170,7 @@ def test_nothing_to_score_is_an_error_that_says_why(tmp_path: Path) -> None:
         begin(tmp_path, plan(None, str(OTHER)), find_files([str(file)]), lambda _: None)
 
     assert "no row can be scored" in str(caught.value)
-    assert f"{file}, row 1: row 1 has no reference" in str(caught.value)
+    assert f"{file}: row 1 has no reference" in str(caught.value)
     assert "In all: 30 no_reference." in str(caught.value)
 
 

@@ -267,7 +267,7 @@ def test_a_log_without_samples_is_said_and_not_passed_over(tmp_path: Path) -> No
     found = read(tmp_path, write_json(tmp_path / "log.json", log, 2))
 
     assert [(note.code, note.message) for note in found.notes] == [
-        ("no_outputs", "a file of inspect without a response in it")
+        ("no_outputs", "read as inspect, the file has no row in it")
     ]
 
 

@@ -120,3 +120,54 @@ def test_an_empty_audit_has_a_page(document: Document, tmp_path: Path) -> None:
     with make_work_file(tmp_path / "audit.sqlite", questions=0) as work:
         html = render_report(summarise(work, io.BytesIO()))
     assert "<h1>Nothing was scored again.</h1>" in html
+
+
+def test_what_did_not_happen_is_not_explained(document: Document) -> None:
+    overall = document.overall
+    alike = [
+        one.model_copy(
+            update={"first_only": 0, "second_only": 0, "changed": 0, "first_alone": 0, "second_alone": 0}
+        )
+        for one in overall.comparisons
+    ]
+    whole = [one.model_copy(update={"bounds": None, "refused": 0, "waiting": 0}) for one in overall.columns]
+    calm = document.model_copy(
+        update={"overall": overall.model_copy(update={"comparisons": alike, "columns": whole}), "kinds": []}
+    )
+
+    told, untold = render_report(document), render_report(calm)
+
+    assert "Nobody: on every answer" in untold
+    assert "every verifier gave every answer a score" in untold
+    for words in ("Not taken</th>", "Could be</th>", "McNemar p</th>", 'class="matrix"'):
+        assert words in told
+        assert words not in untold
+
+
+def test_messages_stand_in_the_report_as_sentences(document: Document) -> None:
+    html = render_report(document)
+
+    assert "The row has no reference. <span" in html
+    assert "The response is read from &#39;output&#39;. <span" in html
+
+
+def test_a_verifier_that_found_no_answer_read_nothing(document: Document) -> None:
+    html = render_report(document)
+
+    assert 'no answer</td><td><span class="quiet">no_answer: said so</span>' in html
+    kinds = [
+        kind.model_copy(
+            update={
+                "examples": [
+                    one.model_copy(
+                        update={"sides": [side.model_copy(update={"reason": None}) for side in one.sides]}
+                    )
+                    for one in kind.examples
+                ]
+            }
+        )
+        for kind in document.kinds
+    ]
+    assert 'no answer</td><td><span class="quiet">nothing</span>' in render_report(
+        document.model_copy(update={"kinds": kinds})
+    )

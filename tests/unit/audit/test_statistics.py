@@ -65,7 +65,7 @@ def test_holm_adjusts_as_written() -> None:
 
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40), st.integers(0, 400))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_tango_holds_the_difference_and_mirrors(both: int, lost: int, gained: int, neither: int) -> None:
     counts = PairedCounts(both, lost, gained, neither)
     if counts.rows == 0:

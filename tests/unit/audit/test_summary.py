@@ -48,7 +48,9 @@ def test_a_row_that_a_verifier_does_not_take_is_counted_apart(document: Document
     assert lenient is not None
     assert (lenient.due, lenient.refused, lenient.waiting) == (96, 1, 0)
     assert sum(lenient.outcomes.values()) == 95
-    assert any("does not take 1 rows" in note or "does not take 1 row" in note for note in document.notes)
+    (refused,) = [note for note in document.notes if "does not take" in note]
+    assert "does not take 1 row, so" in refused
+    assert "outputs.jsonl, row 1: params.x: unknown parameter." in refused
 
 
 def test_pairs_count_rows_that_both_scored_and_rows_that_only_one_did(document: Document) -> None:

@@ -17,6 +17,7 @@ from countermark import (
     ForbiddenError,
     InvalidRequestError,
     ProtocolError,
+    ReleaseConflictError,
     SaturatedError,
     TooLargeError,
     UnauthorizedError,
@@ -154,6 +155,23 @@ async def test_a_ref_without_version_is_answered_with_the_versions(
     with pytest.raises(VersionRequiredError, match=r"Versions: 1\.0\.0, 1\.1\.0") as caught:
         await connect(server).score("exact", ITEMS)
     assert caught.value.versions == ("1.0.0", "1.1.0")
+
+
+async def test_what_the_service_has_said_already_is_not_said_twice(
+    connect: Connect, server: ScriptedServer
+) -> None:
+    advice = ReleaseConflictError.advice
+    listed = "Write one of: 1.0.0, 1.1.0."
+    server.script = [
+        problem(409, "release_conflict", f"another card. {advice}"),
+        problem(400, "version_required", listed, versions=["1.0.0", "1.1.0"]),
+    ]
+    with pytest.raises(ReleaseConflictError) as conflict:
+        await connect(server).score(NAME, ITEMS)
+    with pytest.raises(VersionRequiredError) as versions:
+        await connect(server).score(NAME, ITEMS)
+    assert str(conflict.value).count(advice) == 1
+    assert str(versions.value).count("1.0.0, 1.1.0") == 1
 
 
 async def test_a_proxys_page_is_quoted_and_classed_by_its_status(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from countermark_service.model import Item, item_key, item_keys, last_assistant_text, reduced_key
+from countermark_service.model import Item, item_digests, item_keys, last_assistant_text, reduced_key
 
 DIGEST = bytes(range(32))
 
@@ -81,24 +81,57 @@ def test_a_worker_reads_from_the_bytes_exactly_what_was_sent(
     assert json.dumps(read, sort_keys=True) == json.dumps(sent, sort_keys=True)
 
 
-def test_a_key_is_the_hash_of_the_digest_and_the_canonical_item() -> None:
-    item = Item("a", "b")
-    expected = hashlib.sha256(DIGEST + b'["a","b",{},null]').digest()
-    assert item_key(DIGEST, item.canonical(uses_prompt=False)) == expected
-    assert item_keys(DIGEST, [item, item], uses_prompt=False) == [expected, expected]
+def key(uses_prompt: bool = False, **parts: Any) -> bytes:
+    (made,) = item_keys(
+        DIGEST, [Item(**{"response": "a", "reference": "b", **parts})], uses_prompt=uses_prompt
+    )
+    return made
 
 
-def test_keys_in_a_batch_equal_keys_made_alone() -> None:
+def test_a_key_is_the_hash_of_the_digest_the_other_parts_and_the_response_as_it_is() -> None:
+    item = Item('a "\\é', "b", {"p": 1}, "why?")
+    without, with_prompt = (hashlib.sha256(DIGEST + head + 'a "\\é'.encode()).digest() for head in (
+        b'["b",{"p":1},null]', b'["b",{"p":1},"why?"]',
+    ))  # fmt: skip
+    assert item_keys(DIGEST, [item, item], uses_prompt=False) == [without, without]
+    assert item_keys(DIGEST, [item], uses_prompt=True) == [with_prompt]
+
+
+def test_a_digest_is_the_hash_of_the_verifier_and_the_canonical_item() -> None:
     items = [Item("long " * (1000 - 200 * n), {"n": n}, {"p": n}, f"prompt {n}") for n in range(5)]
     for uses_prompt in (False, True):
-        alone = [item_key(DIGEST, item.canonical(uses_prompt=uses_prompt)) for item in items]
-        assert item_keys(DIGEST, items, uses_prompt=uses_prompt) == alone
-        assert item_keys(DIGEST, items[::-1], uses_prompt=uses_prompt) == alone[::-1]
+        made = [hashlib.sha256(DIGEST + one.canonical(uses_prompt=uses_prompt)).digest() for one in items]
+        assert item_digests(DIGEST, items, uses_prompt=uses_prompt) == made
+        assert item_digests(DIGEST, items[::-1], uses_prompt=uses_prompt) == made[::-1]
+
+
+@given(*[st.tuples(st.text('[]{}",\\a1'), st.text('[]{}",\\a1'))] * 2)
+def test_two_items_have_one_key_only_where_their_bytes_are_equal(
+    one: tuple[str, str], other: tuple[str, str]
+) -> None:
+    first, second = (Item(*parts) for parts in (one, other))
+    keys = item_keys(DIGEST, [first, second], uses_prompt=False)
+    same = first.canonical(uses_prompt=False) == second.canonical(uses_prompt=False)
+    assert (keys[0] == keys[1]) is same
+
+
+def test_no_part_of_a_key_can_be_mistaken_for_another() -> None:
+    keys = [
+        key(response="x", reference="y"),
+        key(response="y", reference="x"),
+        key(response=",{},null]x", reference="y"),
+        key(response="x", reference='y",{},null]'),
+        key(response="x", reference="y", params={"p": 1}),
+        key(response='["y",{},null]x', reference="y"),
+        key(uses_prompt=True, response="x", reference="y", prompt=""),
+        hashlib.sha256(DIGEST + canonical(response="x", reference="y")).digest(),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert key(prompt="one", id=1) == key(prompt="two", id=2) == key()
 
 
 def test_a_reduction_never_has_the_key_of_an_item() -> None:
-    canonical = Item("a", "b").canonical(uses_prompt=False)
-    assert reduced_key(DIGEST, canonical) != item_key(DIGEST, canonical)
+    assert reduced_key(DIGEST, b'["b",{},null]a') != key()
     assert reduced_key(DIGEST, b"x") != reduced_key(DIGEST[::-1], b"x")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from countermark_service.bundles import Bundle
-from countermark_service.model import Item, Outcome, Verdict, item_keys
+from countermark_service.model import Item, Outcome, Verdict
 from countermark_service.receipts import Issuer, Keyring, Ledger, ReleaseMark
 from tests.support import make_bundle
 
@@ -41,8 +41,7 @@ class Desk:
     def issue(self, items: list[Item], verdicts: list[Verdict], release: ReleaseMark | None = None) -> bytes:
         """Return the receipt of a batch."""
         identity = self.bundle.digest_bytes
-        keys = item_keys(identity, items, uses_prompt=self.bundle.manifest.uses_prompt)
-        return self.issuer.issue(self.bundle, identity, keys, verdicts, release=release).json
+        return self.issuer.issue(self.bundle, identity, items, verdicts, release=release).json
 
 
 SURROUNDINGS = b'{"python":"3.11.7","containment":"namespaces"}'

@@ -12,7 +12,7 @@ import rfc8785
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from countermark_service.model import Item, Outcome, Verdict, item_keys
+from countermark_service.model import Item, Outcome, Verdict
 from countermark_service.receipts import ReceiptError, ReleaseMark, check, prove, read
 from countermark_service.receipts.keys import KeySet
 from countermark_service.receipts.statement import ChildMark, Statement, seal
@@ -362,9 +362,8 @@ def test_receipts_are_found_by_the_digests_that_they_name(desk: Desk) -> None:
 def test_the_receipt_of_a_composite_names_what_it_asks_and_is_found_by_it(desk: Desk, tmp_path: Path) -> None:
     child = make_bundle(tmp_path / "children", "def verify(item): return 1", name="tests/child")
     identity = desk.bundle.digest_bytes
-    keys = item_keys(identity, ITEMS, uses_prompt=desk.bundle.manifest.uses_prompt)
 
-    issued = desk.issuer.issue(desk.bundle, identity, keys, VERDICTS, below=[child])
+    issued = desk.issuer.issue(desk.bundle, identity, ITEMS, VERDICTS, below=[child])
 
     checked = check(read(issued.json), desk.keyring.public())
     assert checked.statement.predicate.verifier.children == [ChildMark(str(child.ref), child.digest)]
@@ -390,6 +389,6 @@ def test_a_ledger_that_cannot_be_written_costs_no_receipt(desk: Desk) -> None:
         b"of another program, and long enough to be told from one of ours"
     )
     identity = desk.bundle.digest_bytes
-    issued = desk.issuer.issue(desk.bundle, identity, [bytes(32)], VERDICTS[:1])
+    issued = desk.issuer.issue(desk.bundle, identity, ITEMS[:1], VERDICTS[:1])
     assert not issued.recorded
     assert check(read(issued.json), desk.keyring.public())

@@ -73,7 +73,7 @@ def test_of_many_that_register_one_name_at_the_same_moment_exactly_one_wins(fold
     racers = [fork.Process(target=_register, args=(folder, n + 1, at, out)) for n in range(8)]
     for racer in racers:
         racer.start()
-    answers = [out.get(timeout=30) for _ in racers]
+    answers = [out.get(timeout=300) for _ in racers]
     for racer in racers:
         racer.join()
 

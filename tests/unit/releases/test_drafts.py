@@ -225,6 +225,19 @@ def test_another_reward_server_is_said_to_be_open() -> None:
     assert said(found, "http://host:5000/get_reward")
 
 
+def test_a_place_on_a_disk_names_nothing_and_that_is_said() -> None:
+    found = draft(
+        "- actor_rollout_ref.model.path=/mnt/models/base\n- data.train_files=[~/a.parquet,org/b]\n", "o.yaml"
+    )
+
+    assert found.document["base_model"]["id"] == "/mnt/models/base"
+    assert said(
+        found, "actor_rollout_ref.model.path is '/mnt/models/base', a place on the machine that ran it"
+    )
+    assert said(found, "data.train_files is '~/a.parquet'")
+    assert not said(found, "'org/b'")
+
+
 def test_a_readme_of_a_data_set() -> None:
     text = (
         "---\nlicense: apache-2.0\npretty_name: Sums\nsource_datasets:\n- original\n- openai/gsm8k\n"

@@ -6,6 +6,7 @@ go, so that what happens while items are in flight can be told, not timed.
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 from countermark_service.bundles import Bundle
 from countermark_service.errors import RequestError, SaturatedError, TooLargeError, UnavailableError
-from countermark_service.model import Item, OnFailure, Outcome, Verdict, item_key
+from countermark_service.model import Item, OnFailure, Outcome, Verdict, item_keys
 from countermark_service.registry import Registry
 from countermark_service.runtimes import OnReduction, OnVerdict, Runtime
 from countermark_service.scoring import ItemLimits, Run, Scored, Scorer, reward_of
@@ -286,7 +287,8 @@ async def test_what_a_store_should_not_hold_is_not_believed(
     scorer: Scorer, bundle: Bundle, runtime: HandRuntime, store: TieredStore, kept: bytes
 ) -> None:
     (item,) = items("wrong")
-    store.put_many({item_key(bundle.digest_bytes, item.canonical(uses_prompt=False)): kept})
+    (key,) = item_keys(bundle.digest_bytes, [item], uses_prompt=False)
+    store.put_many({key: kept})
     scored, _ = await scorer.score_batch(bundle, [item])
     assert (scores(scored), cached(scored)) == ([0.0], [False])
 
@@ -391,6 +393,8 @@ def test_a_reward_is_never_made_out_of_a_failure_unless_the_caller_wants_zero() 
 
 
 def test_runs_add_up_without_their_times() -> None:
-    total = Run(1, 2, 3, 4, 5.0, {"a"})
-    total.add(Run(10, 20, 30, 40, 50.0, {"b"}))
-    assert total == Run(11, 22, 33, 44, 5.0, {"a", "b"})
+    here, made, lost = (Outcome.SCORED, True), (Outcome.SCORED, False), (Outcome.ERROR, False)
+    total = Run(1, Counter({here: 2, lost: 4}), 3, 5.0, {"a"})
+    total.add(Run(10, Counter({here: 20, made: 7, lost: 40}), 30, 50.0, {"b"}))
+    assert total == Run(11, Counter({here: 22, made: 7, lost: 44}), 33, 5.0, {"a", "b"})
+    assert (total.cached, total.failed) == (22, 44)

@@ -126,8 +126,8 @@ async def judged_by(parts: Parts, bundle: Bundle, items: Sequence[Item]) -> list
     """Score `items` under a bundle that is at hand; as `judged` does."""
     service = parts.service
     service.scorer.check(bundle, items, service.item_limits)
-    scored, _ = await service.scorer.score_batch(bundle, items)
-    parts.metrics.count_batch(bundle, scored)
+    scored, run = await service.scorer.score_batch(bundle, items)
+    parts.metrics.count_batch(bundle, run)
     return scored
 
 

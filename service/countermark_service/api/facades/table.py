@@ -62,14 +62,16 @@ def chosen(names: Sequence[str]) -> list[APIRouter]:
 def install(app: FastAPI, names: Sequence[str]) -> None:
     """Add the facades that `names` says to an app, and the token in the path where there are any.
 
-    It comes after the middleware that logs, which so never sees a token.
+    It comes after the middleware that logs, which so never sees a token. `app.state.facades_off` has the names of the
+    others, for the error that a client of theirs gets.
 
     Raises:
         SettingsError: A name that is none.
     """
     routers = chosen(names)
+    app.state.facades_off = {name for name, router in FACADES.items() if router not in routers}
     app.router.routes.insert(0, ByPrefix(routers))
     for name, router in AT_ROOT.items():
         if FACADES[name] in routers:
             app.include_router(router)
-    app.add_middleware(PathToken, prefixes=[router.prefix for router in routers])
+    app.add_middleware(PathToken, prefixes=[router.prefix for router in FACADES.values()])

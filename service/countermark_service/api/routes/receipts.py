@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from countermark_service.api.bodies import decode_receipt_body
 from countermark_service.api.dependencies import AuditingDep, PartsDep
 from countermark_service.api.document import KEYS, problems
+from countermark_service.api.examples import RECEIPT
 from countermark_service.api.intake import JSON_TYPES, read_body, require_type
 from countermark_service.api.schemas import ReceiptFinding, SigningKeySet
 from countermark_service.receipts import ReceiptError, check, read
@@ -18,7 +19,12 @@ router = APIRouter(prefix="/v1/receipts", tags=["receipts"])
 _BODY = {
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/VerifyReceiptRequest"}}},
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/VerifyReceiptRequest"},
+                "example": RECEIPT,
+            }
+        },
     }
 }
 _REFUSALS = problems(

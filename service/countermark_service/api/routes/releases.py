@@ -1,11 +1,12 @@
 """Which releases are registered here, and registering one."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from countermark_service.api.dependencies import AdminDep, ScoringDep
 from countermark_service.api.document import KEYS, problems
+from countermark_service.api.examples import CARD
 from countermark_service.api.intake import JSON_TYPES, read_body, require_type
 from countermark_service.api.schemas import ReleaseDetail, ReleaseList, ReleaseSummary
 from countermark_service.errors import CountermarkError
@@ -36,7 +37,9 @@ _REGISTER_REFUSALS = problems(
 _BODY = {
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ReleaseCard"}}},
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/ReleaseCard"}, "example": CARD}
+        },
     }
 }
 
@@ -73,7 +76,9 @@ async def register(request: Request, response: Response, parts: AdminDep) -> Rel
 
 
 @router.get("/{ref:path}", summary="Show one release", responses=_REFUSALS)
-async def release(ref: str, parts: ScoringDep) -> ReleaseDetail:
+async def release(
+    ref: Annotated[str, Path(examples=["my-lab/sums:1.0"])], parts: ScoringDep
+) -> ReleaseDetail:
     """The card, how complete it is, and what stands against it."""
     found = parts.service.releases.find(ref)
     return ReleaseDetail.model_validate(

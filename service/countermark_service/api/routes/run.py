@@ -2,14 +2,15 @@
 
 import base64
 import binascii
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
 
 from countermark_service.api.dependencies import RunningDep
+from countermark_service.api.document import KEYS, problems
+from countermark_service.api.examples import RUN
 from countermark_service.api.intake import JSON_TYPES, read_body, require_type
-from countermark_service.api.schemas import Problem
 from countermark_service.bundles.manifest import SANDBOX_LIMITS
 from countermark_service.errors import RequestError
 from countermark_service.runtimes.raw_run import RawRun, run_raw
@@ -18,17 +19,17 @@ from countermark_service.runtimes.sandboxes import Kind
 
 router = APIRouter(prefix="/v1/run", tags=["run"])
 
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    code: {"model": Problem, "description": text}
-    for code, text in {
+_REFUSALS = problems(
+    {
+        **KEYS,
         403: "The key lacks the scope `run`",
         413: "The body is too large",
         415: "Not JSON",
         422: "Not of the shape, or a limit out of bounds",
         429: "Saturated; ask again after `Retry-After` seconds",
         503: "The language or the containment is not to be had here",
-    }.items()
-}
+    }
+)
 
 
 def _from_base64(value: object) -> bytes:
@@ -76,7 +77,7 @@ class RunResponse(BaseModel):
 _BODY = {
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": RunRequest.model_json_schema()}},
+        "content": {"application/json": {"schema": RunRequest.model_json_schema(), "example": RUN}},
     }
 }
 
@@ -104,7 +105,8 @@ def _read(body: bytes) -> RunRequest:
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise RequestError(f"{where or 'the body'}: {first['msg']}.", field=where or None) from exc
+        problem = first["msg"].removeprefix("Value error, ")
+        raise RequestError(f"{where or 'the body'}: {problem}.", field=where or None) from exc
 
 
 def _response(ran: RawRun) -> RunResponse:

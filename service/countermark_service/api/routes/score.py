@@ -16,7 +16,7 @@ from countermark_service.api.schemas import ScoreResponse
 from countermark_service.api.stream import ScoreStream, StreamedReply
 from countermark_service.assembly import Service
 from countermark_service.judge import judging
-from countermark_service.model import OnFailure
+from countermark_service.model import Item, OnFailure
 from countermark_service.receipts import ReleaseMark
 from countermark_service.releases import ReleaseUse
 from countermark_service.scoring import Asked, Run, Scored
@@ -77,21 +77,23 @@ async def score(request: Request, parts: ScoringDep) -> Response:
         service.receipts.require_key()
     with judging(batch.wished_mode):
         scored, run = await service.scorer.score_batch(asked.bundle, items)
-        parts.metrics.count_batch(asked.bundle, scored)
+        parts.metrics.count_batch(asked.bundle, run)
         if asked.on_failure is OnFailure.RAISE:
             replies.refuse_failures(items, scored)
-        receipt = await _receipt(service, asked, scored, run) if batch.receipt is True else None
+        receipt = await _receipt(service, asked, items, scored, run) if batch.receipt is True else None
     reply = replies.batch_json(asked, items, scored, run, receipt)
     return Response(reply, media_type="application/json")
 
 
-async def _receipt(service: Service, asked: Asked, scored: Sequence[Scored], run: Run) -> bytes:
+async def _receipt(
+    service: Service, asked: Asked, items: Sequence[Item], scored: Sequence[Scored], run: Run
+) -> bytes:
     """Return the receipt of a batch, made in a thread: it hashes for milliseconds and writes to the ledger."""
     issued = await asyncio.to_thread(
         service.receipts.issue,
         asked.bundle,
         service.scorer.identity(asked.bundle),
-        run.keys,
+        items,
         [verdict for verdict, _ in scored],
         below=service.scorer.below(asked.bundle),
         release=None if asked.use is None else _release_mark(asked.use),

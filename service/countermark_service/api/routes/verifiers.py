@@ -1,9 +1,9 @@
 """Which verifiers are here, and what each says of itself."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 
 from countermark_service.api.dependencies import ScoringDep
 from countermark_service.api.document import KEYS, problems
@@ -34,7 +34,9 @@ async def verifiers(parts: ScoringDep) -> VerifierList:
 
 
 @router.get("/{ref:path}", summary="Show one verifier", responses=_REFUSALS)
-async def verifier(ref: str, parts: ScoringDep) -> VerifierDetail:
+async def verifier(
+    ref: Annotated[str, Path(examples=["math-verify:0.9.0"])], parts: ScoringDep
+) -> VerifierDetail:
     """Manifest, digest, schema of the parameters, vectors and advisories of one version."""
     scorer = parts.service.scorer
     bundle = scorer.resolve(ref)
@@ -47,6 +49,7 @@ async def verifier(ref: str, parts: ScoringDep) -> VerifierDetail:
             "limits": manifest.limits.model_dump(),
             "files": list(manifest.files),
             "parameters": manifest.parameters_schema(),
+            "runtime_table": manifest.runtime_table(),
             "vectors": msgspec.to_builtins(bundle.vectors),
             "advisories": [one.document() for one in scorer.advisories_of(bundle)],
         }

@@ -1,6 +1,6 @@
 """The findings as one page: no network, no script, readable on a phone, in print, light and dark."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +70,13 @@ def write_page(findings: Sequence[PairFinding | RunsFinding], file: Path) -> Non
     runs = [(one, _runs_drawing(one)) for one in findings if isinstance(one, RunsFinding)]
     title = "What of the gap is the verifier" if pairs else "What each factor does to the score"
     text = environment.get_template("attribution.html.j2").render(
-        title=title, pairs=pairs, runs=runs, points=shown_points, version=__version__, factors=FACTORS
+        title=title,
+        pairs=pairs,
+        runs=runs,
+        points=shown_points,
+        version=__version__,
+        factors=FACTORS,
+        again=any(one.crossed for one in findings),
     )
     try:
         file.write_text(text, encoding="utf-8")
@@ -89,10 +95,25 @@ def _runs_drawing(one: RunsFinding) -> Drawing:
         rows.append(
             (each.term, one.over_questions.get(each.term) or Estimate(each.estimate, low, high, "none"))
         )
-    return _drawing(rows)
+    return _drawing(rows) if one.crossed else _drawing(rows, one.shown, _between(one.shown))
 
 
-def _drawing(rows: Sequence[tuple[str, Estimate]]) -> Drawing:
+def _between(shown: Callable[[float], str]) -> Callable[[Estimate], str]:
+    """Return how intervals of a table's own scores are written."""
+
+    def text(one: Estimate) -> str:
+        if one.low is None or one.high is None:
+            return "no interval"
+        return f"{shown(one.low)} to {shown(one.high)}"
+
+    return text
+
+
+def _drawing(
+    rows: Sequence[tuple[str, Estimate]],
+    shown: Callable[[float], str] = shown_points,
+    between: Callable[[Estimate], str] = interval,
+) -> Drawing:
     ends = [0.0]
     for _, one in rows:
         ends += [one.value, *(end for end in (one.low, one.high) if end is not None)]
@@ -110,8 +131,8 @@ def _drawing(rows: Sequence[tuple[str, Estimate]]) -> Drawing:
         marks.append(
             Mark(
                 label,
-                shown_points(one.value),
-                interval(one),
+                shown(one.value),
+                between(one),
                 y,
                 place(one.value),
                 place(low),

@@ -179,6 +179,16 @@ class RunsFinding:
     """Effects with intervals over questions, where the runs answered the same ones: how they would be on other
     questions. What another seed would do is not in them."""
     crossed: Crossed | None = None
+    """What was scored again; None for a table, whose scores are shown as they were given."""
+
+    @property
+    def scale(self) -> int:
+        """What a score is multiplied by to be shown: 100, for points, or 1 for those of a table."""
+        return 1 if self.crossed is None else 100
+
+    def shown(self, value: float) -> str:
+        """Return an effect, or a bound of one, as text; what rounding leaves of nothing is 0."""
+        return f"{round(self.scale * value, 9) + 0.0:+.4g}"
 
     def sentences(self) -> list[str]:
         """Return what is to be said besides the table of effects."""

@@ -6,12 +6,12 @@ record means is for the record formats.
 
 import csv
 import io
-import zlib
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from countermark_service.audit.readers.interface import HEAD_BYTES, InputFile
 from countermark_service.audit.readers.json_stream import JsonStream
@@ -20,20 +20,21 @@ from countermark_service.audit.readers.lines import (
     CsvTable,
     InputFileError,
     Lines,
+    delimiter_of,
     explained,
     read_loose_object,
+    read_up_to,
     unpacked,
 )
 from countermark_service.audit.rows import Unusable
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _PARQUET_MAGIC = b"PAR1"
-_HEAD_STEP = 1 << 14
 _LOOKED_AT_LINES = 20
 _ROW_GROUP_BYTES = 2 << 30
 """A Parquet file is read by row groups; a larger one does not fit the memory."""
 _BATCH = 64
-_DELIMITERS = ",\t;|"
+_SHOWN_BYTES = 16
 
 
 def look(path: Path, name: str, columns: Mapping[str, str]) -> InputFile:
@@ -51,7 +52,7 @@ def look(path: Path, name: str, columns: Mapping[str, str]) -> InputFile:
             file.kind = "parquet"
             file.first = dict.fromkeys(_parquet(path, name).schema_arrow.names)
         else:
-            _look_at_text(file, _head(unpacked(name, raw)))
+            _look_at_text(file, read_up_to(unpacked(name, raw), HEAD_BYTES))
     return file
 
 
@@ -66,20 +67,10 @@ def opened(path: Path, name: str) -> Iterator[io.BufferedReader]:
         yield raw
 
 
-def _head(stream: BinaryIO) -> bytes:
-    """Return the first bytes, or those before the damage where there is some; raises only where there are none."""
-    head = b""
-    try:
-        while len(head) < HEAD_BYTES and (more := stream.read(_HEAD_STEP)):
-            head += more
-    except (OSError, EOFError, zlib.error):
-        if not head:
-            raise
-    return head[:HEAD_BYTES]
-
-
 def _look_at_text(file: InputFile, head: bytes) -> None:
     """Say what a text is. A broken line at its beginning does not hide what the others are."""
+    if wide_encoding(head) or _ends_in_cr(head) or _is_tar(head):
+        return
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text[:1] == b"[":
         file.kind, file.is_list = "json", True
@@ -96,19 +87,20 @@ def _look_at_text(file: InputFile, head: bytes) -> None:
             if isinstance(found, dict):
                 # One object on one line is a file of one line; document formats look at it first.
                 file.kind, file.first = "jsonl", found
+                file.is_alone = whole and not b"".join(lines[1:]).strip()
                 return
     if text[:1] == b"{":
         # The first object goes on behind its first line, or behind the head.
         file.kind = "json" if b"\n" in text else "jsonl"
         _look_at_document(file, text)
-    elif b"\x00" not in head and _delimiter(lines[0]):
+    elif b"\x00" not in head and (header := _header(lines[0])):
         file.kind = "csv"
-        file.first = dict.fromkeys(_header(lines[0]))
+        file.first = dict.fromkeys(header)
 
 
 def _look_at_document(file: InputFile, text: bytes) -> None:
     first: dict[str, Any] = {}
-    stream = JsonStream(file.name, io.BytesIO(text))
+    stream = JsonStream(file.name, _stream(text))
     try:
         for member, _, value in stream:
             if file.is_list:
@@ -126,18 +118,27 @@ def _look_at_document(file: InputFile, text: bytes) -> None:
     file.first = first
 
 
+def head_of(file: InputFile) -> bytes:
+    """Return what a file begins with, unpacked.
+
+    Raises:
+        InputFileError: It cannot be opened or unpacked.
+    """
+    with opened(file.path, file.name) as raw, explained(file.name):
+        return read_up_to(unpacked(file.name, raw), HEAD_BYTES)
+
+
 def lists_in(file: InputFile) -> Iterator[InputFile]:
     """Yield an object in JSON once for each of its members that is a list of records, as far as its head shows.
 
     Raises:
         InputFileError: It cannot be opened or unpacked.
     """
-    with opened(file.path, file.name) as raw, explained(file.name):
-        head = _head(unpacked(file.name, raw))
+    head = head_of(file)
     try:
-        for member, place, value in JsonStream(file.name, io.BytesIO(head), lists=file.first):
+        for member, place, value in JsonStream(file.name, _stream(head), lists=file.first):
             if member is not None and place == 1 and isinstance(value, dict):
-                yield replace(file, member=member, first=value)
+                yield replace(file, kind="json", member=member, first=value)
     except InputFileError:
         return  # the head ends
 
@@ -164,8 +165,8 @@ def _json_lines(file: InputFile) -> Iterator[tuple[int, dict[str, Any] | Unusabl
             elif line.strip():
                 found = read_loose_object(line)
                 if isinstance(found, str):
-                    ends = not line.endswith(b"\n")
-                    hint = "; it is the last line and has no end: the file is cut off" if ends else ""
+                    cut = not line.endswith(b"\n") and "truncated" in found
+                    hint = "; it is the last line and has no end: the file is cut off" if cut else ""
                     found_here = file.unusable(number, "not_json", f"line {number} {found}{hint}")
                     yield number, found_here
                 else:
@@ -187,24 +188,85 @@ def _json_list(file: InputFile) -> Iterator[tuple[int, dict[str, Any] | Unusable
 
 def _csv_records(file: InputFile) -> Iterator[tuple[int, dict[str, Any] | Unusable]]:
     with opened(file.path, file.name) as raw:
-        first = unpacked(file.name, raw).readline(HEAD_BYTES)
-    with opened(file.path, file.name) as raw:
-        for line, found in CsvTable(Lines(file.name, raw), _delimiter(first) or ","):
+        for line, found in CsvTable(Lines(file.name, raw)):
             if isinstance(found, str):
                 yield line, file.unusable(line, "not_csv", f"line {line}: {found}")
             else:
                 yield line, dict(found)
 
 
-def _delimiter(header: bytes) -> str | None:
-    text = header.decode("utf-8", "replace")
-    best = max(_DELIMITERS, key=text.count)
-    return best if best in text else None
+def _stream(data: bytes) -> io.BufferedReader:
+    return io.BufferedReader(io.BytesIO(data))
 
 
 def _header(line: bytes) -> list[str]:
+    """Return the columns that a first line names; nothing where it is no header of several."""
     text = line.decode("utf-8", "replace").strip("\r\n\ufeff")
-    return next(csv.reader([text], delimiter=_delimiter(line) or ","), [])
+    delimiter = delimiter_of(text)
+    try:
+        return next(csv.reader([text], delimiter=delimiter), []) if delimiter else []
+    except csv.Error:
+        return []
+
+
+def wide_encoding(head: bytes) -> str | None:
+    """Return the name of an encoding in which a character takes two or four bytes, where a text is in one."""
+    name = json.detect_encoding(head)
+    if not head or name.startswith("utf-8"):
+        return None
+    begins = head[:64].decode(name, "ignore").lstrip("\ufeff")[:1]
+    return name[:6].upper() if begins.isprintable() or begins.isspace() else None
+
+
+def _ends_in_cr(head: bytes) -> bool:
+    """Whether the lines of a text end in CR alone: no LF, and CR not at its very end only."""
+    return b"\n" not in head and b"\r" in head.rstrip()
+
+
+_FOREIGN: Mapping[bytes, str] = {
+    b"BZh": "is packed with bzip2; unpack it",
+    b"\xfd7zXZ": "is packed with xz; unpack it",
+    b"7z\xbc\xaf": "is a 7z archive; unpack it and name the files",
+    b"ARROW1": "is an Arrow file; write its table as Parquet",
+    b"\x89HDF": "is an HDF5 file; write its table as Parquet or JSON lines",
+    b"SQLite format 3": "is an SQLite database; write its table as CSV or JSON lines",
+    b"\x80\x04": "is a pickle, which runs programs when it is read; write it as JSON lines or Parquet",
+    b"\x80\x05": "is a pickle, which runs programs when it is read; write it as JSON lines or Parquet",
+    b"version https://git-lfs": "is a pointer of Git LFS and not the file itself; `git lfs pull` fetches that",
+}
+"""What files begin with that are of a known kind which is not read, and what to do."""
+_TAR_AT, _TAR = 257, b"ustar"
+
+
+def _is_tar(head: bytes) -> bool:
+    return head[_TAR_AT : _TAR_AT + len(_TAR)] == _TAR
+
+
+def what_it_is(head: bytes) -> str:
+    """Say of a file that is of no kind which is read what it is instead, as a sentence without its end.
+
+    Args:
+        head: What it begins with, unpacked.
+    """
+    if not head.strip():
+        return "the file is empty" if not head else "the file holds nothing but blank lines"
+    if encoding := wide_encoding(head):
+        return f"the file is {encoding}; convert it to UTF-8 (`iconv -f {encoding} -t UTF-8` does)"
+    for magic, said in _FOREIGN.items():
+        if head.startswith(magic):
+            return f"the file {said}"
+    if _is_tar(head):
+        return "the file is a tar archive; unpack it and name the files"
+    if _ends_in_cr(head):
+        return "the lines of the file end in CR alone; write LF instead (`tr '\\r' '\\n'` does)"
+    if head.lstrip()[:1] in (b"{", b"["):
+        found = read_loose_object(head.strip().partition(b"\n")[0])
+        if isinstance(found, str):
+            return f"the file begins like JSON, but its first line {found}"
+    return (
+        "the file is none of JSON, JSON lines, CSV, Parquet or an Inspect log: it begins with "
+        f"{head[:_SHOWN_BYTES]!r}"
+    )
 
 
 def _parquet(path: Path, name: str) -> Any:

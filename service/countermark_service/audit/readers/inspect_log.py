@@ -36,6 +36,8 @@ from countermark_service.audit.readers.interface import (
 from countermark_service.audit.readers.json_stream import JsonStream
 from countermark_service.audit.readers.lines import InputFileError, explained, unpacked
 
+_SUMMARIES = "summaries.json"
+"""Entry that tells of every sample of a log that was ended in order."""
 _LARGEST_ENTRY = 256 << 20
 """Bytes of one entry, unpacked."""
 _MOST_TIMES = 10_000
@@ -93,8 +95,11 @@ class InspectArchive(NothingBeside):
             head = "header.json" if "header.json" in entries.names else "_journal/start.json"
             if head != "header.json":
                 yield Remark(None, "run_ended_early", "the log has no header: the run ended before its end")
-            spec = object_of(entries.json(head).get("eval"))
-            for place, (prefix, names) in enumerate(_samples(entries.names).items(), start=1):
+            header = entries.json(head)
+            spec = object_of(header.get("eval"))
+            samples = _samples(entries.names)
+            yield from _absent(file, entries, object_of(header.get("results")), samples)
+            for place, (prefix, names) in enumerate(samples.items(), start=1):
                 try:
                     sample, lookup = _sample(entries, prefix, names)
                 except InputFileError as exc:
@@ -230,6 +235,26 @@ def _samples(names: Sequence[str]) -> dict[str, list[str]]:
         if match:
             found.setdefault(match[1], []).append(name)
     return found
+
+
+def _absent(
+    file: InputFile, entries: "_Entries", results: Mapping[str, Any], samples: Mapping[str, Sequence[str]]
+) -> Iterator[Read]:
+    """Say which samples the log tells of and does not hold; without a list of them, how many."""
+    told = entries.value(_SUMMARIES) if _SUMMARIES in entries.names else None
+    if isinstance(told, list):
+        for one in map(object_of, told):
+            name, epoch = one.get("id"), one.get("epoch", 1)
+            if f"samples/{name}_epoch_{epoch}" not in samples:
+                problem = (
+                    f"sample {name!r}, epoch {epoch} stands in {_SUMMARIES}, and the log has no entry of it"
+                )
+                yield file.unusable(None, "missing_sample", problem)
+        return
+    count = results.get("completed_samples")
+    if type(count) is int and count > len(samples):
+        problem = f"the header tells of {count} samples, and the log holds {len(samples)}"
+        yield file.unusable(None, "missing_sample", problem)
 
 
 def _sample(entries: "_Entries", prefix: str, names: Sequence[str]) -> tuple[dict[str, Any], _Lookup]:

@@ -87,6 +87,8 @@ class InputFile:
     the head ends in it."""
     is_list: bool = False
     """For ``json``: whether the document is a list, so that `first` is of its first element."""
+    is_alone: bool = False
+    """For ``jsonl``: whether there is one line and no other, which is as well a document."""
     member: str | None = None
     """For ``json`` that is an object: the member that is a list of records, where one is."""
     wanted: Sequence[str] = ()

@@ -8,12 +8,13 @@ given whole.
 """
 
 import codecs
+import io
 import json
 import re
 from collections.abc import Collection, Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
-from countermark_service.audit.readers.lines import LARGEST_LINE, InputFileError
+from countermark_service.audit.readers.lines import LARGEST_LINE, InputFileError, read_up_to
 
 _WINDOW = 1 << 20
 """Bytes that are read at a time."""
@@ -26,7 +27,7 @@ _scan = json.JSONDecoder(strict=False).raw_decode
 class JsonStream:
     """One document; iterate to get its parts."""
 
-    def __init__(self, name: str, stream: BinaryIO, lists: Collection[str] = ()) -> None:
+    def __init__(self, name: str, stream: io.BufferedReader, lists: Collection[str] = ()) -> None:
         """Read from `stream`.
 
         Args:
@@ -138,7 +139,9 @@ class JsonStream:
             raise self._broken(f"is no JSON, or holds one value of over {_LARGEST_VALUE} characters")
         self._passed += self._at
         unread = len(self._text) - self._at
-        data = self._stream.read(max(_WINDOW, unread))  # as much again, so that long values cost no more
+        data = read_up_to(
+            self._stream, max(_WINDOW, unread)
+        )  # as much again, so that long values cost no more
         try:
             more = self._decoder.decode(data, final=not data)
         except UnicodeDecodeError as exc:

@@ -13,7 +13,8 @@ import json
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, cast
+from itertools import chain
+from typing import Any
 
 import msgspec
 
@@ -32,6 +33,10 @@ _FREE_BYTES = 256 << 20
 _ZSTD_READ = 4096
 """Bytes that are unpacked at once: at worst they become 128 MiB."""
 _ZSTD_WINDOW = 1 << 27
+_DELIMITERS = ",\t;|"
+
+DAMAGE = (OSError, EOFError, zlib.error)
+"""What reading a file raises where it is not whole."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -89,13 +94,26 @@ def explained(name: str, where: Any = lambda: "cannot be read") -> Iterator[None
     """Turn what reading a file raises into an `InputFileError`; `where` says how far it was read."""
     try:
         yield
-    except (OSError, EOFError, zlib.error) as exc:
+    except DAMAGE as exc:
         packed = isinstance(exc, (gzip.BadGzipFile, EOFError, zlib.error))
         problem = f"{where()}: {exc}"
         raise InputFileError(name, f"{problem} (a damaged packed file)" if packed else problem) from exc
 
 
-def unpacked(name: str, raw: io.BufferedReader) -> BinaryIO:
+def read_up_to(stream: io.BufferedReader, size: int) -> bytes:
+    """Return the next `size` bytes, or those before the end or before damage; raises only where there are none."""
+    parts: list[bytes] = []
+    try:
+        while size > 0 and (more := stream.read1(size)):
+            parts.append(more)
+            size -= len(more)
+    except DAMAGE:
+        if not parts:
+            raise
+    return b"".join(parts)
+
+
+def unpacked(name: str, raw: io.BufferedReader) -> io.BufferedReader:
     """Return the content of `raw`: as it is, or unpacked where its first bytes say gzip or zstd.
 
     Reading raises OSError, EOFError or zlib.error for a damaged file, and `InputFileError` for one that unpacks
@@ -103,7 +121,7 @@ def unpacked(name: str, raw: io.BufferedReader) -> BinaryIO:
     """
     head = raw.peek(4)[:4]
     if head.startswith(GZIP_MAGIC):
-        packed: io.RawIOBase = cast("io.RawIOBase", gzip.GzipFile(fileobj=raw))
+        packed: io.RawIOBase | gzip.GzipFile = gzip.GzipFile(fileobj=raw)
     elif head == ZSTD_MAGIC:
         packed = _Zstd(name, raw)
     else:
@@ -114,15 +132,32 @@ def unpacked(name: str, raw: io.BufferedReader) -> BinaryIO:
 class _Bounded(io.RawIOBase):
     """Unpacked bytes, up to what an honest file can hold."""
 
-    def __init__(self, name: str, raw: io.BufferedReader, packed: io.RawIOBase) -> None:
+    def __init__(self, name: str, raw: io.BufferedReader, packed: io.RawIOBase | gzip.GzipFile) -> None:
         self._name, self._raw, self._packed = name, raw, packed
         self._given = 0
+        self._damage: Exception | None = None
 
     def readable(self) -> bool:
         return True
 
+    def _unpack(self, buffer: Any) -> int:
+        """Unpack some bytes: what stands before a damage is given before the damage is raised."""
+        if isinstance(self._packed, gzip.GzipFile):
+            data = self._packed.read1(
+                len(buffer)
+            )  # `readinto` wants them all, and gives none where some are damaged
+            buffer[: len(data)] = data
+            return len(data)
+        return self._packed.readinto(buffer) or 0
+
     def readinto(self, buffer: Any) -> int:
-        count = self._packed.readinto(buffer) or 0
+        if self._damage is not None:  # whoever took what stood before it asks again
+            raise self._damage
+        try:
+            count = self._unpack(buffer)
+        except DAMAGE as exc:
+            self._damage = exc
+            raise
         self._given += count
         if self._given > _FREE_BYTES and self._given > _MOST_TIMES * max(self._raw.tell(), 1):
             raise InputFileError(
@@ -188,7 +223,7 @@ def read_loose_object(line: bytes) -> dict[str, Any] | str:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         problem = json_problem(exc)
     try:
-        found = json.loads(line)
+        found = json.loads(line.decode())  # of bytes, Python would guess at UTF-16
         json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return problem
@@ -206,13 +241,21 @@ def json_problem(exc: Exception) -> str:
         return "holds a list: write one object a line (`jq -c '.[]'` turns a list into lines)"
     if "surrogate" in text:
         return f"holds half of a surrogate pair, which is no character: {text}"
+    if "trailing characters" in text:
+        return "holds something behind its JSON object: write one object a line (`jq -c .` does)"
     return f"is no JSON object: {text}"
 
 
-class CsvTable:
-    """The rows of a CSV file under its header."""
+def delimiter_of(header: str) -> str | None:
+    """Return what separates the columns in a first line: comma, tab, semicolon or bar; None where there is one."""
+    best = max(_DELIMITERS, key=header.count)
+    return best if best in header else None
 
-    def __init__(self, lines: Lines, delimiter: str = ",") -> None:
+
+class CsvTable:
+    """The rows of a CSV file under its header, which shows by what they are separated."""
+
+    def __init__(self, lines: Lines) -> None:
         """Read the header.
 
         Raises:
@@ -222,11 +265,15 @@ class CsvTable:
         self._lines = lines
         # surrogateescape: a byte that is not UTF-8 spoils its row and no other; encoding it again finds it
         texts = (self._whole(line).decode("utf-8", "surrogateescape") for line in lines)
-        self._reader = csv.reader(texts, strict=True, delimiter=delimiter)
+        first = next(texts, "")
+        delimiter = delimiter_of(first) or _DELIMITERS[0]
+        self._reader = csv.reader(chain([first], texts), strict=True, delimiter=delimiter)
         try:
             self.header = next(self._reader)
-        except (StopIteration, csv.Error):
-            raise InputFileError(lines.name, "has no header line, which names the columns of a CSV") from None
+        except csv.Error:
+            self.header = []
+        if not self.header:
+            raise InputFileError(lines.name, "has no header line, which names the columns of a CSV")
         if len(set(self.header)) != len(self.header):
             raise InputFileError(lines.name, "names a column twice in its header; rename one")
 
@@ -255,7 +302,8 @@ class CsvTable:
 
     def _row(self, cells: list[str]) -> dict[str, str] | str:
         if len(cells) != len(self.header):
-            return f"has {len(cells)} fields, the header has {len(self.header)}"
+            fields = "1 field" if len(cells) == 1 else f"{len(cells)} fields"
+            return f"has {fields}, the header has {len(self.header)}"
         found = dict(zip(self.header, cells, strict=True))
         for name, cell in found.items():
             try:

@@ -138,6 +138,9 @@ class _View:
         standings = [part.finding.standing for part in document.parts]
         self.standings = [(one, standings.count(one)) for one in STANDINGS if one in standings]
         self.question = _question(standings, len(self.verifiers))
+        self.missing = any(column.bounds or column.score is None for column in self.verifiers)
+        self.refused = any(column.refused for column in self.verifiers)
+        self.alike = not any(pair.disagreements or pair.changed for pair in overall.comparisons)
         self.alone = any(pair.first_alone + pair.second_alone for pair in overall.comparisons)
         self.several = len(document.parts) > 1
         self.together = finding_over(document.parts) is None
@@ -270,6 +273,11 @@ def _wrapped(command: Sequence[str]) -> str:
     return " \\\n  ".join(" ".join(line) for line in lines)
 
 
+def _sentence(text: str) -> str:
+    """Return a message as a sentence of its own."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
 def _p_value(p: float | None) -> str:
     if p is None:
         return ""
@@ -302,7 +310,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         score=shown_score, points=shown_points, range=points_range, count=shown_count, share=shown_share, p=_p_value,
-        bytes=_bytes, attr=attribute, short=_short, mark_clause=mark_clause,
+        bytes=_bytes, sentence=_sentence, attr=attribute, short=_short, mark_clause=mark_clause,
     )  # fmt: skip
     environment.globals.update(
         plural=plural, PUBLISHED=PUBLISHED, STANDINGS=STANDINGS, SEVERAL=SEVERAL, FIRST=FIRST_EXAMPLES,

@@ -94,6 +94,11 @@ class Forest:
     axis: Axis
     groups: Sequence[Group]
 
+    @property
+    def reaches(self) -> bool:
+        """Whether some line shows how far answers without a score could move it."""
+        return any(line.worst is not None for group in self.groups for line in group.lines)
+
 
 def forest(slices: Sequence[tuple[str, Slice]]) -> Forest | None:
     """Return the plot of the scores of some slices, each with its title; None where nothing has a score."""

@@ -11,7 +11,7 @@ one thread at a time.
 """
 
 from countermark_service.audit.work_file.file import WorkFile
-from countermark_service.audit.work_file.layout import WorkFileError
+from countermark_service.audit.work_file.layout import Ready, WorkFileError, at_once
 from countermark_service.audit.work_file.values import (
     AuditVerifier,
     Input,
@@ -34,6 +34,7 @@ __all__ = [
     "Mark",
     "NewVerdict",
     "Note",
+    "Ready",
     "Refusal",
     "Role",
     "Route",
@@ -42,4 +43,5 @@ __all__ = [
     "Texts",
     "WorkFile",
     "WorkFileError",
+    "at_once",
 ]

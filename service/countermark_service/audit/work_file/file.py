@@ -15,6 +15,9 @@ from countermark_service.audit.work_file.layout import (
 from countermark_service.audit.work_file.receipts import Receipts
 from countermark_service.audit.work_file.verdicts import Verdicts
 
+_READING_CACHE_KIB = 4096
+"""Of those who read, there may be several, and they go through the rows once."""
+
 
 class WorkFile(Verdicts, Receipts):
     """One open work file; a context manager. Use `create`, `open` or `reading`."""
@@ -37,7 +40,7 @@ class WorkFile(Verdicts, Receipts):
         return cls(path, connection)
 
     @classmethod
-    def open(cls, path: Path) -> "WorkFile":
+    def open(cls, path: Path, **options: int) -> "WorkFile":
         """Open a work file to go on with it.
 
         Raises:
@@ -46,7 +49,7 @@ class WorkFile(Verdicts, Receipts):
         if not path.is_file():
             raise WorkFileError(path, "does not exist")
         with explained(path):
-            connection = connect(path)
+            connection = connect(path, **options)
             application = connection.execute("PRAGMA application_id").fetchone()[0]
             version = connection.execute("PRAGMA user_version").fetchone()[0]
         if (application, version) != (APPLICATION_ID, SCHEMA_VERSION):
@@ -60,7 +63,7 @@ class WorkFile(Verdicts, Receipts):
     @classmethod
     def reading(cls, path: Path) -> "WorkFile":
         """Open a work file to read it only; raises as `open`."""
-        work = cls.open(path)
+        work = cls.open(path, cache_kib=_READING_CACHE_KIB)
         work._connection.execute("PRAGMA query_only = ON")
         return work
 

@@ -31,7 +31,7 @@ Layout (`PRAGMA user_version` 2, `application_id` "CMA1"):
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +50,18 @@ CHUNK = 512
 
 _PAGE_BYTES = 16384
 """Of a page of a new file: a row has some kilobytes."""
+_CACHE_KIB = 32768
 _LOG_PAGES = 4096
 """Pages in the log at which they go to their places, 64 MiB: one that many rows change goes there once then, and not
 once for every 4 MB, which is SQLite's own limit."""
+
+Ready = Callable[[int], None]
+"""Waits until all rows before a place are scored as far as they will be."""
+
+
+def at_once(row: int) -> None:
+    """Wait for nothing: the scoring has ended. See `Ready`."""
+
 
 encode = msgspec.json.Encoder(order="deterministic").encode
 decode = msgspec.json.decode
@@ -117,13 +126,13 @@ class Connected:
         self._connection = connection
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, cache_kib: int = _CACHE_KIB) -> sqlite3.Connection:
     """Open the file; raises what sqlite3 does."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
     connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA cache_size = -32768")
+    connection.execute(f"PRAGMA cache_size = {-cache_kib}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
     return connection
 

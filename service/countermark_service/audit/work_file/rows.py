@@ -5,7 +5,7 @@ from typing import Any
 
 from countermark_service.audit.rows import OutputRow, Unusable
 from countermark_service.audit.work_file.asked import Asked
-from countermark_service.audit.work_file.layout import CHUNK, WorkFileError, decode, text
+from countermark_service.audit.work_file.layout import CHUNK, Ready, WorkFileError, at_once, decode, text
 from countermark_service.audit.work_file.values import Note, Texts
 
 
@@ -93,8 +93,16 @@ class Rows(Asked):
                 extras=decode(one[14]),
             )  # fmt: skip
 
-    def placed(self) -> Iterator[dict[str, Any]]:
-        """Yield for every row, in order, what it is and where it stands, without its texts."""
+    def spans(self, ready: Ready = at_once) -> Iterator[tuple[int, int]]:
+        """Yield all rows as spans of some hundred (the first, the first behind it), each when `ready` lets it."""
+        rows = self.row_count()
+        for start in range(0, rows, CHUNK):
+            stop = min(start + CHUNK, rows)
+            ready(stop)
+            yield start, stop
+
+    def placed(self, start: int, stop: int) -> Iterator[dict[str, Any]]:
+        """Yield for the rows of a span, in order, what they are and where they stand, without their texts."""
         names = (
             "row",
             "file",
@@ -109,7 +117,8 @@ class Rows(Asked):
         )
         found = self._connection.execute(
             "SELECT row, path, line, task, variant, model, sample, generation, published, metric "
-            "FROM rows JOIN inputs USING (file) ORDER BY row"
+            "FROM rows JOIN inputs USING (file) WHERE row >= ? AND row < ? ORDER BY row",
+            (start, stop),
         )
         for one in found:
             yield dict(zip(names, one, strict=True))

@@ -1,6 +1,5 @@
 """The verdicts of an audit: what is due, what came out, and what a verifier does not take."""
 
-import itertools
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from countermark_service.audit.rows import OutputRow
-from countermark_service.audit.work_file.layout import CHUNK, decode, explained
+from countermark_service.audit.work_file.layout import CHUNK, Ready, at_once, decode, explained
 from countermark_service.audit.work_file.rows import Rows
 from countermark_service.audit.work_file.values import JudgedRow, Mark, NewVerdict, Refusal, StoredVerdict
 from countermark_service.model import Outcome
@@ -137,9 +136,9 @@ class Verdicts(Rows):
         """Yield the verdicts of one verifier or of all, in the order of rows and then of verifiers."""
         yield from self._verdicts("?1 IS NULL OR v.pin = ?1", (pin,))
 
-    def raw_verdicts(self) -> Iterator[NewVerdict]:
-        """Yield all verdicts, in the order of rows and then of verifiers, their objects unread."""
-        return self._raw_verdicts("TRUE", ())
+    def raw_verdicts(self, start: int, stop: int) -> Iterator[NewVerdict]:
+        """Yield the verdicts of a span, in the order of rows and then of verifiers, their objects unread."""
+        return self._raw_verdicts("row >= ? AND row < ?", (start, stop))
 
     def _raw_verdicts(self, where: str, values: Sequence[int]) -> Iterator[NewVerdict]:
         known = {
@@ -188,12 +187,20 @@ class Verdicts(Rows):
         )
         return [decode(value) for (value,) in found]
 
-    def group(self, task: str, model: str) -> Iterator[tuple[OutputRow, list[NewVerdict]]]:
+    def group(
+        self, task: str, model: str, ready: Ready = at_once
+    ) -> Iterator[tuple[OutputRow, list[NewVerdict]]]:
         """Yield the rows of a task and model in order, each with its verdicts, whose objects are unread."""
-        found = self._connection.execute(
-            "SELECT row FROM rows WHERE task = ? AND model = ? ORDER BY row", (task, model)
-        )
-        while chunk := [row for (row,) in found.fetchmany(CHUNK)]:
+        behind = -1
+        while chunk := [
+            row
+            for (row,) in self._connection.execute(
+                "SELECT row FROM rows WHERE task = ? AND model = ? AND row > ? ORDER BY row LIMIT ?",
+                (task, model, behind, CHUNK),
+            )
+        ]:
+            behind = chunk[-1]
+            ready(behind + 1)
             wanted = ",".join("?" * len(chunk))
             rows = self._rows(f"row IN ({wanted})", chunk)
             verdicts: dict[int, list[NewVerdict]] = {}
@@ -202,31 +209,40 @@ class Verdicts(Rows):
             for row in rows:
                 yield row, verdicts.get(row.index, [])
 
-    def judged(self) -> Iterator[JudgedRow]:
+    def judged(self, ready: Ready = at_once) -> Iterator[JudgedRow]:
         """Yield every row in order, without its texts, with the marks of all verifiers."""
         pins = self._connection.execute("SELECT count(*) FROM verifiers").fetchone()[0]
-        rows = self._connection.execute(
-            "SELECT row, task, variant, model, sample, generation, published, metric FROM rows ORDER BY row"
-        )
-        marks = self._connection.execute("SELECT row, pin, outcome, score FROM verdicts ORDER BY row, pin")
-        by_row = itertools.groupby(marks, key=lambda one: one[0])
-        ahead = next(by_row, None)
-        for row, *facts in rows:
-            found: list[Mark | None] = [None] * pins
-            if ahead is not None and ahead[0] == row:
-                for _, pin, outcome, score in ahead[1]:
-                    found[pin] = Mark(Outcome(outcome), score)
-                ahead = next(by_row, None)
-            task, variant, model, sample, generation, published, metric = facts
-            yield JudgedRow(row, task, variant, model, sample, generation, published, metric, tuple(found))
+        for span in self.spans(ready):
+            marks: list[list[Mark | None]] = [[None] * pins for _ in range(*span)]
+            for row, pin, outcome, score in self._connection.execute(
+                "SELECT row, pin, outcome, score FROM verdicts WHERE row >= ? AND row < ?", span
+            ):
+                marks[row - span[0]][pin] = Mark(Outcome(outcome), score)
+            for row, task, variant, model, sample, generation, published, metric in self._connection.execute(
+                "SELECT row, task, variant, model, sample, generation, published, metric FROM rows "
+                "WHERE row >= ? AND row < ? ORDER BY row",
+                span,
+            ):
+                said = tuple(marks[row - span[0]])
+                yield JudgedRow(row, task, variant, model, sample, generation, published, metric, said)
 
-    def refusals(self, pin: int | None = None) -> Iterator[Refusal]:
-        """Yield the rows that a verifier does not take, in order."""
+    def refusals(self, start: int = 0, stop: int | None = None) -> Iterator[Refusal]:
+        """Yield the rows, of a span or of all, that a verifier does not take, in order."""
         found = self._connection.execute(
-            "SELECT row, pin, message FROM refusals WHERE ?1 IS NULL OR pin = ?1 ORDER BY row, pin", (pin,)
+            "SELECT row, pin, message FROM refusals WHERE row >= ?1 AND (?2 IS NULL OR row < ?2) ORDER BY row, pin",
+            (start, stop),
         )
         for one in found:
             yield Refusal(*one)
+
+    def why_refused(self, pin: int) -> str:
+        """Say where the first row stands that a verifier does not take, and why; empty where it takes all."""
+        found = self._connection.execute(
+            "SELECT path, line, message FROM refusals JOIN rows USING (row) JOIN inputs USING (file) "
+            "WHERE pin = ? ORDER BY row LIMIT 1",
+            (pin,),
+        ).fetchone()
+        return "" if found is None else f"{found[0]}, row {found[1]}: {found[2].rstrip('.')}"
 
     def refusal_count(self, pin: int) -> int:
         """How many rows a verifier does not take."""

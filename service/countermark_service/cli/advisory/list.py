@@ -16,9 +16,14 @@ def list_(data: DataOption = None, as_json: JsonOption = False) -> None:
         print_json({"advisories": [{**one.document(), "file": str(file)} for one, file in found]})
         return
     rows = table("id", "is", "of", "since", "reason")
-    for one, _ in found:
+    files: dict[str, list[str]] = {}
+    for one, file in found:
         state = "withdrawn" if one.withdrawn else one.kind
-        reason = one.reason + (f" Withdrawn: {one.withdrawn}" if one.withdrawn else "")
-        reason += f" Instead: {one.replacement}" if one.replacement else ""
+        reason = one.reason + (f" Instead: {one.replacement}." if one.replacement else "")
+        reason += f" Withdrawn: {one.withdrawn}" if one.withdrawn else ""
         rows.add_row(one.id, state, one.pin.partition("@")[0], one.date, reason)
-    show(rows if found else "no advisories")
+        files.setdefault(str(file), []).append(one.id)
+    if not found:
+        show("no advisories")
+        return
+    show(rows, "", *(f"{file}: {', '.join(ids)}" for file, ids in files.items()))

@@ -70,6 +70,8 @@ def _digest(text: str, registry: "Registry", settings: "Settings") -> str:
 
     if DIGEST_PATTERN.fullmatch(text):
         return text
+    if text.startswith("sha256:"):
+        raise RefError(text, "a digest is `sha256:` and 64 lowercase hex digits")
     ref = BundleRef.parse(text)
     if ref.digest is not None:
         return ref.digest

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,6 +40,9 @@ def write_file(file: Path, content: bytes, *, force: bool = True) -> None:
     """
     part = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
     try:
+        if force and file.exists() and not file.is_file():
+            file.write_bytes(content)  # a device or a pipe, which no file may take the place of
+            return
         part.write_bytes(content)
         if force:
             part.replace(file)
@@ -49,7 +53,8 @@ def write_file(file: Path, content: bytes, *, force: bool = True) -> None:
     except OSError as exc:
         raise CardError(str(file), "", f"cannot be written: {exc.strerror or exc}") from exc
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # not there, or its folder is none
+            part.unlink()
 
 
 def card_bytes(document: Mapping[str, Any], before: bytes = b"") -> bytes:

@@ -77,19 +77,32 @@ def _print(bundle: "Bundle", advisories: "tuple[Advisory, ...]", *, vectors: boo
     facts = table("", "")
     facts.show_header = False
     facts.add_row("runtime", manifest.runtime + (f", Python {manifest.python}" if manifest.python else ""))
-    facts.add_row(
-        "limits",
-        f"{limits.cpu_seconds:g} s of CPU time and {limits.memory_mib} MiB an item, "
-        f"{limits.wall_seconds:g} s without progress",
-    )
     facts.add_row("prompt", "takes part" if manifest.uses_prompt else "takes no part")
-    facts.add_row("reduction", "declared" if manifest.reduce else "none")
-    locked = [str(one) for one in read_lock(bundle.lock)]
-    facts.add_row("requirements", ", ".join(locked) or "none")
+    if manifest.functions:  # the others run no code
+        facts.add_row(
+            "limits",
+            f"{limits.cpu_seconds:g} s of CPU time and {limits.memory_mib} MiB an item, "
+            f"{limits.wall_seconds:g} s without progress",
+        )
+        facts.add_row("reduction", "declared" if manifest.reduce else "none")
+        facts.add_row("requirements", ", ".join(str(one) for one in read_lock(bundle.lock)) or "none")
+    if manifest.judge is not None:
+        facts.add_row("model", manifest.judge.model)
+        facts.add_row("votes", f"{manifest.judge.votes.count}, {manifest.judge.votes.combine}")
+    if manifest.composite is not None:
+        facts.add_row("combine", manifest.composite.combine)
     facts.add_row("license", manifest.license or "not said")
     facts.add_row("vectors", str(len(bundle.vectors)))
     facts.add_row("folder", bundle.origin)
     parts.append(facts)
+    if manifest.composite is not None:
+        children = table("child", "verifier", "declares")
+        for child in manifest.composite.children:
+            rest = child.model_dump(mode="json", exclude={"name", "verifier"}, exclude_defaults=True)
+            children.add_row(
+                child.name, child.verifier, json.dumps(rest, ensure_ascii=False) if rest else "-"
+            )
+        parts += ["", children]
     if manifest.parameters:
         rows = table("parameter", "default", "schema", "description")
         for name, schema in manifest.parameters.items():

@@ -4,7 +4,13 @@ from pathlib import Path
 
 from countermark_service.assembly import build_registry
 from countermark_service.bundles import Bundle, read_bundle
-from countermark_service.errors import DigestMismatchError
+from countermark_service.errors import (
+    BundleError,
+    DigestMismatchError,
+    RefError,
+    UnknownVerifierError,
+    VersionRequiredError,
+)
 from countermark_service.registry import read_published
 from countermark_service.settings import Settings
 
@@ -18,7 +24,12 @@ def find_bundle(name: str, settings: Settings) -> Bundle:
     """
     if Path(name).is_dir():
         return read_bundle(Path(name).resolve())
-    return build_registry(settings).resolve(name)
+    try:
+        return build_registry(settings).resolve(name)
+    except (RefError, UnknownVerifierError) as exc:
+        if "/" not in name or ":" in name or isinstance(exc, VersionRequiredError):
+            raise
+        raise BundleError(f"{name} is no folder of a bundle here, and no verifier either: {exc}") from exc
 
 
 def bundle_root(bundle: Bundle) -> Path | None:

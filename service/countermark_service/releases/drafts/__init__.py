@@ -62,7 +62,21 @@ def read_draft(content: bytes, *, file: str) -> Draft:
     if draft is None:
         raise CardError(file, "", f"is none of what a card can be begun from: {_KNOWN}")
     _keep_what_a_card_holds(draft)
+    _ask_for_names(draft)
     return draft
+
+
+def _ask_for_names(draft: Draft) -> None:
+    """Say of every place on a disk that it names nothing: nobody else can find what lay there."""
+    named = {"base_model.id": draft.document.get("base_model", {}).get("id")}
+    for number, source in enumerate(draft.document.get("data", {}).get("sources", ())):
+        named[f"data.sources[{number}]"] = source.get("id")
+    for field, name in named.items():
+        if isinstance(name, str) and name.startswith(("/", "~", "./", "../")):
+            draft.unclear.append(
+                f"{draft.taken.get(field, field)} is {name!r}, a place on the machine that ran it: put the name "
+                f"and revision under which others find it into {field}."
+            )
 
 
 def _keep_what_a_card_holds(draft: Draft) -> None:

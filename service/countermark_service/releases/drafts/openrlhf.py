@@ -78,7 +78,7 @@ def read_openrlhf(arguments: Mapping[str, Any]) -> Draft:
     estimator = found.get("advantage_estimator", "gae")
     if isinstance(estimator, str):
         put("optimizer.algorithm", _ALGORITHMS.get(estimator, estimator), "advantage_estimator")
-    put("optimizer.library", "openrlhf", "the form of the file")
+    draft.put("optimizer.library", "openrlhf", "the form of the file")
     seed = whole(found.get("seed"))
     put("optimizer.seeds", None if seed is None else [seed], "seed")
     gpus = positive(found.get("actor_num_gpus_per_node"))

@@ -145,6 +145,9 @@ class Slot:
                 message = await loop.sock_recv(ours, _MESSAGE_BYTES)
         except (TimeoutError, OSError) as error:
             message = plain.encode({"failed": str(error) or "no answer in time"})
+        except asyncio.CancelledError:
+            await asyncio.shield(self.close())
+            raise
         self.facts = plain.decode(message) if message else {"failed": "it ended at once"}
         if "failed" in self.facts:
             text = f"the sandbox did not start: {self.facts['failed']}; {self._diagnose()}"
@@ -204,7 +207,8 @@ class Slot:
     def end(self, number: int) -> None:
         """End a lone test before its time."""
         if self._control is not None:
-            self._tell(HEADER.pack(number, END), [])
+            with suppress(SlotLostError):  # then it has ended, and whoever waits learns it from the socket
+                self._tell(HEADER.pack(number, END), [])
 
     def _number(self) -> int:
         if self._control is None or not self.sound:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from countermark_service.audit.attribution.design import Analysis, Run, analyse, fit, lenth
@@ -157,7 +157,6 @@ def test_a_factor_of_three_levels_has_an_effect_for_each_further_level_against_t
     assert estimates(analysis) == pytest.approx({"data[b]": -1.0, "data[c]": 3.0})
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-1, 1), min_size=8, max_size=8))
 def test_in_a_full_factorial_an_effect_is_a_difference_of_means(scores: list[float]) -> None:
     runs = standard_order("abc", scores)

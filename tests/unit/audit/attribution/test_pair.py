@@ -60,7 +60,7 @@ def test_a_verifier_can_hide_a_gain() -> None:
     assert found.share.value < 0
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(questions)
 def test_both_ways_lead_from_corner_to_corner(rows: list[tuple[float, ...]]) -> None:
     scores = np.array(rows)
@@ -75,7 +75,7 @@ def test_both_ways_lead_from_corner_to_corner(rows: list[tuple[float, ...]]) -> 
     assert found["interaction"] == pytest.approx(orders[1] - orders[0])
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(questions)
 def test_an_estimate_lies_in_its_interval(rows: list[tuple[float, ...]]) -> None:
     for one in decompose(np.array(rows)).effects.values():

@@ -131,6 +131,7 @@ def run_alone(job: dict[str, Any], descriptors: dict[str, int], context: program
     """
     notes = descriptors["notes"]
     try:
+        kernel.set_parent_death_signal(_signal.SIGKILL)
         context.confining.take()
     except OSError as error:
         os.write(notes, program.SETUP_FAILED + str(error).encode())

@@ -8,7 +8,7 @@ descriptors and limits; the zygote forks and forgets them, so that no byte of on
 candidate is ever in the memory that the next one is forked from. While a keeper or a
 lone test lives, the zygote watches its sums (see `watch`) and kills it when one is
 exceeded; of a lone test it also keeps the clock and sweeps up. When the control socket
-closes, the zygote ends, and with it the slot.
+closes, the zygote ends a lone test that still runs, then itself, and with it the slot.
 """
 
 import _sitebuiltins
@@ -240,6 +240,7 @@ class Zygote:
             for descriptor, _ in self._poll.poll(self._patience()):
                 if descriptor == _CONTROL:
                     if not self._obey():
+                        self._abandon()
                         return
                 else:
                     self._bury(descriptor)
@@ -251,6 +252,11 @@ class Zygote:
                     if kept.deadline is not None and now >= kept.deadline:
                         kept.outcome, kept.deadline = WALL, None
                         os.kill(kept.pid, signal.SIGKILL)
+
+    def _abandon(self) -> None:
+        """End a lone test that nobody waits for any more; keepers end by themselves, as their channels close."""
+        if any(kept.alone for kept in self._keepers.values()):
+            _sweep_orphans(self._children)
 
     def _patience(self) -> float | None:
         """Return the milliseconds until there is something to do unasked."""

@@ -1,0 +1,43 @@
+"""Where a file or folder cannot be written, every command says which and why; none calls it a bug."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cli.conftest import Cli
+
+FIRST = "last-number:1.0.0"
+
+COMMANDS = [
+    ("score", "rows.jsonl", "--verifier", FIRST, "--out", "file/out"),
+    ("score", "rows.jsonl", "--verifier", FIRST, "--receipts", "file/out"),
+    ("audit", "rows.jsonl", "--verifier", FIRST, "--out", "file/out"),
+    ("attribute", "--runs", "runs.csv", "--out", "file/out"),
+    ("verifier", "new", "rules", "--into", "file/out"),
+    ("verifier", "export", FIRST, "--out", "file/out"),
+    ("release", "init", "--name", "a/b", "--version", "1", "--no-ask", "--out", "file/out"),
+    ("release", "extract", "README.md", "--out", "file/out"),
+    ("keys", "export", "--out", "file/out"),
+    ("judge", "export", "file/out"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[:2]))
+def test_what_cannot_be_written_is_named(cli: Cli, tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "rows.jsonl").write_text('{"response": "2", "reference": "2"}\n')
+    (tmp_path / "runs.csv").write_text("run,data,score\n1,a,0.1\n2,b,0.2\n")
+    if "extract" in command:
+        (tmp_path / "README.md").write_text("# Data\n")
+        assert cli("release", "init", "--name", "a/b", "--version", "1", "--no-ask").code == 0
+        assert cli("release", "embed", "--into", "README.md", "--whole").code == 0
+    if "--receipts" in command or command[0] == "keys":
+        cli("keys", "new")
+
+    ended = cli(*command)
+
+    assert ended.code == 1
+    assert "file/out" in ended.err
+    assert "Not a directory" in ended.err
+    assert "a bug" not in ended.err
+    assert (tmp_path / "file").read_text() == "no folder"

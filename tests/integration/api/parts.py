@@ -99,9 +99,10 @@ minimum = 0
 
 def write_subjects(root: Path) -> Path:
     """Write the test bundles below `root` and return it."""
-    write_bundle(
-        root, _SUBJECT, cpu_seconds=0.5, wall_seconds=1.5, extra='description = "Obeys."\n' + _PARAMETERS
-    )
+    write_bundle(  # so little memory that "grow" reaches its end long before that of its CPU time on any machine
+        root, _SUBJECT, cpu_seconds=0.5, wall_seconds=1.5, memory_mib=96,
+        extra='description = "Obeys."\n' + _PARAMETERS,
+    )  # fmt: skip
     write_bundle(root, _REDUCING, name="reducing", cpu_seconds=0.3, extra='reduce = "verifier:reduce"')
     write_bundle(root, _ASKING, name="asking", extra="uses_prompt = true")
     return root

@@ -1,6 +1,7 @@
 """Slow items make way: they cost their own time and nobody else's, and get the verdict they would have got."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -229,7 +230,8 @@ async def test_workers_killed_while_items_make_way_cost_no_verdict(pool: Pool, s
     for moved in (1, 4):  # an item whose worker is killed for the third time is an error
         await until(lambda: judging.done() or pool.counters.moved_aside >= moved)  # noqa: B023
         for _, pid in pool.workers():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and nobody has been told yet
+                os.kill(pid, signal.SIGKILL)
     order, results = await judging
 
     assert pool.counters.restarts["killed_from_outside"] >= 2

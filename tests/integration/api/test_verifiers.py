@@ -38,7 +38,7 @@ def test_one_verifier_is_shown_with_all_that_it_says_of_itself(caller: Caller, p
     assert {name: shown[name] for name in line} == line
     assert shown["description"] == "Obeys."
     assert (shown["python"], shown["uses_prompt"], shown["reduces"]) == ("3.11", False, False)
-    assert shown["limits"] == {"cpu_seconds": 0.5, "wall_seconds": 1.5, "memory_mib": 256.0}
+    assert shown["limits"] == {"cpu_seconds": 0.5, "wall_seconds": 1.5, "memory_mib": 96.0}
     assert shown["files"] == ["verifier.toml", "verifier.py", "requirements.lock", "vectors.jsonl"]
     assert shown["parameters"]["properties"]["tolerance"] == {"type": "number", "minimum": 0}
     assert shown["parameters"]["additionalProperties"] is False

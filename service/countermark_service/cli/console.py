@@ -58,7 +58,7 @@ def show(*parts: Any, stderr: bool = False) -> None:
     """Print tables and sentences, each on lines of its own.
 
     A pin is never broken over two lines, however narrow the terminal is: people copy it. In a
-    file or a pipe, no sentence is, and lines go without the blanks that fill them up.
+    file or a pipe, lines go without the blanks that fill them up.
     """
     screen = console(stderr=stderr)
     if screen.is_terminal:
@@ -72,8 +72,7 @@ def show(*parts: Any, stderr: bool = False) -> None:
 
 def _print_parts(screen: "Console", parts: Sequence[Any]) -> None:
     for part in parts:
-        whole = isinstance(part, str) and (" " not in part or not screen.is_terminal)
-        screen.print(part, soft_wrap=whole)
+        screen.print(part, soft_wrap=isinstance(part, str) and " " not in part)
 
 
 def print_json(value: object, *, stderr: bool = False) -> None:

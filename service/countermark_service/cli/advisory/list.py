@@ -26,4 +26,6 @@ def list_(data: DataOption = None, as_json: JsonOption = False) -> None:
     if not found:
         show("no advisories")
         return
-    show(rows, "", *(f"{file}: {', '.join(ids)}" for file, ids in files.items()))
+    show(rows, "")
+    for file, ids in files.items():
+        print(f"{file}: {', '.join(ids)}")  # whole, however long a path is

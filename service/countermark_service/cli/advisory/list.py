@@ -27,5 +27,5 @@ def list_(data: DataOption = None, as_json: JsonOption = False) -> None:
         show("no advisories")
         return
     show(rows, "")
-    for file, ids in files.items():
-        print(f"{file}: {', '.join(ids)}")  # whole, however long a path is
+    for path, ids in files.items():
+        print(f"{path}: {', '.join(ids)}")  # whole, however long a path is

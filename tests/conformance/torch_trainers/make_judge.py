@@ -18,7 +18,9 @@ from transformers import (  # type: ignore[import-not-found]
     Qwen2ForCausalLM,
 )
 
-SPECIAL = ["<pad>", "<bos>", "<eos>"]
+END = " \n"
+"""Blank, as the server leaves special tokens in what it answers."""
+SPECIAL = ["<pad>", "<bos>", END]
 SAID = ["\nSAME", "\nDIFFERENT", "\nUNCLEAR", "\nwell", " so"]
 TEMPLATE = "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} {% endfor %}"
 
@@ -34,7 +36,7 @@ def main(folder: Path) -> None:
     bare.train_from_iterator(["the answer is the same as the reference answer"], bytes_alone)
     bare.add_tokens(SAID)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bare, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>"
+        tokenizer_object=bare, pad_token="<pad>", bos_token="<bos>", eos_token=END
     )
     tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(folder)
@@ -47,8 +49,8 @@ def main(folder: Path) -> None:
         )
     )  # fmt: skip
     heads = model.lm_head.weight
-    with torch.no_grad():  # it says its words alone, until it may say no more; the input decides which
-        says = [bare.token_to_id(word) for word in SAID]
+    with torch.no_grad():  # it says its words alone, and ends at some time; the input decides which and when
+        says = [bare.token_to_id(word) for word in (*SAID, END)]
         wide = torch.randn(len(says), heads.shape[1]) * 0.3
         heads.zero_()
         heads[says] = wide

@@ -95,7 +95,7 @@ def environment(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dic
     shutil.copytree(REPOSITORY / "verifiers/judge/equivalence/1.0.0", bundle)
     manifest = (bundle / "verifier.toml").read_text()
     manifest = manifest.replace('"judge/equivalence"', '"test/short-equivalence"')
-    (bundle / "verifier.toml").write_text(manifest.replace("max_tokens = 512", "max_tokens = 12"))
+    (bundle / "verifier.toml").write_text(manifest.replace("max_tokens = 512", "max_tokens = 24"))
     (folder / "judges.toml").write_text(
         f'[models."{MODEL}"]\nbase_url = "{server.url}/v1"\nserved_as = "{server.folder}"\n'
         # It seeds one generator for all that it is answering: two at once, and the probe sees no seed heeded.

@@ -9,6 +9,7 @@ ends no scoring. One of the writers works at a time, for some hundred rows: seve
 interpreter from each other, and from the loop that feeds the workers.
 """
 
+import importlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -92,8 +93,9 @@ class Following:
         return self._pool.submit(run)
 
     def _read_table(self, work: WorkFile) -> "Table":
-        # Here, beside the scoring: what makes the report takes a while to load, and not every installation has it.
-        import countermark_service.audit.outputs  # noqa: F401 - it is wanted next
+        # Here, beside the scoring: these take a while to load, and not every installation has what they need. The
+        # first is what makes the report, which is wanted as soon as the scoring has ended.
+        importlib.import_module("countermark_service.audit.outputs")
         from countermark_service.audit.table import read_table
 
         return read_table(work, self._scored.wait)

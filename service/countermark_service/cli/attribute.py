@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from countermark_service.cli.options import DataOption, JsonOption, command_settings
-from countermark_service.errors import CountermarkError
 
 if TYPE_CHECKING:
     from countermark_service.audit.attribution.words import PairFinding, RunsFinding
@@ -80,6 +79,7 @@ def attribute(
 
     The folder --out gets `attribution.json` and `attribution.html`.
     """
+    from countermark_service.audit.verdict_files import OutputError
     from countermark_service.cli.attribute_run import compare_pair, compare_runs, read_runs
 
     named = releases or []
@@ -98,9 +98,7 @@ def attribute(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise CountermarkError(
-            f"{out} cannot be made: {exc.strerror}. Name another folder with --out."
-        ) from exc
+        raise OutputError(out, exc.strerror or str(exc)) from exc
     if runs is not None:
         finding = read_runs(runs, response, order=order, confidence=confidence)
         _finish({"kind": "runs", "findings": [finding.document()]}, [finding], out, as_json)
@@ -143,10 +141,11 @@ def _finish(
 
     from countermark_service.audit.attribution.page import write_page
     from countermark_service.audit.attribution.words import PairFinding
+    from countermark_service.audit.verdict_files import whole
     from countermark_service.cli.console import note, print_json, show
 
-    text = msgspec.json.format(msgspec.json.encode(document), indent=2)
-    (out / "attribution.json").write_bytes(text + b"\n")
+    with whole(out / "attribution.json") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
     write_page(findings, out / "attribution.html")
     if as_json:
         print_json(document)

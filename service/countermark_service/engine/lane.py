@@ -212,9 +212,8 @@ class Lane:
         if self._groups and self._pool.has_room(Place.SLOT):
             place = Place.SLOT
         elif self._may_begin_again() and (len(self._idle) >= self._spares or not self._chunks):
-            place = (
-                Place.ASIDE
-            )  # spares are for items that wait; without work at hand nothing would make them
+            # Spares are for items that wait; without work at hand nothing would make them.
+            place = Place.ASIDE
         else:
             return False
         if not self._idle:

@@ -41,3 +41,16 @@ def test_what_cannot_be_written_is_named(cli: Cli, tmp_path: Path, command: tupl
     assert "Not a directory" in ended.err
     assert "a bug" not in ended.err
     assert (tmp_path / "file").read_text() == "no folder"
+
+
+@pytest.mark.parametrize("name", ["attribution.json", "attribution.html"])
+def test_findings_whose_file_cannot_be_written_are_named(cli: Cli, tmp_path: Path, name: str) -> None:
+    (tmp_path / "runs.csv").write_text("run,data,score\n1,a,0.1\n2,b,0.2\n")
+    (tmp_path / "out" / name).mkdir(parents=True)
+
+    ended = cli("attribute", "--runs", "runs.csv", "--out", "out")
+
+    assert ended.code == 1
+    assert f"out/{name} cannot be written: Is a directory." in " ".join(ended.err.split())
+    assert "a bug" not in ended.err
+    assert [file.name for file in (tmp_path / "out").iterdir() if file.suffix == ".partial"] == []

@@ -7,9 +7,9 @@ from pathlib import Path
 import jinja2
 
 from countermark_service import __version__
-from countermark_service.audit.attribution.errors import AttributionError
 from countermark_service.audit.attribution.pair import Estimate
 from countermark_service.audit.attribution.words import PairFinding, RunsFinding, interval
+from countermark_service.audit.verdict_files import whole
 from countermark_service.audit.wording import shown_points
 from countermark_service.releases import FACTORS
 
@@ -57,7 +57,7 @@ def write_page(findings: Sequence[PairFinding | RunsFinding], file: Path) -> Non
     """Write the page; every text of a card or a file is escaped.
 
     Raises:
-        AttributionError: The file cannot be written.
+        OutputError: The file cannot be written.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("countermark_service.audit.attribution"),
@@ -78,10 +78,8 @@ def write_page(findings: Sequence[PairFinding | RunsFinding], file: Path) -> Non
         factors=FACTORS,
         again=any(one.crossed for one in findings),
     )
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as exc:
-        raise AttributionError(f"{file} cannot be written: {exc.strerror}.") from exc
+    with whole(file) as page:
+        page.write(text.encode())
 
 
 def _pair_drawing(one: PairFinding) -> Drawing:

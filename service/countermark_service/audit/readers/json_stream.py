@@ -139,9 +139,8 @@ class JsonStream:
             raise self._broken(f"is no JSON, or holds one value of over {_LARGEST_VALUE} characters")
         self._passed += self._at
         unread = len(self._text) - self._at
-        data = read_up_to(
-            self._stream, max(_WINDOW, unread)
-        )  # as much again, so that long values cost no more
+        # As much again, so that long values cost no more.
+        data = read_up_to(self._stream, max(_WINDOW, unread))
         try:
             more = self._decoder.decode(data, final=not data)
         except UnicodeDecodeError as exc:

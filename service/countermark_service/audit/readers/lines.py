@@ -143,9 +143,8 @@ class _Bounded(io.RawIOBase):
     def _unpack(self, buffer: Any) -> int:
         """Unpack some bytes: what stands before a damage is given before the damage is raised."""
         if isinstance(self._packed, gzip.GzipFile):
-            data = self._packed.read1(
-                len(buffer)
-            )  # `readinto` wants them all, and gives none where some are damaged
+            # `readinto` wants them all, and gives none where some are damaged.
+            data = self._packed.read1(len(buffer))
             buffer[: len(data)] = data
             return len(data)
         return self._packed.readinto(buffer) or 0

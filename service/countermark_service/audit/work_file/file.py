@@ -89,7 +89,7 @@ class WorkFile(Verdicts, Receipts):
             try:
                 yield
                 self._connection.execute("COMMIT")
-            except BaseException:  # an interrupt too must leave the file as it was, and is raised again
+            except BaseException:  # an interrupt, too, must leave the file as it was; it goes on below
                 self._surroundings.clear()
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")

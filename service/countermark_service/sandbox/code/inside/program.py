@@ -30,6 +30,7 @@ from types import CodeType, ModuleType
 from typing import Any, NoReturn, Protocol
 
 from . import kernel, plain, proxy
+from .report import our_word
 
 NICENESS = 5
 FIRST_EXTRA = 3
@@ -216,7 +217,7 @@ def _code(source: tuple[int, int | None], notes: int, *, keep: bool) -> CodeType
     """
     text, cache = source
     if cache is not None and fcntl.fcntl(cache, _GET_SEALS) == _SEALED:
-        loaded: CodeType = marshal.loads(_contents(cache))  # noqa: S302 - our own bytes, see above
+        loaded: CodeType = our_word(_contents(cache))
         return loaded
     try:
         code = compile(_contents(text), "main.py", "exec", dont_inherit=True)

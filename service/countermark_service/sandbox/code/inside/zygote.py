@@ -16,7 +16,6 @@ import builtins
 import gc
 import importlib
 import io
-import marshal
 import os
 import select
 import signal
@@ -28,7 +27,7 @@ from typing import Any, NoReturn
 
 from . import keeper, kernel, plain, program, scratch, warm, watch
 from .keeper import Channel, Confinement, keep, run_alone
-from .report import END, ENDED, FILES, HEADER, LONE_TEST, NOTHING, WALL, gone_message
+from .report import END, ENDED, FILES, HEADER, LONE_TEST, NOTHING, WALL, gone_message, our_word
 
 _FIRST_LOOK_SECONDS, _WATCH_SECONDS = 0.05, 0.02
 """Most tests end before the first look, and then the account costs them nothing."""
@@ -54,7 +53,7 @@ def main(control: int) -> None:
         os.close(control)
     program.hold_extras()
     with socket.socket(fileno=_CONTROL) as channel:
-        config = marshal.loads(channel.recv(keeper.MESSAGE_BYTES * 4))  # noqa: S302 - from the service, which started us
+        config = our_word(channel.recv(keeper.MESSAGE_BYTES * 4))
         try:
             own = _prepare(config)
         except (OSError, ImportError, ValueError) as error:
@@ -280,7 +279,7 @@ class Zygote:
                 if kept.number == number:
                     self._end(kept)
             return True
-        limits, job = marshal.loads(message[HEADER.size :])  # noqa: S302 - the service's own, to whom we belong
+        limits, job = our_word(message[HEADER.size :])
         try:
             context = self._own.prepared(limits)
             pid = kernel.clone(self._flags(wanted))

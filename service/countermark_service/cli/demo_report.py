@@ -146,7 +146,7 @@ class Report:
             yield from self._lines()
         else:
             yield self._table(wide=width >= _WIDE)
-        yield "\nT right, F wrong, n no answer, ! no score. The verdict of a person is under `truth`.\n"
+        yield "\nT right, F wrong, n no answer, ! no score. What is right, as the sample says, is under `truth`.\n"
         yield from map(str, self.pins)
         yield ""
         for name, (seconds, verdicts, cached) in zip(("first", "second"), self._passes(), strict=True):

@@ -304,7 +304,9 @@ class Lane:
     def _finished(self, worker: Worker, chunk: Chunk) -> None:
         self._release(worker, chunk)
         self._again([job for job in chunk.jobs if not job.answered])
-        if worker.nice:
+        if worker.killed_for is not None:
+            pass  # its last reply came after all; another chunk would be blamed for its end
+        elif worker.nice:
             worker.kill("aside_done")  # its priority cannot be raised again
         elif self._is_spent(worker):
             worker.retire()

@@ -66,6 +66,7 @@ class Worker:
         self._progress = progress
         self._outgoing: list[memoryview] = []
         self._frames = FrameReader()
+        self._has_violated = False
         self._loop = asyncio.get_running_loop()
         self._listener = listener
 
@@ -111,10 +112,13 @@ class Worker:
         self._take(data)
 
     def _take(self, data: bytes) -> None:
+        if self._has_violated:
+            return  # nothing that follows can be told from what it made up
         try:
             for frame in self._frames.feed(data):
                 self._listener.on_frame(self, frame)
         except ProtocolViolationError as exc:
+            self._has_violated = True
             self._violated(exc)
 
     def _violated(self, exc: ProtocolViolationError, *, grace: float = 0.0) -> None:

@@ -160,8 +160,9 @@ async def judge(pool: Pool, bundle: Bundle, responses: list[str]) -> list[Result
     return [results[index] for index in range(len(responses))]
 
 
-def scores(results: list[Result]) -> list[float | None]:
-    return [result.score if isinstance(result, Judged) else None for result in results]
+def scores(results: list[Result]) -> list[float | Result | None]:
+    """Return scores; what has none stands for itself, so that a failed comparison tells what it was."""
+    return [result.score if isinstance(result, Judged) else result for result in results]
 
 
 def code_of(result: Result) -> tuple[str, str]:

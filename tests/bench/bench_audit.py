@@ -63,8 +63,14 @@ def record(number: int) -> dict[str, Any]:
 
 
 def cpu() -> float:
-    """Return the CPU seconds of this process and of all that it has started."""
-    return sum(cpu_seconds(pid) for pid in tree(os.getpid()))
+    """Return the CPU seconds of this process and of all that it has started, of what has ended too."""
+    return sum(cpu_seconds(pid) + ended_seconds(pid) for pid in tree(os.getpid()))
+
+
+def ended_seconds(pid: int) -> float:
+    """Return the CPU seconds of the children that a process has waited for: workers are replaced now and then."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[13:15])) / os.sysconf("SC_CLK_TCK")
 
 
 async def ready(folder: Path) -> LocalJudge:

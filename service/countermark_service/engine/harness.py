@@ -36,6 +36,7 @@ result is one of "verify", or the outcome ``run`` with what is to be run as deta
 """
 
 import base64
+import binascii
 import contextlib
 import ctypes
 import gc
@@ -62,7 +63,8 @@ Verifier = Callable[..., Any]
 
 _LENGTH = struct.Struct(">I")
 _PROGRESS = struct.Struct("=QQQ")  # sequence, index in the chunk, CPU nanoseconds at the item's start
-# After the progress: sequence of the chunk whose rest the service took back.
+_CHECKED = struct.Struct("=24sQ")  # the progress, and its CRC-32
+# After these: sequence of the chunk whose rest the service took back.
 _TAKEN_BACK = struct.Struct("=Q")
 _FLUSH_SECONDS = 0.010
 _CHUNK_SECONDS = 0.060
@@ -310,7 +312,7 @@ def _serve(
         flushed = begun
         for index, item in enumerate(items):
             random.seed(0)
-            _PROGRESS.pack_into(progress, 0, sequence, index, time.process_time_ns())
+            progress[: _CHECKED.size] = _mark(sequence, index, time.process_time_ns())
             # The thread's clock, as the process's is read to a tick only while a timer runs on it: between short
             # items, most of what they cost would be nobody's.
             start = time.thread_time_ns()
@@ -321,12 +323,10 @@ def _serve(
             now = time.monotonic()
             # A chunk was cut by what items usually cost. Where these cost more, the rest is given back:
             # others wait for the slot, and some of the items may be nobody's by now.
-            (taken_back,) = _TAKEN_BACK.unpack_from(progress, _PROGRESS.size)
+            (taken_back,) = _TAKEN_BACK.unpack_from(progress, _CHECKED.size)
             done = index == len(items) - 1 or now - begun > _CHUNK_SECONDS or taken_back == sequence
             if done:  # no item is at work: the service may be late to read what follows
-                # With the time of now, as every mark: the three are not written at once, and who reads them in
-                # between must not take the next item for one that has run since the worker's birth.
-                _PROGRESS.pack_into(progress, 0, sequence, len(items), time.process_time_ns())
+                progress[: _CHECKED.size] = _mark(sequence, len(items), time.process_time_ns())
             if spoiled or done or now - flushed > _FLUSH_SECONDS:
                 _send(verdicts, sequence, first, results, done=done)
                 results, first, flushed = [], index + 1, now
@@ -334,6 +334,17 @@ def _serve(
                 os._exit(71)
             if done:
                 break
+
+
+def _mark(sequence: int, index: int, nanoseconds: int) -> bytes:
+    """Return what the progress page says of the item at work.
+
+    Other processes read the page while it is written, and this one may lose its processor half-way: who reads
+    a new index beside an old start would take the item for one that has run for as long as the worker. So the
+    whole carries a checksum.
+    """
+    progress = _PROGRESS.pack(sequence, index, nanoseconds)
+    return _CHECKED.pack(progress, binascii.crc32(progress))
 
 
 class _Budget:

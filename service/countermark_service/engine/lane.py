@@ -393,7 +393,7 @@ class Lane:
         at_work = sequence == chunk.sequence and index < len(chunk.jobs)
         seconds = (worker.cpu_nanoseconds() - start) / 1e9 if at_work else 0.0
         if seconds > limits.cpu_seconds + _GRACE_SECONDS:
-            if worker.progress() == (sequence, index, start):  # else it was read while it was written
+            if worker.progress() == (sequence, index, start):  # else the CPU time is partly the next item's
                 worker.kill("cpu_limit")
             return
         if (sequence, index) != chunk.mark:

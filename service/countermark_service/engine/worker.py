@@ -5,6 +5,7 @@ pidfd, so never by a number that belongs to another process by then.
 """
 
 import asyncio
+import binascii
 import contextlib
 import mmap
 import os
@@ -21,6 +22,7 @@ PIPE_BYTES = 1 << 20
 """Bytes that a pipe to or from a worker may hold."""
 
 _PROGRESS = struct.Struct("=QQQ")
+_CHECKED = struct.Struct("=24sQ")
 _TAKEN_BACK = struct.Struct("=Q")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _STATM_BYTES = 256
@@ -145,13 +147,19 @@ class Worker:
             self._take(data)
 
     def progress(self) -> tuple[int, int, int]:
-        """Return sequence, index in the chunk, and the CPU nanoseconds at that item's start."""
-        sequence, index, start = _PROGRESS.unpack_from(self._progress)
+        """Return sequence, index in the chunk, and the CPU nanoseconds at that item's start.
+
+        All are 0, which is no chunk's sequence, where the worker has begun nothing or is just writing them.
+        """
+        progress, check = _CHECKED.unpack_from(self._progress)
+        if binascii.crc32(progress) != check:
+            return 0, 0, 0
+        sequence, index, start = _PROGRESS.unpack(progress)
         return sequence, index, start
 
     def take_back(self, sequence: int) -> None:
         """Have the chunk `sequence` end after the item at work."""
-        _TAKEN_BACK.pack_into(self._progress, _PROGRESS.size, sequence)
+        _TAKEN_BACK.pack_into(self._progress, _CHECKED.size, sequence)
 
     def cpu_nanoseconds(self) -> int:
         """Return the CPU time of the process so far; 0 where it has ended."""

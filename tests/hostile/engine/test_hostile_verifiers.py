@@ -4,6 +4,7 @@ Each case is judged between four healthy items of the same batch: whatever it do
 its neighbours keep their verdicts, and it never becomes a score.
 """
 
+import asyncio
 import os
 import signal
 from dataclasses import replace
@@ -223,6 +224,35 @@ async def test_every_failure_in_one_batch_leaves_every_neighbour_its_verdict(
         **{case: ("timeout", code) for case, code in TIMEOUTS.items()},
         **{case: ("error", code) for case, code in ERRORS.items()},
     }
+
+
+async def test_the_item_behind_one_whose_worker_was_just_killed_gets_its_verdict(
+    environments: EnvironmentCache, containment: Containment, hostile: Bundle, tmp_path: Path
+) -> None:
+    """The service may decide to kill a worker while its last reply is on the way; that worker gets no more."""
+    limits = PoolLimits(slots=1)
+    pool = Pool(environments=environments, containment=containment, data=tmp_path / "data", limits=limits)
+    payload = Item("right", "right").canonical(uses_prompt=False)
+    results: list[Result] = []
+
+    def kill(index: int, result: Result) -> None:
+        results.append(result)
+        (lane,) = pool._lanes.values()
+        for worker in lane._chunks:
+            worker.kill("cpu_limit")
+
+    def take(index: int, result: Result) -> None:
+        results.append(result)
+
+    try:
+        await asyncio.gather(
+            pool.run(hostile, "verify", [payload], kill), pool.run(hostile, "verify", [payload], take)
+        )
+    finally:
+        await pool.close()
+
+    assert scores(results) == [1.0, 1.0]
+    assert pool.counters.restarts["cpu_limit"] == 1
 
 
 async def test_workers_killed_by_hand_cost_no_verdict(pool: Pool, hostile: Bundle) -> None:

@@ -86,14 +86,16 @@ class WorkFile(Verdicts, Receipts):
         """
         with explained(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
+            kept = False
             try:
                 yield
                 self._connection.execute("COMMIT")
-            except BaseException:  # an interrupt, too, must leave the file as it was; it goes on below
-                self._surroundings.clear()
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+                kept = True
+            finally:
+                if not kept:  # an interrupt, too, leaves the file as it was
+                    self._surroundings.clear()
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
 
     def clear_rows(self) -> None:
         """Forget everything that was asked for, read and scored."""

@@ -30,7 +30,7 @@ def our_word(message: Any) -> Any:
     this reads has the service alone at its other end, and what a test keeps compiled is sealed before its
     candidate runs.
     """
-    return marshal.loads(message)  # noqa: S302 - for the reason above
+    return marshal.loads(message)  # noqa: S302 - no candidate writes what comes here
 
 
 class TestReport(NamedTuple):

@@ -16,7 +16,6 @@ meets both alike: then the ratio of CPU time is what counts.
 import asyncio
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -36,7 +35,7 @@ from countermark_service.audit.verdict_files import write_unusable
 from countermark_service.cli.judges import LocalJudge
 from countermark_service.model import Item
 from countermark_service.settings import load_settings
-from tests.bench.measure import cpu_seconds, report, tree
+from tests.bench.measure import cpu_seconds, peak_mib, report, tree
 from tests.support import REPOSITORY
 
 VERIFIERS = os.environ.get("COUNTERMARK_BENCH_VERIFIERS", "math-verify:0.9.0 math-verify:0.7.0").split()
@@ -135,7 +134,7 @@ async def audit(folder: Path, file: Path) -> dict[str, Any]:
         "verdicts": progress.done,
         "failed": progress.failed,
         "cached": progress.cached,
-        "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "mib": peak_mib(os.getpid()),
         "file_mib": sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) / (1 << 20),
     }
     work.close()

@@ -8,7 +8,6 @@ intervals are the ones that are made.
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from countermark_service.audit import AuditVerifier, Input, OutputRow, WorkFile
 from countermark_service.audit.outputs import REPORT, write_outputs
 from countermark_service.audit.work_file import NewVerdict, Route
 from countermark_service.model import BundleRef
-from tests.bench.measure import report
+from tests.bench.measure import peak_mib, report
 from tests.support import REPOSITORY
 
 FULL = os.environ.get("COUNTERMARK_FULL") == "1"
@@ -73,7 +72,7 @@ def measured(path: Path) -> dict[str, float]:
     return {
         "read": read,
         "made": time.process_time() - began,
-        "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "mib": peak_mib(os.getpid()),
         "flips": document.flips.rows if document.flips else 0,
     }
 

@@ -23,6 +23,17 @@ def tree(pid: int) -> list[int]:
     return found
 
 
+def peak_mib(pid: int) -> float:
+    """Return the most memory that a process has had, in MiB, since its program began.
+
+    Unlike the maximum of getrusage(2), which counts what the process that started it had at that time.
+    """
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"the kernel does not tell the peak of process {pid}")
+
+
 def resident_mib(pid: int) -> float:
     """Return the resident memory of one process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)

@@ -119,8 +119,13 @@ def _limits(tables: tuple[tuple[tuple[str, float], ...], ...]) -> Limits:
     return Limits(**whole)
 
 
-async def execute(run: Run, pool: SandboxPool, limits: Limits) -> tuple[dict[str, Any], Status]:
+async def execute(
+    run: Run, pool: SandboxPool, limits: Limits, turns: asyncio.Semaphore
+) -> tuple[dict[str, Any], Status]:
     """Execute one run; return what the bundle's judge is told, and how the run ended.
+
+    A turn is held while something runs. What it came to is written down when the next run has begun: a sandbox
+    that waited for that would stand still for some per cent of the time.
 
     The status is ``infrastructure`` where the sandbox failed, that of the test that ended a run with
     `stop` early, and ok otherwise.
@@ -130,13 +135,15 @@ async def execute(run: Run, pool: SandboxPool, limits: Limits) -> tuple[dict[str
     """
     told: dict[str, Any] = {"limits": _told_limits(limits)}
     if run.kind == "tester":
-        tested = await pool.run_tester(
-            run.tester.encode(), _source(run.code), run.entry_points, limits, prelude=run.prelude.encode()
-        )
+        async with turns:
+            tested = await pool.run_tester(
+                run.tester.encode(), _source(run.code), run.entry_points, limits, prelude=run.prelude.encode()
+            )
+        await _let_others_begin()
         return {**told, "tester": _told_tester(tested)}, tested.status
     if run.kind == "call":
-        return await _calls(run, pool, limits, told)
-    return await _tests(run, pool, limits, told)
+        return await _calls(run, pool, limits, told, turns)
+    return await _tests(run, pool, limits, told, turns)
 
 
 def clock_decided(told: Mapping[str, Any], limits: Limits) -> bool:
@@ -151,7 +158,7 @@ def clock_decided(told: Mapping[str, Any], limits: Limits) -> bool:
 
 
 async def _tests(
-    run: Run, pool: SandboxPool, limits: Limits, told: dict[str, Any]
+    run: Run, pool: SandboxPool, limits: Limits, told: dict[str, Any], turns: asyncio.Semaphore
 ) -> tuple[dict[str, Any], Status]:
     """Run the tests in slices, so that no more output is held than `_HELD_BYTES`."""
     files = {name: content.encode() for name, content in run.files.items()} or None
@@ -165,7 +172,11 @@ async def _tests(
         if budget.is_spent():
             rows += [_told_run(budget.unrun())] * len(part)
             break
-        results = await pool.run_tests(code, part, budget.limits(), files=files, stop_after_failure=run.stop)
+        async with turns:
+            results = await pool.run_tests(
+                code, part, budget.limits(), files=files, stop_after_failure=run.stop
+            )
+        await _let_others_begin()
         budget.spend(results)
         for offset, result in enumerate(results):
             rows.append(_told_run(result) | _told_output(result.stdout, _kept(run, start + offset)))
@@ -175,7 +186,7 @@ async def _tests(
 
 
 async def _calls(
-    run: Run, pool: SandboxPool, limits: Limits, told: dict[str, Any]
+    run: Run, pool: SandboxPool, limits: Limits, told: dict[str, Any], turns: asyncio.Semaphore
 ) -> tuple[dict[str, Any], Status]:
     calls = [
         Call(tuple(map(untag, call.args)), {name: untag(value) for name, value in call.kwargs.items()})
@@ -190,15 +201,22 @@ async def _calls(
         if budget.is_spent():
             rows += [_told_run(budget.unrun())] * len(part)
             break
-        results = await pool.run_calls(
-            code, run.entry_point, part, budget.limits(),
-            want_arguments=run.want_arguments, stop_after_failure=run.stop,
-        )  # fmt: skip
+        async with turns:
+            results = await pool.run_calls(
+                code, run.entry_point, part, budget.limits(),
+                want_arguments=run.want_arguments, stop_after_failure=run.stop,
+            )  # fmt: skip
+        await _let_others_begin()
         budget.spend([result.run for result in results])
         rows += [await _told_call(result, _kept(run, start + n)) for n, result in enumerate(results)]
         if (last := _ended([result.run for result in results], run.stop, len(part))) is not None:
             return {**told, "calls": rows}, last
     return {**told, "calls": rows}, Status.OK
+
+
+async def _let_others_begin() -> None:
+    """Let the run that has the turn now start its program."""
+    await asyncio.sleep(0)
 
 
 class _Budget:

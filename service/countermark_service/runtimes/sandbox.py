@@ -236,12 +236,11 @@ class _Call:
         limits = effective_limits(base, run.limits)
         sandboxes = self._runtime.sandboxes
         if run.language is None:
-            async with sandboxes.turns:
-                told, status = await execute(run, self._lent.pool, limits)
+            told, status = await execute(run, self._lent.pool, limits, sandboxes.turns)
         else:
             kind = Kind(run.language, self._bundle.manifest.python or "")
-            async with sandboxes.open(kind) as lent, sandboxes.turns:
-                told, status = await execute(run, lent.pool, limits)
+            async with sandboxes.open(kind) as lent:
+                told, status = await execute(run, lent.pool, limits, sandboxes.turns)
         return told, status, not clock_decided(told, limits)
 
     async def _judge(self) -> None:

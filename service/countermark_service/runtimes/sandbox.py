@@ -43,8 +43,8 @@ _AHEAD = 2
 _GATHER_ITEMS, _LEAST_ITEMS = 32, 4
 _GATHER_SECONDS = 0.050
 """Finished items are judged so many at a time, or as many as came in this time: a frame to a worker, and a
-write to the store, cost as much for one as for some. Towards the end of a call it is half of what is left, so
-that the last items do not wait until all the others are judged with them."""
+write to the store, cost as much for one as for some. At the end of a call the last few are left out, so that
+they do not wait until all the others are judged with them."""
 _HELD_BYTES = 64 << 20
 """Results that one call may hold before it runs no more until some are judged."""
 _ROUNDS = 2
@@ -267,7 +267,7 @@ class _Call:
         """Wait a moment for more finished items, if there may be more."""
         try:
             async with asyncio.timeout(_GATHER_SECONDS):
-                wanted = min(_GATHER_ITEMS, max(_LEAST_ITEMS, self.left // 2))
+                wanted = min(_GATHER_ITEMS, max(_LEAST_ITEMS, self.left - _LEAST_ITEMS))
                 while len(self._finished) < wanted and (self._running or self._planned):
                     self._ready.clear()
                     await self._ready.wait()

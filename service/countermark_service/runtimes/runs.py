@@ -149,8 +149,8 @@ async def execute(
 def clock_decided(told: Mapping[str, Any], limits: Limits) -> bool:
     """Return whether a test was ended by the clock while it had CPU time left, given what `execute` told.
 
-    A program that sleeps ends so anywhere, and one that computes only where the machine had no processor for
-    it. Nobody can tell which from outside, so such a result says nothing of another time.
+    The clock leaves out what a program waits for a processor, but not what it waits for memory or a disk; and
+    one that gets no processor at all ends some time. So such a result says nothing of another time.
     """
     rows = [*told.get("tests", ()), *told.get("calls", ()), *([told["tester"]] if "tester" in told else [])]
     ended = [row for row in rows if row["status"] == Status.TIME_LIMIT.value and row["wall_seconds"] > 0]

@@ -3,16 +3,19 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from countermark_service.sandbox.code import pool as pools
 from countermark_service.sandbox.code.flavour import python_flavour
+from countermark_service.sandbox.code.inside import kernel
 from countermark_service.sandbox.code.levels import probe, survivors
-from countermark_service.sandbox.code.model import Level, Limits, SandboxUnavailableError, Status
+from countermark_service.sandbox.code.model import Call, Level, Limits, SandboxUnavailableError, Status
 from countermark_service.sandbox.code.pool import SandboxPool
 from tests.integration.api.parts import is_alive
 
@@ -173,3 +176,53 @@ async def test_a_slot_starts_whatever_descriptors_the_service_has_open(pool: San
     finally:
         for number in held:
             os.close(number)
+
+
+@pytest.fixture
+def busy_machine() -> Iterator[None]:
+    """Three endless loops per processor, each in a session of its own: some kernels share out by session."""
+    loops = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True)
+        for _ in range(3 * len(os.sched_getaffinity(0)))
+    ]
+    yield
+    for loop in loops:
+        loop.kill()
+        loop.wait()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.usefixtures("busy_machine")
+async def test_a_busy_machine_takes_no_time_from_a_candidate(pool: SandboxPool) -> None:
+    """What a program waits for a processor is no time of its own: with a keeper, without, and in two halves."""
+    limits = Limits(cpu_seconds=2, wall_seconds=0.5)
+    burn = b"import time\ndef f():\n    while time.process_time() < 0.25: pass\n    return 42\n"
+    printing = burn + b"print(f())"
+    (alone,) = await pool.run_tests(printing, [b""], limits)
+    several = await pool.run_tests(printing, [b""] * 2, limits)
+    threaded = (
+        b"import threading\n" + burn + b"one = threading.Thread(target=f)\none.start(); one.join(); print(42)"
+    )
+    (in_a_thread,) = await pool.run_tests(threaded, [b""], limits)
+    tested = await pool.run_tester(b"assert candidate() == 42", burn, ["f"], limits)
+    (called,) = await pool.run_calls(burn, "f", [Call((), {})], limits)
+    strict = Limits(cpu_seconds=0.3, wall_seconds=0.5)
+    (longer,) = await pool.run_tests(printing, [b""], strict)
+    assert longer.wall_seconds > strict.cpu_seconds  # else the machine is not busy, and nothing is shown
+    scoped = kernel.landlock_abi() >= kernel.LANDLOCK_SCOPED_ABI
+    if scoped and (pool.level is Level.NAMESPACES or os.getuid() == 0):  # then no keeper stands between
+        assert longer.cpu_seconds + longer.waited_seconds > 0.8 * longer.wall_seconds
+    ended = [alone, *several, in_a_thread]
+    assert [(one.status, one.stdout, one.message) for one in ended] == [(Status.OK, b"42\n", "")] * 4
+    assert (called.run.status, called.value) == (Status.OK, 42)
+    assert (tested.status, tested.passed) == (Status.OK, True)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.usefixtures("busy_machine")
+async def test_a_busy_machine_gives_no_time_to_one_that_sleeps(pool: SandboxPool) -> None:
+    limits = Limits(cpu_seconds=1, wall_seconds=0.5)
+    sleeps = b"import time\ntime.sleep(60)"
+    results = [*await pool.run_tests(sleeps, [b""], limits), *await pool.run_tests(sleeps, [b""] * 2, limits)]
+    assert [one.status for one in results] == [Status.TIME_LIMIT] * 3
+    assert {one.message for one in results} == {"more than 0.5 s on the clock"}

@@ -13,7 +13,7 @@ WALL_FACTOR = 2.0
 """Wall time that a program gets per second of its time limit.
 
 Other sandboxes count time on the clock, in which a busy machine has a say. Here the limit counts CPU time,
-the clock ends what sleeps, and `settled` tells who was kept waiting from who waited.
+the clock ends what sleeps, and `settled` tells who was kept waiting for a processor from who waited by choice.
 """
 _IDLE_SHARE = 0.5
 """A program that ran beyond its limit on the clock, and was idle for more of that time, has slept."""
@@ -54,7 +54,8 @@ def limits_of(seconds: float, memory_mib: float | None) -> dict[str, float]:
 def settled(ran: RawRun) -> RunResult:
     """Return how a run ended, by the clock too: one that slept beyond its time limit has met it."""
     result, seconds = ran.result, ran.limits.cpu_seconds
-    idle = 1 - result.cpu_seconds / result.wall_seconds if result.wall_seconds > seconds else 0.0
+    busy = result.cpu_seconds + result.waited_seconds
+    idle = 1 - busy / result.wall_seconds if result.wall_seconds > seconds else 0.0
     if result.status is Status.TIME_LIMIT or idle <= _IDLE_SHARE:
         return result
     message = f"more than {seconds:g} s on the clock, most of it idle"

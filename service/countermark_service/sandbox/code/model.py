@@ -14,6 +14,7 @@ from math import ceil, isfinite
 from typing import Any, ClassVar
 
 from countermark_service.errors import CountermarkError
+from countermark_service.sandbox.code.inside.report import LONGEST_WALLS
 
 _MEBIBYTE = 1 << 20
 MARSHAL = 2
@@ -120,6 +121,11 @@ class Limits:
             return self.wall_seconds
         return max(3 * self.cpu_seconds, self.cpu_seconds + 1)
 
+    @property
+    def longest(self) -> float:
+        """Seconds that a test can take: the wall limit leaves out what it has waited for a processor."""
+        return LONGEST_WALLS * self.wall
+
     def packed(self) -> bytes:
         """Return the limits as the processes inside the sandbox take them."""
         return _packed(self)
@@ -156,6 +162,8 @@ class RunResult:
     cpu_seconds: float = 0.0
     """CPU time of all processes of the test that were seen to end."""
     wall_seconds: float = 0.0
+    waited_seconds: float = 0.0
+    """Of that, what a candidate's only test waited for a processor, where it took longer than its CPU limit."""
     peak_memory_mib: float = 0.0
     """Largest resident memory of a process, or of all together where they were looked at; in MiB."""
     message: str = ""

@@ -63,6 +63,7 @@ class Facts:
     notes: str = ""
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
+    waited_seconds: float = 0.0
     peak_kib: int = 0
     excess: int = report.NOTHING
     """The sum that was over its limit."""
@@ -91,6 +92,7 @@ def judge(facts: Facts, limits: Limits, stdout: tuple[bytes, int], stderr: tuple
         stderr_truncated=stderr[1] > len(stderr[0]),
         cpu_seconds=facts.cpu_seconds,
         wall_seconds=facts.wall_seconds,
+        waited_seconds=facts.waited_seconds,
         peak_memory_mib=facts.peak_kib / _KIB,
         message=message,
     )

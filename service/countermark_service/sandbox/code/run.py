@@ -21,7 +21,7 @@ from countermark_service.sandbox.code.slot import Candidate, Slot, SlotLostError
 _AHEAD = 3
 """Jobs handed over before the first one's report is in; keeps the keeper busy."""
 _GRACE_SECONDS = 5.0
-"""Beyond the wall limit; a keeper that is silent for longer is taken for dead."""
+"""Beyond the longest that a test can take; a keeper that is silent for longer is taken for dead."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class CandidateRun:
             if job.peer is not None:
                 job.peer.close()
             try:
-                await asyncio.wait((gone,), timeout=self._limits.wall + _GRACE_SECONDS)
+                await asyncio.wait((gone,), timeout=self._limits.longest + _GRACE_SECONDS)
             finally:
                 silent = not gone.done()
                 if silent:
@@ -105,6 +105,7 @@ class CandidateRun:
                 notes=papers.notes(),
                 cpu_seconds=end.cpu_seconds,
                 wall_seconds=end.wall_seconds,
+                waited_seconds=end.waited_seconds,
                 peak_kib=end.peak_bytes // 1024,
                 excess=end.excess,
                 own_binary=job.binary is not None,
@@ -153,7 +154,7 @@ class CandidateRun:
                     break
                 sent += 1
             try:
-                async with asyncio.timeout(self._limits.wall + _GRACE_SECONDS):
+                async with asyncio.timeout(self._limits.longest + _GRACE_SECONDS):
                     report = await candidate.report()
             except TimeoutError:
                 self._slot.sound = False

@@ -19,8 +19,8 @@ and lives as long as the slot: "start a keeper" in, "that keeper is gone" out. T
 *channel* goes to one keeper: jobs in, reports out. Data never goes over either; it is
 in memory files whose descriptors do.
 
-Who kills: the keeper, everything below it after each test and on its clock; the zygote, a
-lone test in the same way, and whatever exceeds a sum; the service, a candidate by closing
+Who kills: the keeper, everything below it after each test; the zygote, each test on its
+clock, what a lone test leaves, and whatever exceeds a sum; the service, a candidate by closing
 its channel (a lone test by a message), and the slot by closing the control socket, then by
 SIGKILL. An answer is given, and the slot passed on, only after the zygote has reaped.
 """

@@ -15,11 +15,13 @@ KEEPER, LONE_TEST, END = 0, 1, 2
 """Make a keeper; run a candidate's only test without one; end what has that number."""
 
 ENDED, WALL, FAILED = 0, 1, 2
-"""How a test came to its end: by itself, by the keeper's clock; or the keeper could not be confined."""
+"""How a test came to its end: by itself, by the clock; or the keeper could not be confined."""
+LONGEST_WALLS = 10
+"""Times its wall limit that a test gets at most, however long it has waited for a processor."""
 NOTHING, MEMORY, CPU, PROCESSES, FILES = 0, 1, 2, 3, 4
 """The sum that was exceeded."""
 _TEST = struct.Struct(">IBiddQB")
-_GONE = struct.Struct(">IiBQddBB")
+_GONE = struct.Struct(">IiBQdddBB")
 _TEXT_BYTES = 4096
 
 
@@ -66,6 +68,8 @@ class GoneReport(NamedTuple):
     cpu_seconds: float
     wall_seconds: float
     """Of a lone test; 0 for a keeper, which reports each test's own."""
+    waited_seconds: float
+    """For a processor: of a lone test that took longer than its CPU time allows, else 0."""
     outcome: int
     """ENDED or WALL, of a lone test."""
     clean: bool
@@ -75,9 +79,9 @@ class GoneReport(NamedTuple):
     @classmethod
     def unpack(cls, message: bytes) -> "GoneReport":
         """Read a message; raises struct.error where it is too short."""
-        number, status, excess, peak, cpu, wall, outcome, clean = _GONE.unpack_from(message)
+        number, status, excess, peak, cpu, wall, waited, outcome, clean = _GONE.unpack_from(message)
         failure = message[_GONE.size :]
-        return cls(number, status, excess, peak, cpu, wall, outcome, bool(clean), failure)
+        return cls(number, status, excess, peak, cpu, wall, waited, outcome, bool(clean), failure)
 
 
 def gone_message(
@@ -87,12 +91,15 @@ def gone_message(
     peak_bytes: int,
     cpu_seconds: float,
     wall_seconds: float,
+    waited_seconds: float,
     outcome: int,
     clean: bool,
     failure: bytes = b"",
 ) -> bytes:
     """Return the message that `GoneReport` reads."""
-    head = _GONE.pack(number, status, excess, peak_bytes, cpu_seconds, wall_seconds, outcome, clean)
+    head = _GONE.pack(
+        number, status, excess, peak_bytes, cpu_seconds, wall_seconds, waited_seconds, outcome, clean
+    )
     return head + failure[:_TEXT_BYTES]
 
 

@@ -1,6 +1,7 @@
 # ruff: noqa: PTH208
 # Every fork would pay for the memory of pathlib.
-"""The sums over all processes of one candidate that no kernel limit covers.
+"""What the zygote alone can see of a candidate: the sums over its processes that no kernel limit covers, and
+for how long it has waited for a processor.
 
 Limits of the kernel count per process; a candidate may start several. The zygote
 looks at a candidate's whole process tree every few milliseconds: memory (anonymous and
@@ -10,6 +11,9 @@ keeper adopts them. Programs that end before the first look cost nothing.
 """
 
 import os
+import signal
+import time
+from collections.abc import Iterable
 from typing import Any
 
 from .report import CPU, MEMORY, NOTHING, PROCESSES
@@ -36,7 +40,9 @@ class Watched:
         self.cpu = 0.0
         """Seconds that the test now running has used, as last seen."""
         self._cpu: dict[tuple[int, int], float] = {}
-        self._test: tuple[int, int] | None = None
+        self.test: tuple[int, int] | None = None
+        """When the test now running began, in ticks since boot, and its first process, as last seen; (0, 0) for
+        none."""
 
     def excess(self, processes: "dict[int, Seen]", children: dict[int, list[int]]) -> int:
         """Return which sum is over its limit now, NOTHING where none is."""
@@ -50,8 +56,8 @@ class Watched:
             )
         if not seen:
             return NOTHING
-        if test != self._test:  # the keeper's oldest child is the test itself; a new one, a new account
-            self._test, self._cpu = test, {}
+        if test != self.test:  # the keeper's oldest child is the test itself; a new one, a new account
+            self.test, self._cpu = test, {}
         memory = tasks = 0
         for process in seen:
             memory += max(0, process.memory - self.inherited)
@@ -100,6 +106,48 @@ def look() -> tuple[dict[int, Seen], dict[int, list[int]]]:
             processes[seen.pid] = seen
             children.setdefault(seen.parent, []).append(seen.pid)
     return processes, children
+
+
+def waited_seconds(besides: Iterable[int]) -> float:
+    """Return the longest that a task below this process, but for the processes `besides`, has waited for a processor.
+
+    That is the machine's doing. Tasks that wait for each other's work are not told from those that do not; so
+    it is the longest of them, and no sum. 0 where the kernel does not tell.
+    """
+    _, children = look()
+    below = set(_descendants(os.getpid(), children)).difference(besides)
+    return max(map(waited_by, below), default=0.0)
+
+
+def waited_by(pid: int) -> float:
+    """Return the longest that a task of a process has waited for a processor, in seconds."""
+    longest = 0
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            longest = max(longest, int(_read(f"/proc/{pid}/task/{task}/schedstat").split()[1]))
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # it ended meanwhile, or the kernel keeps no such account
+    return longest / 1e9
+
+
+def began_at(ticks: int) -> float:
+    """Return when a process began, by the monotonic clock, and up to a tick later; `ticks` are since boot."""
+    return time.monotonic() - time.clock_gettime(time.CLOCK_BOOTTIME) + (ticks + 1) / _TICKS
+
+
+def kill(pid: int, started: int) -> None:
+    """Kill a process that began at `started`, in ticks since boot; nothing that has its number by now."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if Seen(pid, _read(f"/proc/{pid}/stat"), b"").started == started:
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    finally:
+        os.close(process)
 
 
 def own_memory() -> int:

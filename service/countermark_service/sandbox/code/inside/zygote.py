@@ -7,7 +7,9 @@ filter that all of them inherit, and waits on the control socket. A request brin
 descriptors and limits; the zygote forks and forgets them, so that no byte of one
 candidate is ever in the memory that the next one is forked from. While a keeper or a
 lone test lives, the zygote watches its sums (see `watch`) and kills it when one is
-exceeded; of a lone test it also keeps the clock and sweeps up. When the control socket
+exceeded; of a lone test it also sweeps up. It keeps the clock of every test, as it alone
+sees what a test has waited for a processor, which its wall limit leaves out: on a busy
+machine a program would be ended for what the machine did. When the control socket
 closes, the zygote ends a lone test that still runs, then itself, and with it the slot.
 """
 
@@ -27,7 +29,18 @@ from typing import Any, NoReturn
 
 from . import keeper, kernel, plain, program, scratch, warm, watch
 from .keeper import Channel, Confinement, keep, run_alone
-from .report import END, ENDED, FILES, HEADER, LONE_TEST, NOTHING, WALL, gone_message, our_word
+from .report import (
+    END,
+    ENDED,
+    FILES,
+    HEADER,
+    LONE_TEST,
+    LONGEST_WALLS,
+    NOTHING,
+    WALL,
+    gone_message,
+    our_word,
+)
 
 _FIRST_LOOK_SECONDS, _WATCH_SECONDS = 0.05, 0.02
 """Most tests end before the first look, and then the account costs them nothing."""
@@ -206,16 +219,55 @@ def _report(own: Confinement) -> dict[str, Any]:
 class Kept:
     """One keeper, or one lone test, that lives."""
 
-    __slots__ = ("account", "alone", "deadline", "excess", "limits", "number", "outcome", "pid", "started")
+    __slots__ = (
+        "account",
+        "alone",
+        "begun",
+        "deadline",
+        "excess",
+        "limits",
+        "number",
+        "outcome",
+        "pid",
+        "started",
+        "test",
+    )
 
     def __init__(self, number: int, pid: int, limits: dict[str, Any], alone: bool) -> None:
         self.number, self.pid, self.limits, self.alone = number, pid, limits, alone
         self.started = time.monotonic()
-        self.deadline = self.started + limits["wall_seconds"] if alone else None
-        """When a lone test must end; a keeper has a clock of its own."""
+        self.test: tuple[int, int] | None = None
+        """The test of a keeper whose clock runs (see `watch.Watched.test`)."""
+        self.begun = self.started
+        """When the test that runs began."""
+        self.deadline: float | None = self.begun + limits["wall_seconds"] if alone else None
+        """When it must end; None where none is seen to run."""
         self.account: watch.Watched | None = None
         """Made at the first look, which most candidates do not live to see."""
         self.outcome, self.excess = ENDED, NOTHING
+
+    def follow(self, test: tuple[int, int] | None) -> None:
+        """Start the clock of a keeper's next test, where it has begun one."""
+        if test != self.test:
+            self.test, self.deadline = test, None
+            if test is not None and test != (0, 0):
+                self.begun = watch.began_at(test[0])
+                self.deadline = self.begun + self.limits["wall_seconds"]
+
+    def later(self, waited: float) -> float:
+        """Return when the test must end after it has waited so long for a processor."""
+        wall: float = self.limits["wall_seconds"]
+        return self.begun + min(wall + waited, LONGEST_WALLS * wall)
+
+    def end_test(self) -> None:
+        """End the test on its clock; what it left is swept when it is gone."""
+        self.deadline = None
+        if self.alone:
+            self.outcome = WALL
+            os.kill(self.pid, signal.SIGKILL)
+        elif self.test is not None:  # its keeper sees how it ended, and knows what time it is
+            started, pid = self.test
+            watch.kill(pid, started)
 
 
 class Zygote:
@@ -227,7 +279,7 @@ class Zygote:
         self._keepers: dict[int, Kept] = {}
         """By the keeper's pidfd."""
         self._children = kernel.Children()
-        self._ended: list[tuple[int, int, int, int, float, float, int]] = []
+        self._ended: list[tuple[int, int, int, int, float, float, float, int]] = []
         """What there is to say of those that are buried, until the last of two halves is."""
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
@@ -247,10 +299,24 @@ class Zygote:
                 now = time.monotonic()
                 if now >= self._next_look:
                     self._watch()
-                for kept in self._keepers.values():
-                    if kept.deadline is not None and now >= kept.deadline:
-                        kept.outcome, kept.deadline = WALL, None
-                        os.kill(kept.pid, signal.SIGKILL)
+                late = [
+                    kept
+                    for kept in self._keepers.values()
+                    if kept.deadline is not None and now >= kept.deadline
+                ]
+                if late:
+                    self._heed_clock(late, now)
+
+    def _heed_clock(self, late: list[Kept], now: float) -> None:
+        """End the tests whose time is over, and give the others what they have waited for a processor.
+
+        Both halves of a tester run get what either has waited: one sleeps while the other works.
+        """
+        waited = watch.waited_seconds({kept.pid for kept in self._keepers.values() if not kept.alone})
+        for kept in late:
+            kept.deadline = kept.later(waited)
+            if kept.deadline <= now:
+                kept.end_test()
 
     def _abandon(self) -> None:
         """End a lone test that nobody waits for any more; keepers end by themselves, as their channels close."""
@@ -287,7 +353,7 @@ class Zygote:
                 self._become(wanted, job, numbers, context)
         except OSError as error:
             self._control.send(
-                gone_message(number, 0, NOTHING, 0, 0.0, 0.0, ENDED, False, str(error).encode())
+                gone_message(number, 0, NOTHING, 0, 0.0, 0.0, 0.0, ENDED, False, str(error).encode())
             )
             pid = -1
         message[:] = bytes(size)  # no byte of one candidate in the memory that the next is forked from
@@ -329,15 +395,18 @@ class Zygote:
         kept = self._keepers.pop(process)
         self._poll.unregister(process)
         os.close(process)
+        wall = time.monotonic() - kept.started
+        waited = 0.0
+        if kept.alone and wall > kept.limits["cpu_seconds"]:  # as long as it is not reaped, the kernel knows
+            waited = watch.waited_by(kept.pid)
         reaped = self._children.reap(kept.pid, 0)
         if reaped is None:
             raise ChildProcessError(f"process {kept.pid} has ended, and is no child")
         _, status, cpu, peak_kib = reaped
-        wall = time.monotonic() - kept.started
         peak = peak_kib * 1024
         if kept.account is not None:
             peak, cpu = max(peak, kept.account.peak), max(cpu, kept.account.cpu)
-        self._ended.append((kept.number, status, kept.excess, peak, cpu, wall, kept.outcome))
+        self._ended.append((kept.number, status, kept.excess, peak, cpu, wall, waited, kept.outcome))
         if kept.alone and self._keepers:
             return  # the other half of a tester run: the sweep would end it too
         if kept.alone:
@@ -354,6 +423,8 @@ class Zygote:
             if kept.account is None:
                 kept.account = watch.Watched(kept.pid, kept.limits, self._inherited, alone=kept.alone)
             excess = kept.account.excess(processes, children)
+            if not kept.alone:
+                kept.follow(kept.account.test)
             if (
                 excess == NOTHING
                 and not self._own.namespaces

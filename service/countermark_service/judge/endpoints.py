@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from countermark_service.errors import SettingsError
@@ -80,6 +79,8 @@ class Endpoint(BaseModel):
             )
         if parts.path.rstrip("/").endswith("/completions"):
             raise ValueError("must end before /chat/completions, which is added to it")
+        import httpx  # here: a start without models does without it
+
         try:
             url = httpx.URL(value)
             url.host.encode("idna")  # what looking the name up does

@@ -92,8 +92,13 @@ class RedisStore:
         check_keys(keys)
         # Keys are of one length, so joining them packs them.
         packed = b"*%d\r\n$4\r\nMGET%b%b\r\n" % (1 + len(keys), self._before_key, self._before_key.join(keys))
-        reply: list[bytes | None] = await self._command("MGET", [packed])
-        return reply
+        reply = await self._command("MGET", [packed])
+        fits = isinstance(reply, list) and len(reply) == len(keys)
+        if not fits or not all(one is None or type(one) is bytes for one in reply):
+            problem = "its reply to MGET is not a value or nothing for each key"
+            raise self._unavailable(problem, "What stands at that address is no Redis, or a proxy that fails.")
+        found: list[bytes | None] = reply
+        return found
 
     async def put_many(self, entries: Mapping[bytes, bytes]) -> None:
         """Write all entries with one MSET.

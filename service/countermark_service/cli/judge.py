@@ -125,7 +125,7 @@ async def _export(settings: "Settings", out: BinaryIO, model: str | None) -> int
 
     count = 0
     async for encoded in _kept(settings):
-        if model is None or decode(encoded, id_of(encoded))[0].request["model"] == model:
+        if model is None or decode(encoded, id_of(encoded))[0].request.get("model") == model:
             out.write(archive_line(encoded))
             count += 1
     return count

@@ -15,10 +15,12 @@ import uvloop
 
 from countermark import AsyncClient, InvalidInputError
 from countermark_service.api.app import create_app
-from countermark_service.assembly import assemble
+from countermark_service.assembly import assemble, build_transcripts
 from countermark_service.errors import SettingsError
-from countermark_service.judge import read_endpoints
+from countermark_service.judge import Transcript, read_endpoints
+from countermark_service.judge.transcripts import id_of
 from countermark_service.settings import Settings
+from tests.integration.judge import scripted
 from tests.integration.judge.parts import EQUIVALENCE, MODEL
 from tests.integration.judge.scripted import ScriptedJudge, status
 from tests.support import REPOSITORY, ServiceProcess
@@ -180,6 +182,15 @@ async def test_an_archive_is_imported_from_a_pipe(tmp_path: Path, name: str) -> 
     assert told.returncode == 1
     source = "standard input" if name == "-" else name
     assert f"{source}, line {lines + 1}: " in told.stderr
+
+
+async def test_an_export_of_one_model_leaves_out_what_names_none(tmp_path: Path) -> None:
+    odd = Transcript(request={}, ask=0, raw=scripted.completion("SAME").decode(), served_as="m").encode()
+    store = build_transcripts(Settings(data=tmp_path))
+    await store.put_many({id_of(odd): odd})
+    await store.close()
+    told = await command("export", "-", "--model", MODEL, data=tmp_path)
+    assert (told.returncode, told.stdout, told.stderr) == (0, "", "0 transcripts\n")
 
 
 async def test_probe_prints_what_was_found_and_fails_where_nobody_answers(

@@ -215,7 +215,8 @@ async def _import(settings: "Settings", name: str, content: BinaryIO) -> tuple[i
     from countermark_service.assembly import build_transcripts
     from countermark_service.judge.transcripts import id_of, kept_entries, pointers
 
-    new = other = 0
+    new = 0
+    other: set[bytes] = set()
     store = build_transcripts(settings)
     try:
         transcripts = _read(name, content)
@@ -224,8 +225,12 @@ async def _import(settings: "Settings", name: str, content: BinaryIO) -> tuple[i
             firsts = [pointers(one.question(), one.revision)[0] for one, _ in batch]
             there = await store.get_many(ids)
             pointed = await store.get_many(firsts)
-            new += there.count(None)
-            other += sum(1 for mine, theirs in zip(ids, pointed, strict=True) if theirs not in (None, mine))
+            new += len({mine for mine, value in zip(ids, there, strict=True) if value is None})
+            other |= {
+                first
+                for first, mine, theirs in zip(firsts, ids, pointed, strict=True)
+                if theirs not in (None, mine)
+            }
             kept = kept_entries(batch)
             missing = await store.get_many(list(kept))
             await store.put_many(
@@ -233,4 +238,4 @@ async def _import(settings: "Settings", name: str, content: BinaryIO) -> tuple[i
             )
     finally:
         await store.close()
-    return new, other
+    return new, len(other)

@@ -17,7 +17,7 @@ from countermark import AsyncClient, InvalidInputError
 from countermark_service.api.app import create_app
 from countermark_service.assembly import assemble, build_transcripts
 from countermark_service.errors import SettingsError
-from countermark_service.judge import Transcript, read_endpoints
+from countermark_service.judge import Transcript, archive_line, read_endpoints
 from countermark_service.judge.transcripts import id_of
 from countermark_service.settings import Settings
 from tests.integration.judge import scripted
@@ -182,6 +182,21 @@ async def test_an_archive_is_imported_from_a_pipe(tmp_path: Path, name: str) -> 
     assert told.returncode == 1
     source = "standard input" if name == "-" else name
     assert f"{source}, line {lines + 1}: " in told.stderr
+
+
+async def test_an_import_counts_what_is_new_and_each_question_once(tmp_path: Path) -> None:
+    def line(question: str, reply: str) -> str:
+        raw = scripted.completion(reply).decode()
+        return archive_line(
+            Transcript(request={"model": question}, ask=0, raw=raw, served_as="m").encode()
+        ).decode()
+
+    twice = (line("a", "SAME") + line("b", "SAME")) * 2
+    told = await command("import", "-", "--json", data=tmp_path, stdin=twice)
+    assert json.loads(told.stdout) == {"transcripts": 4, "new": 2, "other_reply_here": 0}
+    others = line("a", "DIFFERENT") * 2 + line("a", "UNCLEAR") + line("b", "SAME")
+    told = await command("import", "-", "--json", data=tmp_path, stdin=others)
+    assert json.loads(told.stdout) == {"transcripts": 4, "new": 2, "other_reply_here": 1}
 
 
 async def test_an_export_of_one_model_leaves_out_what_names_none(tmp_path: Path) -> None:

@@ -145,6 +145,13 @@ async def test_fresh_reaches_through_a_composite(
         ('combine = "weighted"\nfailure = "skip"', ["", ""], {"a": "crash", "b": 0.5}, Outcome.SCORED, 0.5),
         (
             'combine = "weighted"\nfailure = "skip"',
+            ["weight = 1e6", "weight = 5e-324"],
+            {"a": "crash", "b": 0.5},
+            Outcome.SCORED,
+            0.5,
+        ),
+        (
+            'combine = "weighted"\nfailure = "skip"',
             ["", ""],
             {"a": "crash", "b": "crash"},
             Outcome.ERROR,

@@ -6,6 +6,7 @@ fallback asks its children one after the other, all other composites at once.
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -19,6 +20,9 @@ from countermark_service.model import Item, Outcome, Verdict
 from countermark_service.runtimes.combine import Asked, Combined, combined, in_order, settled
 from countermark_service.runtimes.interface import OnReduction, OnVerdict, Runtime
 from countermark_service.runtimes.together import together
+
+_INDEX = re.compile("0|[1-9][0-9]{0,5}")
+"""Place in a list, as RFC 6901 writes it: 01 is none."""
 
 
 class ChildScorer(Protocol):
@@ -189,13 +193,7 @@ def _select(reference: Any, pointer: str) -> Any:
         key = token.replace("~1", "/").replace("~0", "~")
         if isinstance(found, dict) and key in found:
             found = found[key]
-        elif (
-            isinstance(found, list)
-            and key.isdecimal()
-            and key.isascii()
-            and len(key) < 7
-            and int(key) < len(found)
-        ):
+        elif isinstance(found, list) and _INDEX.fullmatch(key) and int(key) < len(found):
             found = found[int(key)]
         else:
             raise _SelectorError(

@@ -194,6 +194,24 @@ async def test_children_combine_as_declared(
     )
 
 
+@pytest.mark.parametrize(
+    ("pointer", "score"),
+    [("/l/0", 0.25), ("/l/1", 0.5), ("/l/01", None), ("/l/00", None), ("/l/2", None), ("/d/01", 0.75)],
+)
+async def test_a_selector_names_a_place_in_a_list_without_leading_zeros(
+    judging_in_memory: Make, rules: dict[str, Any], root: Path, pointer: str, score: float | None
+) -> None:
+    ref = write_composite(
+        root, f'combine = "all"\n{children(root, "threshold = 0.0")}'.replace('"/a"', f'"{pointer}"')
+    )
+    made = judging_in_memory(runtimes=rules, roots=[root])
+    (child,) = (await made.verdict(Item("x", {"l": [0.25, 0.5], "d": {"01": 0.75}}), ref)).detail()[
+        "children"
+    ]
+    assert child["score"] == score
+    assert child["outcome"] == ("bad_reference" if score is None else "scored")
+
+
 def test_a_composite_with_a_child_that_is_not_here_or_changed_is_set_aside_with_its_reason(
     root: Path,
 ) -> None:

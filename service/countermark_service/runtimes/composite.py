@@ -5,6 +5,7 @@ verdicts are looked up and kept under their own pins, whoever asks. A gate or a
 fallback asks its children one after the other, all other composites at once.
 """
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ from countermark_service.runtimes.together import together
 
 _INDEX = re.compile("0|[1-9][0-9]{0,5}")
 """Place in a list, as RFC 6901 writes it: 01 is none."""
+_INLINE_CHARS = 16384
+"""Characters that penalties measure, each its own, before a thread does, so that the service keeps answering."""
 
 
 class ChildScorer(Protocol):
@@ -139,8 +142,15 @@ class CompositeRuntime:
             await together([self._ask(*pair, column) for pair, column in zip(pairs, columns, strict=True)])
             for place, case in enumerate(cases):
                 case.asked = [column[place].asked[0] for column in columns]
+        measured = 0
         for case in cases:
-            on_verdict(case.index, _verdict(table, case, combined(table, case.asked, case.response)))
+            measured += len(table.penalties) * len(case.response)
+            if measured <= _INLINE_CHARS:
+                made = combined(table, case.asked, case.response)
+            else:
+                made = await asyncio.to_thread(combined, table, case.asked, case.response)
+                measured = 0
+            on_verdict(case.index, _verdict(table, case, made))
 
     async def _ask(self, child: Child, bundle: Bundle, cases: Sequence[_Case]) -> None:
         """Add a child's verdict to every case."""

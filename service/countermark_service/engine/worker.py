@@ -26,6 +26,10 @@ _CHECKED = struct.Struct("=24sQ")
 _TAKEN_BACK = struct.Struct("=Q")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _STATM_BYTES = 256
+_CLOSED_SECONDS = 0.2
+"""A worker whose pipe is closed has so long to fail of it by itself."""
+_EXITING = 0x4
+"""PF_EXITING among the flags in /proc/PID/stat."""
 
 
 class WorkerListener(Protocol):
@@ -108,10 +112,18 @@ class Worker:
             return
         if not data:
             self._loop.remove_reader(self._verdicts)
-            if not self.exited and self.killed_for is None:
-                self._violated(ProtocolViolationError("a worker closed its pipe without ending"), grace=0.2)
+            self._loop.call_later(_CLOSED_SECONDS, self._closed_pipe)
             return
         self._take(data)
+
+    def _closed_pipe(self) -> None:
+        """Report a worker that has closed its pipe and goes on.
+
+        One that ends closes it too, and what it ended of is told by its exit, which may come late on a busy machine.
+        """
+        if not self.exited and self.killed_for is None and not self._is_ending():
+            problem = ProtocolViolationError("a worker closed its pipe without ending")
+            self._listener.on_violation(self, problem)
 
     def _take(self, data: bytes) -> None:
         if self._has_violated:
@@ -121,19 +133,8 @@ class Worker:
                 self._listener.on_frame(self, frame)
         except ProtocolViolationError as exc:
             self._has_violated = True
-            self._violated(exc)
-
-    def _violated(self, exc: ProtocolViolationError, *, grace: float = 0.0) -> None:
-        """Report; after a closed pipe the process gets a moment to report its own end first."""
-
-        def report() -> None:
             if not self.exited and self.killed_for is None:
                 self._listener.on_violation(self, exc)
-
-        if grace:
-            self._loop.call_later(grace, report)
-        else:
-            report()
 
     def drain(self) -> None:
         """Take what the ended process has written and nobody has read."""
@@ -195,6 +196,14 @@ class Worker:
             return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] in "SDTtI"
         except (OSError, IndexError):
             return False
+
+    def _is_ending(self) -> bool:
+        """True where the process has ended, or is about to, whoever may have learned of it by now."""
+        try:
+            flags = int(Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[6])
+        except (OSError, IndexError, ValueError):
+            return True  # it has ended, and is reaped already
+        return bool(flags & _EXITING)
 
     def lower_priority(self, nice: int) -> None:
         """Let other processes go first, for good. To be called at every look: it may take several.

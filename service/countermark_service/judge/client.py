@@ -17,7 +17,7 @@ from countermark_service.judge.answer import Answer, CallError
 from countermark_service.judge.counters import ModelCounters
 from countermark_service.judge.endpoints import Endpoint
 from countermark_service.judge.pace import Pace, backoff_seconds, retry_after_seconds
-from countermark_service.judge.reply import Reply, read_reply, refuse_repeats
+from countermark_service.judge.reply import BadReplyError, Reply, read_reply, refuse_repeats
 from countermark_service.judge.transport import BoundedTransport, ReplyTooLargeError
 
 _RETRIED = frozenset({408, 409, 425, 429})
@@ -55,14 +55,18 @@ class ModelClient:
         Raises:
             CallError: There is none; the code says why.
         """
-        if not self._pace.admits():
-            raise self._given_up(
-                "judge_circuit_open", "it has not answered lately; it is tried again soon", 0
-            )
+        if self._pace.is_open:
+            raise self._not_tried()
+        async with self._pace.slot():
+            if not self._pace.admits():  # it may have opened while this question waited
+                raise self._not_tried()
+            return await self._try(body)
+
+    async def _try(self, body: bytes) -> Answer:
+        """Ask, and tell the breaker how it went."""
         settled = False
         try:
-            async with self._pace.slot():
-                answer = await self._ask(body)
+            answer = await self._ask(body)
             settled = True
             self._pace.answered()
             return answer
@@ -76,6 +80,9 @@ class ModelClient:
         finally:
             if not settled:
                 self._pace.left()
+
+    def _not_tried(self) -> CallError:
+        return self._given_up("judge_circuit_open", "it has not answered lately; it is tried again soon", 0)
 
     async def _ask(self, body: bytes) -> Answer:
         endpoint, counters = self.endpoint, self._counters
@@ -153,6 +160,10 @@ class ModelClient:
             raise self._given_up("judge_refused_request", problem, 1)
         try:
             raw = content.decode()
+            if self._without_key(raw.replace("\\/", "/")) != raw.replace(
+                "\\/", "/"
+            ):  # it would be kept, and shown
+                raise BadReplyError("it repeats the key")
             reply = read_reply(raw)
             refuse_repeats(raw)
             return raw, reply
@@ -183,9 +194,11 @@ class ModelClient:
 
     def _shown(self, content: bytes) -> str:
         """Return the head of an error's body, on one line, without the key should the server repeat it."""
-        text = " ".join(content[:4096].decode("utf-8", "replace").split())
+        return " ".join(self._without_key(content.decode("utf-8", "replace"))[:4096].split())[:_SHOWN_CHARS]
+
+    def _without_key(self, text: str) -> str:
         key = self.endpoint.key()
-        return (text.replace(key, "[key]") if key else text)[:_SHOWN_CHARS]
+        return text.replace(key, "[key]") if key else text
 
     def _given_up(self, code: str, problem: str, attempts: int) -> CallError:
         self._counters.failures[code] += 1

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
+import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from countermark_service.errors import SettingsError
@@ -81,6 +82,13 @@ class Endpoint(BaseModel):
             )
         if parts.path.rstrip("/").endswith("/completions"):
             raise ValueError("must end before /chat/completions, which is added to it")
+        try:
+            url = httpx.URL(value)
+            url.host.encode("idna")  # what looking the name up does
+        except (httpx.InvalidURL, UnicodeError) as exc:
+            raise ValueError(f"is no address: {exc}") from exc
+        if url.port is not None and not 0 < url.port < 1 << 16:
+            raise ValueError("must have a port from 1 to 65535")
         return value.rstrip("/")
 
     @property

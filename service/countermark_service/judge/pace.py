@@ -47,13 +47,18 @@ class Pace:
 
     # --- breaker ---------------------------------------------------------------------------------------
 
+    @property
+    def is_open(self) -> bool:
+        """Whether no question may be tried now."""
+        if self._failures < self._failures_to_open:
+            return False
+        return self._trying or self._clock() < self._open_until
+
     def admits(self) -> bool:
         """Whether a question may be tried; after a pause, one at a time."""
-        if self._failures < self._failures_to_open:
-            return True
-        if self._trying or self._clock() < self._open_until:
+        if self.is_open:
             return False
-        self._trying = True
+        self._trying = self._failures >= self._failures_to_open
         return True
 
     def answered(self) -> None:
@@ -87,7 +92,7 @@ def retry_after_seconds(value: str | None, now: datetime | None = None) -> float
         return float(text)
     try:
         when = email.utils.parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)

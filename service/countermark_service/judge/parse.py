@@ -67,9 +67,9 @@ def read_vote(
     if cut and output.kind in ("tokens", "range") and not _is_one_label(text, output, labels):
         raise UnreadableError("cut_short")
     if output.kind == "tokens":
-        return _label(_LABEL.sub(r"\1", text.splitlines()[-1].strip(_TRIM)).strip(_TRIM), output, labels)
+        return _label(_LABEL.sub(r"\1", _last_line(text).strip(_TRIM)).strip(_TRIM), output, labels)
     if output.kind == "range":
-        return _number(text.splitlines()[-1].strip(_TRIM), output)
+        return _number(_last_line(text).strip(_TRIM), output)
     value = _json(text)
     if output.kind == "criteria":
         return _criteria(value, weights)
@@ -82,6 +82,11 @@ def read_vote(
     if isinstance(found, bool) or not isinstance(found, int | float):
         raise UnreadableError("not_a_number")
     return _in_range(float(found), str(found), output)
+
+
+def _last_line(text: str) -> str:
+    """Return the last line; the separators that only Unicode has may stand in what a judge quotes."""
+    return text.replace("\r", "\n").rpartition("\n")[2]
 
 
 def _is_one_label(text: str, output: Output, labels: Mapping[str, float]) -> bool:

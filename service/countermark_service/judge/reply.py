@@ -35,6 +35,7 @@ class _Choice(msgspec.Struct, frozen=True):
 
 class _Completion(msgspec.Struct, frozen=True):
     choices: list[_Choice]
+    error: Any = None
     model: str | None = None
     system_fingerprint: str | None = None
     usage: Any = None
@@ -56,6 +57,8 @@ class Reply(msgspec.Struct, frozen=True):
     """Whether it carries log-probabilities."""
 
 
+_LONGEST_NAME = 1000
+"""Characters of what a model calls itself, which every verdict repeats."""
 _decode = msgspec.json.Decoder(_Completion).decode
 
 
@@ -63,7 +66,7 @@ def read_reply(raw: str) -> Reply:
     """Read a body.
 
     Raises:
-        BadReplyError: It is no chat completion with at least one choice.
+        BadReplyError: It is no chat completion with at least one choice, or says that it failed.
     """
     try:
         completion = _decode(raw)
@@ -71,10 +74,17 @@ def read_reply(raw: str) -> Reply:
         raise BadReplyError(f"no chat completion: {exc}") from exc
     if not completion.choices:
         raise BadReplyError("no chat completion: it has no choices")
-    choice = next((one for one in completion.choices if one.index == 0), completion.choices[0])
+    if completion.error:  # what a gateway says whose server went away in the middle of a reply
+        raise BadReplyError(f"a reply that failed: {str(completion.error)[:200]!a}")
+    if any(len(name or "") > _LONGEST_NAME for name in (completion.model, completion.system_fingerprint)):
+        raise BadReplyError(f"the model's name or fingerprint has over {_LONGEST_NAME} characters")
+    firsts = [one for one in completion.choices if one.index == 0] or completion.choices
+    if len(firsts) > 1:
+        raise BadReplyError(f"{len(firsts)} choices that could be the first")
+    choice, message = firsts[0], firsts[0].message
     return Reply(
-        content=_text(choice.message.content),
-        refusal=choice.message.refusal or None,
+        content=_text(message.content),
+        refusal=message.refusal or _refusal(message.content),
         finish_reason=choice.finish_reason,
         model=completion.model,
         fingerprint=completion.system_fingerprint,
@@ -98,7 +108,8 @@ def refuse_repeats(text: str) -> None:
 def _once(pairs: list[tuple[str, Any]]) -> None:
     keys = [key for key, _ in pairs]
     if len(set(keys)) != len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
+        seen: set[str] = set()
+        twice = next(key for key in keys if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise ValueError(f"the key {twice[:40]!a} stands twice in one object")
 
 
@@ -108,6 +119,14 @@ def _usage(value: Any) -> Usage:
         return Usage()
     counts = [value.get(name) for name in ("prompt_tokens", "completion_tokens")]
     return Usage(*(n if type(n) is int and 0 <= n < 1 << 40 else 0 for n in counts))
+
+
+def _refusal(content: Any) -> str | None:
+    """Return what a content refuses with, where one of its parts is a refusal."""
+    if not isinstance(content, list):
+        return None
+    parts = [part for part in content if isinstance(part, dict) and part.get("type") == "refusal"]
+    return str(parts[0].get("refusal") or "refused") if parts else None
 
 
 def _text(content: Any) -> str:

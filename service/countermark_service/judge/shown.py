@@ -22,12 +22,15 @@ _ANSWER_OPENING = re.compile(r"<answer>", re.IGNORECASE)
 _ANSWER_CLOSING = re.compile(r"</answer>", re.IGNORECASE)
 _MARKED = re.compile(r"(?:####|\banswer\s*(?:is|:|=))[ \t:]*(?=\S)", re.IGNORECASE)
 _BRACE = re.compile(r"[{}]")
+_DROPPED = frozenset({"Cf", "Mn", "Me"})
 _ASCII_WORDS = {point: " " for point in range(128) if not chr(point).isalnum()}
 _SHORT_CHARS = 200
 """A text of one line up to here may be an answer as it stands."""
 _LONGEST_BOX = 20_000
-_BLANKS = "\u2800\u3164\u115f\u1160\uffa0"
+_BLANKS = "\u2800\u3164\u115f\u1160\uffa0\U0001d159"
 """Characters that are drawn as nothing, and are letters or symbols by category."""
+_NO_ANSWER = frozenset("\u00a6\u02d0\u0640\u2212\u2223\u2236\u22ef\u30fc\uff70\ufffc\ufffd")
+"""Letters and symbols that say no more than the punctuation they look like; lines and boxes are such, too."""
 _MIDDLE = " [... %d characters left out here ...] "
 
 
@@ -128,7 +131,7 @@ def decide(text: str, reference: object, before: Before) -> tuple[Decided, str] 
     if not visible(text):
         return "no_answer", "blank"
     folded = fold(text)
-    if not any(one.isalnum() and one not in _BLANKS for one in text) and not _has_symbol(text):
+    if not any(one.isalnum() and _says_something(one) for one in text) and not _has_symbol(text):
         return "no_answer", "punctuation"
     openers, claims = _set(before.openers), _set(before.claims)
     meant = (
@@ -139,8 +142,10 @@ def decide(text: str, reference: object, before: Before) -> tuple[Decided, str] 
     if not meant and folded in claims:
         return "no_answer", "claim"
     if before.instructions:
-        inside = f" {_words(text)} "
-        if any(map(inside.__contains__, _inner(before.instructions))):
+        words = _words(text)
+        parted, joined = f" {words} ", words.replace(" ", "")
+        phrases = _inner(before.instructions)
+        if any(one in parted if one.startswith(" ") else one in joined for one in phrases):
             return before.addressed, "instruction"
     return None
 
@@ -155,51 +160,41 @@ def visible(text: str) -> bool:
 def _has_symbol(text: str) -> bool:
     """Whether it holds a symbol that can be an answer, such as ∞, ∅ or an emoji."""
     return any(
-        unicodedata.category(one) in ("Sm", "So", "Sc") and ord(one) > 126 and one not in _BLANKS
-        for one in text
+        ord(one) > 126 and unicodedata.category(one) in ("Sm", "So", "Sc") and _says_something(one)
+        for one in unicodedata.normalize("NFKC", text)  # a wide bar is no more of an answer than a narrow one
     )
 
 
+def _says_something(character: str) -> bool:
+    return character not in _BLANKS and character not in _NO_ANSWER and not "\u2500" <= character <= "\u259f"
+
+
 def fold(text: str) -> str:
-    """Return a text without what does not count: case, width, marks of emphasis, white space, end punctuation."""
-    plain = unicodedata.normalize("NFKC", text[:2000]).casefold()
-    if not plain.isascii():  # ASCII has no format characters
-        plain = "".join(one for one in plain if unicodedata.category(one) != "Cf")
-    words = " ".join(plain.split())
-    start, end = 0, len(words)
-    while start < end and _is_trim(words[start]):
-        start += 1
-    while start < end and _is_trim(words[end - 1]):
-        end -= 1
-    return words[start:end]
-
-
-def _is_trim(character: str) -> bool:
-    """Whether a character at an end does not count: punctuation, a space, a mark of Markdown."""
-    return unicodedata.category(character)[0] in "PZ" or character in "`~^"
+    """Return a text without what does not count: case, width, white space, and punctuation, which has many forms."""
+    return _words(text[:2000])
 
 
 def _words(text: str) -> str:
-    """Return a text folded, with everything but letters and digits made spaces."""
+    """Return a text folded, without combining marks, and with everything but letters and digits made spaces."""
     plain = unicodedata.normalize("NFKC", text).casefold()
     if plain.isascii():  # the same in a fraction of the time, and a response can be long
         return " ".join(plain.translate(_ASCII_WORDS).split())
-    kept = ("" if unicodedata.category(one) == "Cf" else one if one.isalnum() else " " for one in plain)
+    kept = ("" if unicodedata.category(one) in _DROPPED else one if one.isalnum() else " " for one in plain)
     return " ".join("".join(kept).split())
 
 
 @lru_cache(maxsize=256)
 def _set(words: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(map(fold, words))
+    return frozenset(map(fold, words)) - {""}
 
 
 @lru_cache(maxsize=256)
 def _inner(words: Iterable[str]) -> tuple[str, ...]:
-    """Return phrases as they are looked for: between spaces, save in scripts that do not part words."""
+    """Return phrases as they are looked for: between spaces, or without any in scripts that do not part words."""
     found = []
     for phrase in words:
         folded = _words(phrase)
-        found.append(f" {folded} " if folded.isascii() or not _unspaced(folded) else folded)
+        found.append(f" {folded} " if not _unspaced(folded) else folded.replace(" ", ""))
     return tuple(found)
 
 

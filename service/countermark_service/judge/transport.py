@@ -17,6 +17,9 @@ import httptools
 import httpx
 
 _MOST_HEAD_BYTES = 64 << 10
+"""Bytes of one reply that are no body: all headers, those of replies before the reply, and trailers."""
+_FRAME_FACTOR = 8
+"""Bytes that a byte of a body may take with the frame of a chunk of its own."""
 
 
 class ReplyTooLargeError(httpx.RemoteProtocolError):
@@ -123,8 +126,7 @@ class _Connection(asyncio.Protocol):
     def _renew(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self._headers: list[tuple[bytes, bytes]] = []
-        self._head_bytes = 0
-        self._head_complete = False
+        self._received_bytes = 0
         self._body: list[bytes] = []
         self._size = 0
         self._informational = False
@@ -164,10 +166,9 @@ class _Connection(asyncio.Protocol):
             httptools.HttpParserError, httptools.HttpParserCallbackError, httptools.HttpParserUpgrade
         ) as exc:  # fmt: skip
             self._fail(httpx.RemoteProtocolError(f"the reply is no HTTP: {exc}"))
-        if not self._head_complete:
-            self._head_bytes += len(data)
-            if self._head_bytes > _MOST_HEAD_BYTES:
-                self._fail(ReplyTooLargeError(f"the reply's headers are over {_MOST_HEAD_BYTES} bytes"))
+        self._received_bytes += len(data)
+        if self._received_bytes > _MOST_HEAD_BYTES + _FRAME_FACTOR * self._size:
+            self._fail(ReplyTooLargeError(f"the reply's headers are over {_MOST_HEAD_BYTES} bytes"))
 
     def eof_received(self) -> bool:
         """End a reply that has no length of its own, and close; see `asyncio.Protocol`."""
@@ -201,7 +202,6 @@ class _Connection(asyncio.Protocol):
         """Note a reply before the reply, such as 100 Continue; refuse what would have to be unpacked."""
         status = self._parser.get_status_code()
         self._informational = status < 200
-        self._head_complete = not self._informational
         named = {name.lower(): value.strip().lower() for name, value in self._headers}
         if named.get(b"content-encoding", b"identity") != b"identity":
             self._fail(httpx.RemoteProtocolError("the reply is compressed, which was not asked for"))

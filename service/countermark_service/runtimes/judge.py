@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ from countermark_service.judge.answer import CallError
 from countermark_service.judge.asker import Asker, Question, Told
 from countermark_service.judge.mode import JudgeMode
 from countermark_service.judge.parse import UnreadableError, Vote, read_vote, response_format
-from countermark_service.judge.render import as_line, messages
+from countermark_service.judge.render import as_line, as_line_within, messages
 from countermark_service.judge.shown import decide, shown_part
 from countermark_service.judge.transcripts import written
 from countermark_service.model import Outcome, Verdict
@@ -35,8 +35,10 @@ from countermark_service.runtimes.missing import missing_value
 from countermark_service.runtimes.together import Start, started, together
 
 _MOST_CRITERIA = 64
-_PART = 64
-"""Items whose questions are written before the first of them is asked."""
+_PART, _PART_BYTES = 64, 256 << 10
+"""Items whose questions are written before the first of them is asked, and before others are served."""
+_ENDED_EARLY = frozenset({"length", "abort", "aborted", "error", "cancelled", "canceled", "timeout"})
+"""What servers say of a reply whose last words need not be the judge's last words."""
 _MOST_WAITING = 65_536
 _TRIES = 2
 """Askings of one vote: an unreadable reply is asked for once more."""
@@ -116,8 +118,8 @@ class JudgeRuntime:
         """Judge a part after the other, so that the first questions are under way while others are written."""
         table = _table(bundle)
         async with started() as start:
-            for first in range(0, len(payloads), _PART):
-                await self._begin(table, first, payloads[first : first + _PART], on_verdict, start)
+            for first, part in _parts(payloads):
+                await self._begin(table, first, part, on_verdict, start)
                 await asyncio.sleep(0)
 
     async def _begin(
@@ -187,11 +189,11 @@ class JudgeRuntime:
                 told = await self.asker.ask(asking)
             ballot.told.append(told)
             reply = told.reply
-            if (reply.refusal is not None and not reply.content) or reply.finish_reason == "content_filter":
+            if reply.refusal is not None or reply.finish_reason == "content_filter":
                 ballot.problem = "refused"
                 return ballot
             try:
-                cut = reply.finish_reason == "length"
+                cut = reply.finish_reason in _ENDED_EARLY
                 ballot.vote = read_vote(reply.content, table.output, case.labels, case.weights, cut=cut)
             except UnreadableError as exc:
                 ballot.problem = str(exc)
@@ -203,6 +205,17 @@ class JudgeRuntime:
     async def close(self) -> None:
         """Drop what is asked and close connections; see `Runtime`."""
         await self.asker.close()
+
+
+def _parts(payloads: Sequence[bytes]) -> Iterator[tuple[int, Sequence[bytes]]]:
+    """Cut items into parts, each with the index of its first, by number and by size."""
+    first = size = 0
+    for index, payload in enumerate(payloads):
+        if index > first and (index - first >= _PART or size + len(payload) > _PART_BYTES):
+            yield first, payloads[first:index]
+            first, size = index, 0
+        size += len(payload)
+    yield first, payloads[first:]
 
 
 def _table(bundle: Bundle) -> JudgeTable:
@@ -234,10 +247,13 @@ def _case(table: JudgeTable, payload: bytes) -> "_Case | Verdict":
         )
     if table.shows_prompt and len(prompt) > table.show.most_prompt_chars:
         return _unasked("abstain", "prompt_too_long")
-    line = as_line(reference)
-    problem = _reference_problem(table, reference, line)
-    if problem is not None:
-        return Verdict.failure(Outcome.BAD_REFERENCE, "bad_reference", problem)
+    line = as_line_within(reference, table.show.most_reference_chars)
+    if line is None:
+        problem: str | None = f"it has over {table.show.most_reference_chars} characters as JSON."
+    else:
+        problem = _reference_problem(table, reference)
+    if line is None or problem is not None:
+        return Verdict.failure(Outcome.BAD_REFERENCE, "bad_reference", problem or "")
     parts = [shown_part(response, table.show)]
     if table.reference == "pair":
         parts.append(shown_part(reference, table.show))
@@ -257,7 +273,7 @@ def _template_case(table: JudgeTable, sample: str, item: Any) -> "_Case | Verdic
     """Return what to ask where the messages name values of item and sample: those values, and no rule of ours."""
     if len(sample) > table.show.most_chars:
         return _unasked("abstain", "response_too_long")
-    if len(as_line(item)) > table.show.most_reference_chars:
+    if as_line_within(item, table.show.most_reference_chars) is None:
         return Verdict.failure(Outcome.BAD_REFERENCE, "bad_reference", "the item is too long to be shown.")
     places = sorted(set().union(*(message.places for message in table.messages)))
     try:
@@ -287,11 +303,9 @@ def _ready(table: JudgeTable, parts: list[str], reference: Any, line: str, promp
     return _Case((lines,), table.output.labels)
 
 
-def _reference_problem(table: JudgeTable, reference: Any, line: str) -> str | None:
-    """Return why a reference, which is `line` as a line of data, cannot be read, or None."""
+def _reference_problem(table: JudgeTable, reference: Any) -> str | None:
+    """Return why a reference cannot be read, or None."""
     kind = table.reference
-    if len(line) > table.show.most_reference_chars:
-        return f"it has over {table.show.most_reference_chars} characters as JSON."
     if kind in ("text", "pair") and (not isinstance(reference, str) or not reference.strip()):
         return "it must be a text that is not blank."
     if kind == "json" and reference is None:
@@ -321,7 +335,7 @@ def _criteria(reference: Any) -> list[tuple[str, float]]:
         if isinstance(row, dict) and set(row) <= {"text", "weight"}:
             text, weight = row.get("text"), row.get("weight", 1.0)
         good = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not isinstance(text, str) or not text.strip() or not good or not 0 < float(weight) <= 1e6:  # type: ignore[arg-type]
+        if not isinstance(text, str) or not text.strip() or not good or not 0 < weight <= 1e6:  # type: ignore[operator]
             raise ValueError(f"criterion {number} must be a text, or a `text` with a `weight` over 0.")
         found.append((text, float(weight)))  # type: ignore[arg-type]
     return found

@@ -197,3 +197,124 @@ async def test_an_object_that_lies_of_itself_passes_nothing(pool: SandboxPool, n
     result = await pool.run_tester(tester, LYING[name], ["f"], LIMITS)
     assert not result.passed
     assert result.status is not Status.INFRASTRUCTURE
+
+
+SUITE = b"""
+import unittest
+class T(unittest.TestCase):
+    def test_a(self): self.assertEqual(f(), 5)
+if __name__ == '__main__':
+    unittest.main()
+"""
+SHORT = b"class L:\n    def __init__(s, n): s.n = n\n    def __len__(s): return s.n\n    def __iter__(s): return iter(())\n"
+FADING = (
+    b"class L:\n    n = 4\n    def __len__(s): s.n -= 1; return s.n\n    def __getitem__(s, k): return 0\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("tester", "wrong", "right"),
+    [
+        (SUITE, b"def f(): return 6", b"def f(): return 5"),
+        (
+            b"assert all(map(lambda t: f(*t) == sum(t), [(1, 2), (3, 4)]))",
+            b"def f(a, b): raise StopIteration",
+            b"def f(a, b): return a + b",
+        ),
+        (
+            b"for got, want in zip(map(f, [1, 2]), [2, 4]): assert got == want",
+            b"def f(a): raise StopIteration",
+            b"def f(a): return 2 * a",
+        ),
+        (
+            b"r = f([3, 1, 2])\nw = [1, 2, 3]\nassert len(r) == len(w) and all(a == b for a, b in zip(r, w))",
+            SHORT + b"def f(x): return L(len(x))",
+            b"def f(x): return sorted(x)",
+        ),
+        (
+            b"r = f([3, 1, 2])\nassert len(r) == 3\nfor i in range(len(r)): assert r[i] == i + 1",
+            FADING + b"def f(x): return L()",
+            b"def f(x): return sorted(x)",
+        ),
+        (
+            b"assert f([3, 1, 2])[:2] == [1, 2]",
+            b"class L:\n    def __getitem__(s, k): return 0\ndef f(x): return L()",
+            b"class L(list): pass\ndef f(x): return L(sorted(x))",
+        ),
+    ],
+)
+async def test_a_wrong_program_fails_what_the_right_one_passes(
+    pool: SandboxPool, tester: bytes, wrong: bytes, right: bytes
+) -> None:
+    failed = await pool.run_tester(tester, wrong, ["f"], UNHURRIED)
+    assert (failed.passed, failed.unsupported) == (False, False), failed
+    passed = await pool.run_tester(tester, right, ["f"], UNHURRIED)
+    assert passed.passed, passed
+
+
+@pytest.mark.parametrize(
+    "tester",
+    [b"def test_f(): assert f() == 5", b"import unittest\nclass T(unittest.TestCase): pass", b"pass"],
+)
+async def test_a_test_program_that_tests_nothing_passes_nobody(pool: SandboxPool, tester: bytes) -> None:
+    result = await pool.run_tester(tester, b"def f(): return 6", ["f"], UNHURRIED)
+    assert (result.passed, result.unsupported) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("tester", "candidate"),
+    [
+        (b"a = [2, 1]\nf(xs=a)\nassert a == [1, 2]", b"def f(xs): xs.sort()"),
+        (b"x = []\nf(x, x)\nassert x == [1]", b"def f(a, b): a.append(1)"),
+        (
+            b"x = []\ntry: f(x)\nexcept ValueError: pass\nassert x == [1]",
+            b"def f(a):\n    a.append(1)\n    raise ValueError",
+        ),
+        (
+            b"from collections import OrderedDict\nd = OrderedDict()\nf(d)\nassert d == {'z': 1}",
+            b"def f(d): d['z'] = 1",
+        ),
+        (
+            b"try: f(b'\\xff')\nexcept ValueError: pass\nelse: raise SystemExit(1)",
+            b"def f(b): return b.decode()",
+        ),
+        (
+            b"try: f('{')\nexcept ValueError: pass\nelse: raise SystemExit(1)",
+            b"import json\ndef f(s): return json.loads(s)",
+        ),
+        (b"try: f({})\nexcept KeyError as e: assert str(e) == \"'k'\"", b"def f(d): return d['k']"),
+        (
+            b"from itertools import islice\nassert list(islice(f(), 5)) == [0, 1, 2, 3, 4]",
+            b"import itertools\ndef f(): yield from itertools.count()",
+        ),
+        (
+            b"g = f()\nassert next(g) == 1 and next(g) == 2 and list(g) == [3]",
+            b"def f(): yield from (1, 2, 3)",
+        ),
+        (
+            (
+                b"from concurrent.futures import ThreadPoolExecutor\n"
+                b"with ThreadPoolExecutor(8) as threads: assert list(threads.map(f, range(200))) == list(range(1, 201))"
+            ),
+            b"def f(x): return x + 1",
+        ),
+    ],
+)
+async def test_a_right_program_passes_tests_of_many_habits(
+    pool: SandboxPool, tester: bytes, candidate: bytes
+) -> None:
+    result = await pool.run_tester(tester, candidate, ["f"], UNHURRIED)
+    assert result.passed, result
+
+
+MANY_TEXTS = b"\n".join(b"a%d = 'k%d' * 600" % (n, n) for n in range(20_000)) + b"\nprint(4)"
+
+
+@pytest.mark.parametrize(
+    "code", [b"f = " + b"lambda: " * 1000 + b"1\nprint(4)", MANY_TEXTS], ids=["too deep", "too large"]
+)
+async def test_how_many_tests_there_are_says_nothing_of_a_program(pool: SandboxPool, code: bytes) -> None:
+    """What was compiled for the first test is kept for the others, where it can be."""
+    alone = await pool.run_tests(code, [b""], UNHURRIED)
+    several = await pool.run_tests(code, [b""] * 2, UNHURRIED)
+    assert [result.stdout for result in [*alone, *several]] == [b"4\n"] * 3

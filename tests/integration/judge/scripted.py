@@ -173,6 +173,25 @@ async def upgrade(exchange: Exchange) -> None:
     await exchange.writer.drain()
 
 
+async def endless_trailers(exchange: Exchange) -> None:
+    """Answer, and then send headers of the reply for ever."""
+    content = completion("SAME")
+    exchange.writer.write(b"HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n")
+    exchange.writer.write(b"%x\r\n%b\r\n0\r\n" % (len(content), content))
+    while not exchange.writer.is_closing():
+        exchange.writer.write(b"x-more: " + b"t" * 1000 + b"\r\n")
+        await exchange.writer.drain()
+
+
+async def many_keys(exchange: Exchange) -> None:
+    """Answer with an object of very many keys, the last of them twice."""
+    keys = ",".join(f'"{number}":0' for number in range(5_000))
+    last = '"4999":0'
+    await exchange.send(
+        200, f'{{"choices":[{{"message":{{"content":"SAME"}}}}],"x":{{{keys},{last}}}}}'.encode()
+    )
+
+
 async def drop(exchange: Exchange) -> None:
     """Close the connection without a word."""
     exchange.writer.transport.abort()

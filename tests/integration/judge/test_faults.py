@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from countermark_service.model import Outcome
+from countermark_service.judge import Endpoint
+from countermark_service.model import Item, Outcome
 from tests.integration.judge import scripted
 from tests.integration.judge.parts import MODEL, Judging, item
 from tests.integration.judge.scripted import ScriptedJudge, completion, says, status
@@ -24,6 +26,11 @@ Make = Callable[..., Judging]
         scripted.body(b"[" * 100_000), scripted.bomb, scripted.upgrade,
         scripted.body(b'{"choices": [{"message": {"content": "DIFFERENT", "content": "SAME"}}]}'),
         scripted.body(b'{"choices": [{"message": {"content": "SAME"}}], "choices": []}'),
+        scripted.body(b'{"choices": [{"message": {"content": "SAME"}}], "error": {"message": "gone"}}'),
+        scripted.body(b'{"choices": [{"message": {"content": "SAME"}}, {"message": {"content": "DIFFERENT"}}]}'),
+        says("SAME", model="m" * 2000), says("SAME", system_fingerprint="f" * 2000),
+        status(429, retry_after="Mon, 01 Jan 99999999999999999999 00:00:00 GMT"),
+        status(503, retry_after="Mon, 01 Jan 2024 00:00:00 +99999999999999999999"),
     ],
 )  # fmt: skip
 async def test_a_passing_fault_is_met_by_asking_again(
@@ -49,6 +56,8 @@ async def test_a_passing_fault_is_met_by_asking_again(
         (status(404), "judge_refused_request", 1),
         (status(302, location="http://elsewhere.invalid/"), "judge_refused_request", 1),
         (scripted.endless, "judge_reply_too_large", 1),
+        (scripted.endless_trailers, "judge_reply_too_large", 1),
+        (scripted.many_keys, "judge_bad_reply", 3),
         (status(429, retry_after="3600"), "judge_rate_limited", 1),
     ],
 )
@@ -87,10 +96,12 @@ async def test_a_server_that_is_not_there_is_an_error_and_then_is_left_alone(
     )
     verdicts = await made.verdicts([item(f"\\boxed{{{n}}}") for n in range(6)])
     codes = [verdict.detail()["code"] for verdict in verdicts]
-    assert codes.count("judge_unreachable") == 6  # all were let in before the first was given up
+    assert (
+        codes == ["judge_unreachable"] * 3 + ["judge_circuit_open"] * 3
+    )  # those that waited are left alone, too
     later = await made.verdict(item("\\boxed{7}"))
     assert later.detail()["code"] == "judge_circuit_open"
-    assert made.asker.counters.of(MODEL).failures["judge_circuit_open"] == 1
+    assert made.asker.counters.of(MODEL).failures["judge_circuit_open"] == 4
 
 
 async def test_the_breaker_lets_one_question_try_and_closes_when_it_is_answered(
@@ -112,9 +123,27 @@ async def test_a_refusal_is_an_abstention(judging_in_memory: Make, server: Scrip
 
 
 @pytest.mark.parametrize(
+    "message",
+    [
+        {"refusal": "I cannot help with that.", "content": "SAME"},
+        {"content": [{"type": "refusal", "refusal": "no"}, {"type": "text", "text": "SAME"}]},
+        {"content": [{"type": "refusal"}]},
+    ],
+)
+async def test_a_refusal_beside_a_text_is_a_refusal(
+    judging_in_memory: Make, server: ScriptedJudge, message: dict[str, Any]
+) -> None:
+    server.faults = [says(None, message=message)]
+    verdict = await judging_in_memory().verdict(item())
+    assert (verdict.outcome, verdict.detail()["code"]) == (Outcome.ABSTAIN, "judge_refused")
+
+
+@pytest.mark.parametrize(
     "content",
     [
         "",
+        'DIFFERENT: it only says "12\u2028SAME"',
+        "DIFFERENT, as it says \x0bSAME",
         "I think they are the same",
         "SAME or DIFFERENT",
         "SAME\nDIFFERENT, maybe",
@@ -247,6 +276,39 @@ async def test_the_key_goes_to_the_server_and_nowhere_else(
     assert b"sk-very-secret" not in verdict.json
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        (401, b" " * (4097 - 14) + b"sk-very/secret"),
+        (200, completion("SAME", model="sk-very/secret")),
+        (200, completion("SAME", system_fingerprint="sk-very/secret").replace(b"/", b"\\/")),
+        (200, completion("SAME")[:-1] + b', "sk-very/secret": 1, "sk-very/secret": 2}'),
+    ],
+)
+async def test_no_part_of_a_key_that_a_server_repeats_is_shown_or_kept(
+    judging_in_memory: Make, server: ScriptedJudge, monkeypatch: pytest.MonkeyPatch, reply: tuple[int, bytes]
+) -> None:
+    monkeypatch.setenv("TEST_JUDGE_KEY", "sk-very/secret")
+
+    async def repeat(exchange: scripted.Exchange) -> None:
+        await exchange.send(*reply)
+
+    server.faults = [repeat] * 2
+    verdict = await judging_in_memory(options={"key_env": "TEST_JUDGE_KEY", "attempts": 2}).verdict(item())
+    assert verdict.outcome is Outcome.ERROR
+    assert b"sk-very" not in verdict.json
+
+
+async def test_a_question_that_waited_is_not_tried_once_the_breaker_is_open(
+    judging_in_memory: Make, server: ScriptedJudge
+) -> None:
+    server.faults = [status(500)] * 20
+    made = judging_in_memory(options={"attempts": 1, "breaker_failures": 2, "concurrency": 1})
+    verdicts = await made.verdicts([item(f"\\boxed{{{n}}}") for n in range(16)])
+    assert {verdict.outcome for verdict in verdicts} == {Outcome.ERROR}
+    assert len(server.seen) == 2
+
+
 async def test_a_key_that_is_not_set_is_an_error_that_names_the_variable(judging_in_memory: Make) -> None:
     verdict = await judging_in_memory(options={"key_env": "NOT_SET_ANYWHERE"}).verdict(item())
     assert verdict.detail()["code"] == "judge_key_missing"
@@ -301,3 +363,33 @@ async def test_a_caller_that_leaves_takes_only_its_own_question_along(
     await asyncio.wait({leaving})
     server.gate.set()
     assert (await staying).outcome is Outcome.SCORED
+
+
+async def test_a_large_reference_is_refused_by_its_size(
+    judging_in_memory: Make, server: ScriptedJudge
+) -> None:
+    """To escape it first would take a minute, in which nobody else is served."""
+    large = Item("\\boxed{5}", "<" * 5_000_000, {}, "q")
+    criteria = Item("It is 5.", [{"text": "中" * 2_000_000, "weight": 1}], {}, "q")
+    made = judging_in_memory()
+    verdicts = [await made.verdict(large), await made.verdict(criteria, "judge/rubric:1.0.0")]
+    assert {verdict.outcome for verdict in verdicts} == {Outcome.BAD_REFERENCE}
+    assert server.seen == []
+
+
+async def test_a_weight_beyond_all_bounds_is_the_fault_of_its_item_alone(
+    judging_in_memory: Make, server: ScriptedJudge
+) -> None:
+    server.reply = lambda body: '{"criteria": [{"number": 1, "reason": "so", "met": true}]}'
+    items = [Item("It is 5.", [{"text": "says 5", "weight": weight}], {}, "q") for weight in (1, 10**400)]
+    verdicts = await judging_in_memory().verdicts(items, "judge/rubric:1.0.0")
+    assert [verdict.outcome for verdict in verdicts] == [Outcome.SCORED, Outcome.BAD_REFERENCE]
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    ["http://127.0.0.1:abc/v1", "http://a..b/v1", f"http://{'h' * 64}/v1", "http://h:99999/v1", "http://h:0"],
+)
+def test_an_address_that_nobody_can_call_is_refused_at_start(base_url: str) -> None:
+    with pytest.raises(ValidationError, match="base_url"):
+        Endpoint.model_validate({"model": MODEL, "base_url": base_url})

@@ -1,8 +1,9 @@
-"""What the service takes from a worker's pipe once the worker has broken the protocol: nothing."""
+"""What a worker's pipe tells: nothing any more once the worker has broken the protocol, and not why it ended."""
 
 import asyncio
 import mmap
 import os
+import signal
 
 from countermark_service.engine.wire import LENGTH, ProtocolViolationError
 from countermark_service.engine.worker import Worker
@@ -71,3 +72,48 @@ async def test_nothing_is_taken_from_a_worker_that_has_broken_the_protocol() -> 
         os.waitpid(child, 0)
         for descriptor in (requests_read, verdicts_write):
             os.close(descriptor)
+
+
+async def test_a_worker_that_has_ended_is_no_violator_however_late_its_exit_is_told() -> None:
+    """Its end closes the pipe at once; the nursery that tells of it may not get a processor for long."""
+    requests_read, requests = os.pipe()
+    verdicts, verdicts_write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.execv("/bin/sleep", ["sleep", "600"])
+    os.close(verdicts_write)
+    heard = Heard()
+    worker = Worker(1, requests, verdicts, mmap.mmap(-1, mmap.PAGESIZE), heard)
+    pidfd = os.pidfd_open(child)
+    try:
+        os.kill(child, signal.SIGPROF)
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        worker.attach(os.dup(pidfd))  # reads the end of the pipe; nobody reaps the child meanwhile
+        await asyncio.sleep(0.5)
+        assert heard.violations == 0
+        assert worker.killed_for is None
+    finally:
+        worker.close()
+        os.waitpid(child, 0)
+        os.close(pidfd)
+        os.close(requests_read)
+
+
+async def test_a_worker_that_closes_its_pipe_and_goes_on_is_a_violator() -> None:
+    requests_read, requests = os.pipe()
+    verdicts, verdicts_write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.execv("/bin/sleep", ["sleep", "600"])
+    os.close(verdicts_write)
+    heard = Heard()
+    worker = Worker(1, requests, verdicts, mmap.mmap(-1, mmap.PAGESIZE), heard)
+    try:
+        worker.attach(os.pidfd_open(child))
+        while not heard.violations:
+            await asyncio.sleep(0.001)
+        assert worker.killed_for == "protocol_violation"
+    finally:
+        worker.close()
+        os.waitpid(child, 0)
+        os.close(requests_read)

@@ -27,6 +27,8 @@ def endpoint(**changes: Any) -> Endpoint:
     [
         ("3", 3.0), (" 0.5 ", 0.5), ("0", 0.0), ("Mon, 23 Nov 2026 07:00:10 GMT", 10.0), (None, None), ("", None),
         ("Mon, 23 Nov 2026 06:59:00 GMT", 0.0), ("soon", None), ("-1", None), ("1e9", None), ("nan", None), ("٣", None),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
+        ("Mon, 01 Jan 2024 00:00:00 +99999999999999999999", None),
     ],
 )  # fmt: skip
 def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:

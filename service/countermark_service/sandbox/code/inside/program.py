@@ -227,12 +227,20 @@ def _code(source: tuple[int, int | None], notes: int, *, keep: bool) -> CodeType
         _note(notes, COMPILE_ERROR, error)
         leave(1)
     if keep and cache is not None:
+        _keep(code, cache)
+    return code
+
+
+def _keep(code: CodeType, cache: int) -> None:
+    """Keep what was compiled; where it cannot be, as it is too deep or too large, each test compiles anew."""
+    written = 0
+    try:
         compiled = memoryview(marshal.dumps(code))
-        written = 0
         while written < len(compiled):
             written += os.pwrite(cache, compiled[written:], written)
-        fcntl.fcntl(cache, _ADD_SEALS, _SEALED)
-    return code
+    except (ValueError, OSError):
+        return
+    fcntl.fcntl(cache, _ADD_SEALS, _SEALED)
 
 
 def execute(code: CodeType, name: str) -> dict[str, Any]:

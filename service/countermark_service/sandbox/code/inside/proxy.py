@@ -9,16 +9,21 @@ What is not plain (an object of the candidate's own class) stays in the candidat
 process; the tester holds a `Handle` that can be passed back, called, and asked for
 attributes, items and text, each by a call of the same kind. A handle is equal to
 nothing and neither true nor false: else the candidate's code would decide the test.
+For the same reason a candidate's StopIteration arrives as another exception, since
+loops take it for their end, and an object that has given its length keeps it until
+it is called, or the candidate is.
 
 Frames are a 4-byte length and plain data (see `plain`). What the candidate writes is
 bounded and parsed strictly; if it is not one valid reply, the candidate is `broken`
 and the test ends.
 """
 
+import _thread
 import builtins
 import itertools
 import os
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from types import CodeType, ModuleType
 from typing import Any, TypeVar
@@ -28,15 +33,21 @@ from . import plain
 _T = TypeVar("_T")
 _LENGTH = struct.Struct(">I")
 VALUE, RAISED, NOT_PLAIN = "value", "raised", "not_plain"
-CALL, ATTRIBUTE, ITEM, LENGTH, LIST, TEXT, REPR = (
+CALL, ATTRIBUTE, ITEM, SLICE, LENGTH, LIST, NEXT, TEXT, REPR = (
     "call",
     "attribute",
     "item",
+    "slice",
     "length",
     "list",
+    "next",
     "text",
     "repr",
 )
+_READS = frozenset({ITEM, SLICE, LENGTH, LIST, TEXT, REPR})
+"""Operations that change nothing of an honest object."""
+_ENDS_LOOPS = ("StopIteration", "StopAsyncIteration")
+"""What a tester's loops would take for their own end, and with it for the end of the tests."""
 _MOST_HELD = 100_000
 """Objects that a candidate keeps for its tester."""
 PASSED, FAILED, BROKEN, UNSUPPORTED = "passed", "failed", "broken", "unsupported"
@@ -62,15 +73,24 @@ def call(module: dict[str, Any], name: str, args: Any, kwargs: Any) -> tuple[str
         function = getattr(module[first](), method) if method else module[first]
         result = function(*args, **kwargs)
     except Exception as error:  # noqa: BLE001 - the exception is the answer
-        return RAISED, _describe(error), None
-    return VALUE, result, args
+        return RAISED, _describe(error), (args, kwargs)
+    return VALUE, result, (args, kwargs)
 
 
 def _describe(error: Exception) -> tuple[str, str]:
-    """Return name and text of an exception whose class may be hostile."""
+    """Return name and text of an exception whose class may be hostile.
+
+    The name is that of the nearest class of Python's own, such as ValueError for a JSONDecodeError; its own where
+    that is Exception itself.
+    """
     name = type(error).__name__
+    for kind in type(error).__mro__:
+        if kind is not Exception and getattr(builtins, kind.__name__, None) is kind and kind is not object:
+            name = kind.__name__ if issubclass(kind, Exception) else name
+            break
     try:
-        text = str(error)
+        args = error.args
+        text = args[0] if len(args) == 1 and type(args[0]) is str else str(error)
     except Exception:  # noqa: BLE001 - a hostile __str__
         text = ""
     return (name[:100] if type(name) is str else ""), (text[:2000] if type(text) is str else "")
@@ -107,15 +127,20 @@ def _operate(operation: str, target: Any, args: Any, kwargs: Any) -> tuple[str, 
             result = getattr(target, *args)
         elif operation == ITEM:
             result = target[args[0]]
+        elif operation == SLICE:
+            result = target[slice(*args)]
         elif operation == LENGTH:
             result = len(target)
-        elif operation == LIST:
-            result = list(itertools.islice(target, plain.MAX_VALUES + 1))
+        elif operation == LIST:  # an iterator may have no end: it is asked for one after the other
+            endless = hasattr(type(target), "__next__")
+            result = None if endless else list(itertools.islice(target, plain.MAX_VALUES + 1))
+        elif operation == NEXT:
+            result = list(itertools.islice(target, 1))
         else:
             result = str(target) if operation == TEXT else repr(target)
     except Exception as error:  # noqa: BLE001 - the exception is the answer
-        return RAISED, _describe(error), None
-    return VALUE, result, args
+        return RAISED, _describe(error), (args, kwargs)
+    return VALUE, result, (args, kwargs)
 
 
 def reply(module: dict[str, Any], request: bytes, held: Held | None = None) -> bytes:
@@ -130,9 +155,11 @@ def reply(module: dict[str, Any], request: bytes, held: Held | None = None) -> b
         encoded = plain.encode((nonce, kind, value, None), number)
     except plain.NotPlainError as error:
         return plain.encode((nonce, NOT_PLAIN, str(error), None))
-    if wants_arguments and kind == VALUE:
+    if wants_arguments:
+        # A tester wants what is named as well; it gets the changes of a call that ended in an exception, too.
+        changed = after if held is not None else after[0] if kind == VALUE else None
         try:
-            return plain.encode((nonce, kind, value, after), number)
+            return plain.encode((nonce, kind, value, changed), number)
         except plain.NotPlainError:
             return encoded
     return encoded
@@ -158,12 +185,13 @@ def test(code: CodeType, prelude: bytes, job: dict[str, Any], answer: int, peer:
     """Run a test program with proxies for the entry points and write its verdict to `answer`."""
     nonce = bytes.fromhex(job["nonce"])
     module = ModuleType("__main__")
+    sys.modules["__main__"] = module  # where unittest.main and doctest look for tests
     names = module.__dict__
     names.update(__builtins__=builtins, __file__="main.py")
+    line = _Line(peer, job["answer_bytes"])
     try:
         if prelude:
             _run_prelude(prelude, names)
-        line = _Line(peer, job["answer_bytes"])
         for name in job["entry_points"]:
             names[name] = _proxy(name, line)
         names.setdefault("candidate", names[job["entry_points"][0]])
@@ -179,6 +207,8 @@ def test(code: CodeType, prelude: bytes, job: dict[str, Any], answer: int, peer:
         verdict = (UNSUPPORTED, str(error))
     except BaseException as error:  # noqa: BLE001 - whatever stops a test program fails it
         verdict = (FAILED, f"{type(error).__name__}: {error}")
+    if verdict[0] == PASSED and not line.asked:
+        verdict = (UNSUPPORTED, "the test program never calls the program")
     _write(answer, plain.encode((nonce, verdict[0], verdict[1][:2000])))
 
 
@@ -195,9 +225,29 @@ class _Line:
 
     def __init__(self, peer: int, limit: int) -> None:
         self._peer, self._limit = peer, limit
+        self._lock = _thread.allocate_lock()
+        self._lengths: dict[int, int] = {}
+        self.asked = False
+        """Whether the candidate was asked for anything."""
 
     def ask(self, what: Any, args: Any, kwargs: Any) -> Any:
-        """Have the candidate do `what`, and return the value or raise what it raised."""
+        """Have the candidate do `what`, and return the value or raise what it raised. Threads take turns."""
+        with self._lock:
+            self.asked = True
+            if type(what) is str or what[0] not in _READS:
+                self._lengths.clear()
+            return self._ask(what, args, kwargs)
+
+    def hold_length(self, number: int, length: int) -> None:
+        """Hold an object to the length that it has given, if nothing has happened since."""
+        if self._lengths.setdefault(number, length) != length:
+            raise CandidateBrokenError("an object of the candidate that changes when it is looked at")
+
+    def knows_length(self, number: int) -> bool:
+        """Whether an object has given its length, and nothing has happened since."""
+        return number in self._lengths
+
+    def _ask(self, what: Any, args: Any, kwargs: Any) -> Any:
         nonce = os.urandom(16)
         content = plain.encode((nonce, what, args, kwargs, True), _number_of)
         try:
@@ -210,11 +260,10 @@ class _Line:
         kind, value, after = _parse_reply(frame, nonce, lambda number: Handle(self, number))
         if kind == NOT_PLAIN:
             raise CandidateBrokenError(str(value))
+        if type(after) is tuple and len(after) == 2:
+            _copy_all_back(args, kwargs, *after)
         if kind == RAISED:
             raise _exception(value)
-        if type(after) is tuple and len(after) == len(args):
-            for mine, theirs in zip(args, after, strict=True):
-                _copy_back(mine, theirs)
         return value
 
 
@@ -248,13 +297,33 @@ class Handle:
         raise CandidateBrokenError(f"a test sets {name!r} of an object of the candidate")
 
     def __getitem__(self, key: Any) -> Any:
+        if type(key) is slice:
+            return self._ask(SLICE, key.start, key.stop, key.step)
         return self._ask(ITEM, key)
 
     def __len__(self) -> int:
-        return _exactly(int, self._ask(LENGTH))
+        length = _exactly(int, self._ask(LENGTH))
+        self._line.hold_length(self._number, length)
+        return length
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(_exactly(list, self._ask(LIST)))
+        members = self._ask(LIST)
+        if members is None:
+            return self._one_by_one()
+        found = _exactly(list, members)
+        if self._line.knows_length(self._number):
+            self._line.hold_length(self._number, len(found))
+        return iter(found)
+
+    def _one_by_one(self) -> Iterator[Any]:
+        while found := _exactly(list, self._ask(NEXT)):
+            yield found[0]
+
+    def __next__(self) -> Any:
+        found = _exactly(list, self._ask(NEXT))
+        if not found:
+            raise CandidateError("StopIteration")
+        return found[0]
 
     def __str__(self) -> str:
         return _exactly(str, self._ask(TEXT))
@@ -299,23 +368,49 @@ def _exception(value: Any) -> Exception:
     if type(value) is not tuple or len(value) != 2 or not all(type(part) is str for part in value):
         raise CandidateBrokenError("an exception without name and text")
     kind = getattr(builtins, value[0], None)
-    if isinstance(kind, type) and issubclass(kind, Exception):
-        try:
-            return kind(value[1])
-        except TypeError:  # UnicodeDecodeError and its like want more than a text
-            pass
+    if isinstance(kind, type) and issubclass(kind, Exception) and value[0] not in _ENDS_LOOPS:
+        for one in kind.__mro__:
+            try:
+                found = one(value[1])
+            except (
+                TypeError
+            ):  # UnicodeDecodeError and its like want more than a text: a ValueError catches it
+                continue
+            if isinstance(found, Exception) and one is not Exception:
+                return found
+            break
     return CandidateError(f"{value[0]}: {value[1]}")
 
 
-def _copy_back(mine: Any, theirs: Any) -> None:
-    """Give a changed argument its new content, as a call in this process would have."""
-    if type(mine) is not type(theirs):
+def _copy_all_back(args: Any, kwargs: Any, args_after: Any, kwargs_after: Any) -> None:
+    """Give changed arguments their new content, as a call in this process would have.
+
+    What was handed over twice crossed as two: the one that was changed counts.
+    """
+    if type(args_after) is not tuple or len(args_after) != len(args):
         return
+    pairs = list(zip(args, args_after, strict=True))
+    if type(kwargs_after) is dict:
+        pairs += [(value, kwargs_after[name]) for name, value in kwargs.items() if name in kwargs_after]
+    done: set[int] = set()
+    for mine, theirs in pairs:
+        if id(mine) not in done and _copy_back(mine, theirs):
+            done.add(id(mine))
+
+
+def _copy_back(mine: Any, theirs: Any) -> bool:
+    """Give one argument its new content; return whether that is another than it had."""
+    dicts = isinstance(mine, dict) and type(theirs) is dict  # an OrderedDict has crossed as a dict
+    if type(mine) is not type(theirs) and not dicts:
+        return False
+    if plain.encode(mine, _number_of) == plain.encode(theirs, _number_of):
+        return False
     if type(mine) is list or type(mine) is bytearray:
         mine[:] = theirs
-    elif type(mine) is dict or type(mine) is set:
+    elif dicts or type(mine) is set:
         mine.clear()
         mine.update(theirs)
+    return True
 
 
 def _write(descriptor: int, content: bytes) -> None:

@@ -7,6 +7,7 @@ table (how data is written into messages, how answers are found, how replies are
 parsed); a later way will have another number, so that this one stays what it is.
 """
 
+import math
 import re
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -149,6 +150,8 @@ class Output(Strict):
             raise fault("schema", 'it is for the kind "json"')
         if self.low >= self.high:
             raise fault("high", f"it must be over `low`, which is {self.low}")
+        if not math.isfinite(self.high - self.low):
+            raise fault("high", f"from {self.low} to {self.high} is wider than a number can say; narrow it")
         tables = [set(table) for table in self.by_reference.values()]
         if tables and any(table != tables[0] for table in tables):
             raise fault("by_reference", "every reference must score the same labels")

@@ -1,10 +1,13 @@
 """`countermark judge`: probe a model's server, and move transcripts between machines."""
 
 import asyncio
+import shutil
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
 
 import typer
 
@@ -22,6 +25,8 @@ app = typer.Typer(
 )
 
 _BATCH = 256
+_HELD_BYTES = 64 << 20
+"""Of an archive from a pipe; a larger one goes to a temporary file."""
 
 
 @app.command()
@@ -120,7 +125,7 @@ async def _export(settings: "Settings", out: BinaryIO, model: str | None) -> int
 
     count = 0
     async for encoded in _kept(settings):
-        if model is None or decode(encoded, id_of(encoded))[0].request["model"] == model:
+        if model is None or decode(encoded, id_of(encoded))[0].request.get("model") == model:
             out.write(archive_line(encoded))
             count += 1
     return count
@@ -140,7 +145,10 @@ async def _kept(settings: "Settings") -> AsyncIterator[bytes]:
 
 @app.command(name="import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="An archive that `countermark judge export` wrote.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="An archive that `countermark judge export` wrote; `-` is standard input."),
+    ],
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -154,8 +162,9 @@ def import_(
     from countermark_service.cli.console import note, print_json
 
     settings = command_settings(data)
-    checked = sum(1 for _ in _read(file))  # all of it before any of it is kept
-    new, other = asyncio.run(_import(settings, file))
+    with _opened(file) as (name, content):
+        checked = sum(1 for _ in _read(name, content))  # all of it before any of it is kept
+        new, other = asyncio.run(_import(settings, name, content))
     if as_json:
         print_json({"transcripts": checked, "new": new, "other_reply_here": other})
     else:
@@ -164,35 +173,64 @@ def import_(
             note(f"{other} questions have another reply here, which stays the one that is replayed")
 
 
-def _read(file: Path) -> "Iterator[tuple[Transcript, bytes]]":
+@contextmanager
+def _opened(file: Path) -> Iterator[tuple[str, BinaryIO]]:
+    """Open an archive to read it twice: a pipe, whose content comes once, is copied first."""
+    piped = str(file) == "-"
+    name = "standard input" if piped else str(file)
+    with _reading(name):
+        source: BinaryIO = sys.stdin.buffer if piped else file.open("rb")
+    with source, tempfile.SpooledTemporaryFile(_HELD_BYTES) as spool:
+        if not piped and source.seekable():
+            yield name, source
+            return
+        copy = cast("BinaryIO", spool)
+        with _reading(name):
+            shutil.copyfileobj(source, copy)
+        yield name, copy
+
+
+def _read(name: str, content: BinaryIO) -> "Iterator[tuple[Transcript, bytes]]":
+    """Read an archive from its beginning."""
     from countermark_service.judge import read_archive
     from countermark_service.judge.transcripts import MOST_LINE_BYTES
 
+    with _reading(name):
+        content.seek(0)
+        pieces = iter(lambda: content.readline(MOST_LINE_BYTES + 1), b"")
+        yield from read_archive(pieces, file=name)
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
     try:
-        with file.open("rb") as lines:
-            pieces = iter(lambda: lines.readline(MOST_LINE_BYTES + 1), b"")
-            yield from read_archive(pieces, file=str(file))
+        yield
     except OSError as exc:
-        raise CountermarkError(f"{file} cannot be read: {exc.strerror}.") from exc
+        raise CountermarkError(f"{name} cannot be read: {exc.strerror}.") from exc
 
 
-async def _import(settings: "Settings", file: Path) -> tuple[int, int]:
+async def _import(settings: "Settings", name: str, content: BinaryIO) -> tuple[int, int]:
     from itertools import islice
 
     from countermark_service.assembly import build_transcripts
     from countermark_service.judge.transcripts import id_of, kept_entries, pointers
 
-    new = other = 0
+    new = 0
+    other: set[bytes] = set()
     store = build_transcripts(settings)
     try:
-        transcripts = _read(file)
+        transcripts = _read(name, content)
         while batch := list(islice(transcripts, _BATCH)):
             ids = [id_of(encoded) for _, encoded in batch]
             firsts = [pointers(one.question(), one.revision)[0] for one, _ in batch]
             there = await store.get_many(ids)
             pointed = await store.get_many(firsts)
-            new += there.count(None)
-            other += sum(1 for mine, theirs in zip(ids, pointed, strict=True) if theirs not in (None, mine))
+            new += len({mine for mine, value in zip(ids, there, strict=True) if value is None})
+            other |= {
+                first
+                for first, mine, theirs in zip(firsts, ids, pointed, strict=True)
+                if theirs not in (None, mine)
+            }
             kept = kept_entries(batch)
             missing = await store.get_many(list(kept))
             await store.put_many(
@@ -200,4 +238,4 @@ async def _import(settings: "Settings", file: Path) -> tuple[int, int]:
             )
     finally:
         await store.close()
-    return new, other
+    return new, len(other)

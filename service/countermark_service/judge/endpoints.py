@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from countermark_service.errors import SettingsError
 
+MOST_ATTEMPTS = 20
+"""At one question."""
 _CONCEALED = "(not shown)"
 
 
@@ -47,7 +49,7 @@ class Endpoint(BaseModel):
     """Wall time of one attempt."""
     deadline_seconds: Annotated[float, Field(gt=0, le=7200)] = 180.0
     """Wall time of all attempts at one question, back-off included."""
-    attempts: Annotated[int, Field(ge=1, le=20)] = 6
+    attempts: Annotated[int, Field(ge=1, le=MOST_ATTEMPTS)] = 6
     """Attempts at one question."""
     backoff_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
     """Most that the first back-off takes; doubled each time, and a random part of it is taken."""

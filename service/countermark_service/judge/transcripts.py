@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import msgspec
 
 from countermark_service.errors import CountermarkError
-from countermark_service.judge.reply import BadReplyError, Reply, read_reply
+from countermark_service.judge.endpoints import MOST_ATTEMPTS
+from countermark_service.judge.reply import BadReplyError, Reply, read_reply, refuse_repeats
 
 FORMAT = 1
 MOST_LINE_BYTES = 72 << 20
@@ -130,14 +131,24 @@ def decode(encoded: bytes, digest: bytes) -> tuple[Transcript, Reply]:
 
 
 def decode_foreign(encoded: bytes) -> Transcript:
-    """Read a transcript from elsewhere, which has to be written as we would write it.
+    """Read a transcript from elsewhere, which has to be one that a call here could have made, and written so.
 
     Raises:
-        ValueError: The bytes are no transcript, or written otherwise.
+        ValueError: The bytes are no transcript, written otherwise, or say what no call would.
     """
     transcript, _ = decode(encoded, id_of(encoded))
     if transcript.encode() != encoded:
         raise ValueError("it is not written canonically")
+    if not isinstance(transcript.request.get("model"), str):
+        raise ValueError("its `request` has no `model` that is text")
+    if not 1 <= transcript.attempts <= MOST_ATTEMPTS:
+        raise ValueError(
+            f"its `attempts` is {str(transcript.attempts)[:40]}, and must be 1 to {MOST_ATTEMPTS}"
+        )
+    try:
+        refuse_repeats(transcript.raw)
+    except ValueError as exc:
+        raise ValueError(f"its `raw` is no reply that is taken: {exc}") from exc
     return transcript
 
 

@@ -93,8 +93,9 @@ def _failure(table: CompositeTable, failed: Asked) -> Combined:
 
 def _score(table: CompositeTable, asked: Sequence[Asked], response: str) -> tuple[float, dict[str, Any]]:
     if table.combine == "weighted":
-        total = math.fsum(one.child.weight for one in asked)
-        score = math.fsum(one.child.weight * one.score for one in asked) / total
+        weights = _above_underflow([one.child.weight for one in asked])
+        weighted = [weight * one.score for weight, one in zip(weights, asked, strict=True)]
+        score = math.fsum(weighted) / math.fsum(weights)
         return min(1.0, max(0.0, score)), {}
     if table.combine == "all":
         return float(all(one.passes for one in asked)), {}
@@ -108,3 +109,12 @@ def _score(table: CompositeTable, asked: Sequence[Asked], response: str) -> tupl
     score = max(0.0, asked[0].score - math.fsum(off for _, _, off in taken))
     shown = [{"measure": one.measure, "value": value, "penalty": off} for one, value, off in taken]
     return score, {"penalties": shown}
+
+
+def _above_underflow(weights: Sequence[float]) -> list[float]:
+    """Return weights of which the greatest is 0.5 at least: times a score, so small ones as 5e-324 become nothing.
+
+    All are multiplied by one power of two, which is exact and changes no mean; large enough ones stay as they are.
+    """
+    _, exponent = math.frexp(max(weights))
+    return [math.ldexp(weight, max(0, -exponent)) for weight in weights]

@@ -5,7 +5,9 @@ verdicts are looked up and kept under their own pins, whoever asks. A gate or a
 fallback asks its children one after the other, all other composites at once.
 """
 
+import asyncio
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -19,6 +21,11 @@ from countermark_service.model import Item, Outcome, Verdict
 from countermark_service.runtimes.combine import Asked, Combined, combined, in_order, settled
 from countermark_service.runtimes.interface import OnReduction, OnVerdict, Runtime
 from countermark_service.runtimes.together import together
+
+_INDEX = re.compile("0|[1-9][0-9]{0,5}")
+"""Place in a list, as RFC 6901 writes it: 01 is none."""
+_INLINE_CHARS = 16384
+"""Characters that penalties measure, each its own, before a thread does, so that the service keeps answering."""
 
 
 class ChildScorer(Protocol):
@@ -135,8 +142,15 @@ class CompositeRuntime:
             await together([self._ask(*pair, column) for pair, column in zip(pairs, columns, strict=True)])
             for place, case in enumerate(cases):
                 case.asked = [column[place].asked[0] for column in columns]
+        measured = 0
         for case in cases:
-            on_verdict(case.index, _verdict(table, case, combined(table, case.asked, case.response)))
+            measured += len(table.penalties) * len(case.response)
+            if measured <= _INLINE_CHARS:
+                made = combined(table, case.asked, case.response)
+            else:
+                made = await asyncio.to_thread(combined, table, case.asked, case.response)
+                measured = 0
+            on_verdict(case.index, _verdict(table, case, made))
 
     async def _ask(self, child: Child, bundle: Bundle, cases: Sequence[_Case]) -> None:
         """Add a child's verdict to every case."""
@@ -189,13 +203,7 @@ def _select(reference: Any, pointer: str) -> Any:
         key = token.replace("~1", "/").replace("~0", "~")
         if isinstance(found, dict) and key in found:
             found = found[key]
-        elif (
-            isinstance(found, list)
-            and key.isdecimal()
-            and key.isascii()
-            and len(key) < 7
-            and int(key) < len(found)
-        ):
+        elif isinstance(found, list) and _INDEX.fullmatch(key) and int(key) < len(found):
             found = found[int(key)]
         else:
             raise _SelectorError(

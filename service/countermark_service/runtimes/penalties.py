@@ -1,16 +1,19 @@
 """Measures of a response that a composite may take off: length, repetition, language.
 
 The formulas stand in `bundles.composite_table`. They are pure and linear in the
-response, so they run in the service itself.
+response, so they run in the service itself; those of long responses in a thread.
 """
 
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import islice
 
 from countermark_service.bundles.composite_table import Penalty
 
 _WORD = re.compile(r"\w+")
+_GRAMS_AT_ONCE = 4096
+"""N-grams that are counted before other threads may run."""
 
 
 def penalty_of(response: str, penalty: Penalty) -> tuple[float, float]:
@@ -26,8 +29,11 @@ def _length(response: str, penalty: Penalty) -> float:
 
 def _repetition(response: str, penalty: Penalty) -> float:
     words = [word.casefold() for word in _WORD.findall(response)]
-    grams = [tuple(gram) for gram in _windows(words, penalty.ngram)]
-    return 0.0 if not grams else 1.0 - len(set(grams)) / len(grams)
+    count = len(words) - penalty.ngram + 1
+    grams, found = _windows(words, penalty.ngram), set[tuple[str, ...]]()
+    for _ in range(0, count, _GRAMS_AT_ONCE):
+        found.update(islice(grams, _GRAMS_AT_ONCE))
+    return 0.0 if count < 1 else 1.0 - len(found) / count
 
 
 def _windows(words: Sequence[str], size: int) -> "zip[tuple[str, ...]]":

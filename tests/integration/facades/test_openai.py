@@ -206,6 +206,7 @@ def test_verdicts_are_kept_under_the_definition(http: httpx.Client) -> None:
         ({**MULTI, "graders": [CHECK, CHECK]}, "grader.graders"),
         ({**MULTI, "graders": {"a": CHECK, "b": {**CHECK, "operation": "gt"}}}, "grader.graders.b.operation"),
         ({**SCORE, "range": [1, 0]}, "grader"),
+        ({**SCORE, "range": [-1.7e308, 1.7e308]}, "grader"),
         ({**SCORE, "range": [1]}, "grader.range"),
         (
             {**SCORE, "sampling_params": {"reasoning_effort": "low"}},

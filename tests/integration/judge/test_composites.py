@@ -1,5 +1,6 @@
 """Composites over real children: a rule in a real worker, a judge behind a scripted server."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from countermark_service.bundles import read_bundle
 from countermark_service.engine.pool import Pool
 from countermark_service.errors import BundleError
-from countermark_service.model import Item, Outcome
+from countermark_service.model import Item, Outcome, Verdict
 from countermark_service.registry import Registry
 from countermark_service.runtimes import PythonRuntime
 from tests.integration.judge.parts import Judging, write_judge
@@ -145,6 +146,13 @@ async def test_fresh_reaches_through_a_composite(
         ('combine = "weighted"\nfailure = "skip"', ["", ""], {"a": "crash", "b": 0.5}, Outcome.SCORED, 0.5),
         (
             'combine = "weighted"\nfailure = "skip"',
+            ["weight = 1e6", "weight = 5e-324"],
+            {"a": "crash", "b": 0.5},
+            Outcome.SCORED,
+            0.5,
+        ),
+        (
+            'combine = "weighted"\nfailure = "skip"',
             ["", ""],
             {"a": "crash", "b": "crash"},
             Outcome.ERROR,
@@ -185,6 +193,54 @@ async def test_children_combine_as_declared(
         outcome in (Outcome.SCORED, Outcome.NO_ANSWER, Outcome.BAD_REFERENCE)
         and not (passing and asked_crash)
     )
+
+
+@pytest.mark.parametrize(
+    ("pointer", "score"),
+    [("/l/0", 0.25), ("/l/1", 0.5), ("/l/01", None), ("/l/00", None), ("/l/2", None), ("/d/01", 0.75)],
+)
+async def test_a_selector_names_a_place_in_a_list_without_leading_zeros(
+    judging_in_memory: Make, rules: dict[str, Any], root: Path, pointer: str, score: float | None
+) -> None:
+    ref = write_composite(
+        root, f'combine = "all"\n{children(root, "threshold = 0.0")}'.replace('"/a"', f'"{pointer}"')
+    )
+    made = judging_in_memory(runtimes=rules, roots=[root])
+    (child,) = (await made.verdict(Item("x", {"l": [0.25, 0.5], "d": {"01": 0.75}}), ref)).detail()[
+        "children"
+    ]
+    assert child["score"] == score
+    assert child["outcome"] == ("bad_reference" if score is None else "scored")
+
+
+@pytest.mark.parametrize(("chars", "items", "parts"), [(100_000, 4, 4), (1_000, 60, 2)])
+async def test_other_requests_are_served_while_penalties_are_measured(
+    judging_in_memory: Make, rules: dict[str, Any], root: Path, chars: int, items: int, parts: int
+) -> None:
+    penalty = '[[composite.penalties]]\nmeasure = "repetition"\nweight = 0.5\nfree = 0\nfull = 1\n'
+    ref = write_composite(root, f'combine = "penalty"\n{children(root, "")}\n{penalty}')
+    made = judging_in_memory(runtimes=rules, roots=[root])
+    bundle = made.scorer.resolve(ref)
+    turns = 0
+    scores: list[float | None] = []
+    turns_at: list[int] = []
+
+    async def others() -> None:
+        nonlocal turns
+        while len(scores) < items:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def on_verdict(index: int, verdict: Verdict) -> None:
+        scores.append(verdict.score)
+        turns_at.append(turns)
+
+    payload = Item("a " * (chars // 2), {"a": 1.0}).canonical(uses_prompt=False)
+    served = asyncio.create_task(others())
+    await made.scorer.runtime(bundle).verify(bundle, [payload] * items, on_verdict)
+    await served
+    assert scores == pytest.approx([0.5] * items, abs=0.01)
+    assert len(set(turns_at)) >= parts
 
 
 def test_a_composite_with_a_child_that_is_not_here_or_changed_is_set_aside_with_its_reason(

@@ -5,10 +5,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from countermark_service.errors import CountermarkError
-from countermark_service.judge import read_archive
+from countermark_service.judge import Transcript, read_archive
 from countermark_service.judge.transcripts import archive_line
 from countermark_service.model import Outcome
 from countermark_service.store.transcripts import scan_sqlite
@@ -194,4 +195,36 @@ async def test_an_archive_that_is_not_what_it_says_is_refused_by_its_line(
     line = archive_line(encoded)
     with pytest.raises(CountermarkError, match=r"moved\.jsonl, line 2: ") as caught:
         list(read_archive([line, change(line)], file="moved.jsonl"))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda one: msgspec.structs.replace(one, raw='{"id":1,' + one.raw[1:]),
+            "its `raw` is no reply that is taken: the key 'id' stands twice",
+        ),
+        (lambda one: msgspec.structs.replace(one, attempts=0), "its `attempts` is 0, and must be 1 to 20"),
+        (lambda one: msgspec.structs.replace(one, attempts=-1), "its `attempts` is -1"),
+        (lambda one: msgspec.structs.replace(one, attempts=10**18), "its `attempts` is 10000"),
+        (lambda one: msgspec.structs.replace(one, request={"messages": []}), "its `request` has no `model`"),
+        (lambda one: msgspec.structs.replace(one, request={"model": 7}), "its `request` has no `model`"),
+    ],
+)
+async def test_an_archive_is_refused_for_what_no_call_here_would_have_made(
+    judging: Make,
+    server: ScriptedJudge,
+    tmp_path: Path,
+    change: Callable[[Transcript], Transcript],
+    said: str,
+) -> None:
+    made = judging()
+    await made.verdict(item())
+    await made.close()
+    (encoded,) = scan_sqlite(tmp_path / "data" / "transcripts.sqlite")
+    line = archive_line(encoded)
+    ((transcript, _),) = read_archive([line], file="here")
+    with pytest.raises(CountermarkError, match=r"moved\.jsonl, line 2: ") as caught:
+        list(read_archive([line, archive_line(change(transcript).encode())], file="moved.jsonl"))
     assert said in str(caught.value)

@@ -15,13 +15,15 @@ import uvloop
 
 from countermark import AsyncClient, InvalidInputError
 from countermark_service.api.app import create_app
-from countermark_service.assembly import assemble
+from countermark_service.assembly import assemble, build_transcripts
 from countermark_service.errors import SettingsError
-from countermark_service.judge import read_endpoints
+from countermark_service.judge import Transcript, archive_line, read_endpoints
+from countermark_service.judge.transcripts import id_of
 from countermark_service.settings import Settings
+from tests.integration.judge import scripted
 from tests.integration.judge.parts import EQUIVALENCE, MODEL
 from tests.integration.judge.scripted import ScriptedJudge, status
-from tests.support import ServiceProcess
+from tests.support import REPOSITORY, ServiceProcess
 
 BODY: dict[str, Any] = {
     "verifier": EQUIVALENCE,
@@ -167,6 +169,45 @@ async def test_transcripts_move_to_a_second_machine_by_the_command_line(
     assert "line 1: the id" in told.stderr
 
 
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+async def test_an_archive_is_imported_from_a_pipe(tmp_path: Path, name: str) -> None:
+    shipped = REPOSITORY / "verifiers" / EQUIVALENCE.replace(":", "/") / "transcripts.jsonl"
+    content = shipped.read_text()
+    lines = content.count("\n")
+    told = await command("import", name, "--json", data=tmp_path, stdin=content)
+    assert json.loads(told.stdout) == {"transcripts": lines, "new": lines, "other_reply_here": 0}
+    told = await command("export", "-", data=tmp_path)
+    assert sorted(told.stdout.splitlines()) == sorted(content.splitlines())
+    told = await command("import", name, data=tmp_path, stdin=content + "half a line")
+    assert told.returncode == 1
+    source = "standard input" if name == "-" else name
+    assert f"{source}, line {lines + 1}: " in told.stderr
+
+
+async def test_an_import_counts_what_is_new_and_each_question_once(tmp_path: Path) -> None:
+    def line(question: str, reply: str) -> str:
+        raw = scripted.completion(reply).decode()
+        return archive_line(
+            Transcript(request={"model": question}, ask=0, raw=raw, served_as="m").encode()
+        ).decode()
+
+    twice = (line("a", "SAME") + line("b", "SAME")) * 2
+    told = await command("import", "-", "--json", data=tmp_path, stdin=twice)
+    assert json.loads(told.stdout) == {"transcripts": 4, "new": 2, "other_reply_here": 0}
+    others = line("a", "DIFFERENT") * 2 + line("a", "UNCLEAR") + line("b", "SAME")
+    told = await command("import", "-", "--json", data=tmp_path, stdin=others)
+    assert json.loads(told.stdout) == {"transcripts": 4, "new": 2, "other_reply_here": 1}
+
+
+async def test_an_export_of_one_model_leaves_out_what_names_none(tmp_path: Path) -> None:
+    odd = Transcript(request={}, ask=0, raw=scripted.completion("SAME").decode(), served_as="m").encode()
+    store = build_transcripts(Settings(data=tmp_path))
+    await store.put_many({id_of(odd): odd})
+    await store.close()
+    told = await command("export", "-", "--model", MODEL, data=tmp_path)
+    assert (told.returncode, told.stdout, told.stderr) == (0, "", "0 transcripts\n")
+
+
 async def test_probe_prints_what_was_found_and_fails_where_nobody_answers(
     server: ScriptedJudge, tmp_path: Path
 ) -> None:
@@ -179,7 +220,9 @@ async def test_probe_prints_what_was_found_and_fails_where_nobody_answers(
     assert "no endpoint here is for the model 'no-such-model'" in told.stderr
 
 
-async def command(*words: str, data: Path, judges: Path | None = None) -> "subprocess.CompletedProcess[str]":
+async def command(
+    *words: str, data: Path, judges: Path | None = None, stdin: str | None = None
+) -> "subprocess.CompletedProcess[str]":
     """Run `countermark judge …` as a process of its own, while this loop serves."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COUNTERMARK_")}
     environment |= {
@@ -188,7 +231,14 @@ async def command(*words: str, data: Path, judges: Path | None = None) -> "subpr
     }
     line = [sys.executable, "-m", "countermark_service", "judge", *words]
     return await asyncio.to_thread(
-        subprocess.run, line, env=environment, capture_output=True, text=True, timeout=300, check=False
+        subprocess.run,
+        line,
+        env=environment,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
 
 

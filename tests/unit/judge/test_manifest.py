@@ -51,6 +51,7 @@ def test_the_plain_tables_are_read() -> None:
         ("temperature = 0", "temperature = nan", "judge.sampling.temperature"),
         ("YES = 1", "YES = 2", "judge.output.labels"),
         ("YES = 1", "no = 1", "judge.output.labels"),
+        ("NO = 0 }", "NO = 0 }, low = -1.7e308, high = 1.7e308", "judge.output.high"),
         ('kind = "tokens"', 'kind = "range"', "judge.output.labels"),
         ('kind = "tokens"', 'kind = "json"', "judge.output.schema"),
         ('kind = "tokens"', 'kind = "criteria"', "judge.output.labels"),

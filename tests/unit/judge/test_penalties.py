@@ -16,6 +16,12 @@ from countermark_service.runtimes.penalties import penalty_of
         ({"measure": "length", "free": 4, "full": 8}, "x" * 100, 100, 0.5),
         ({"measure": "length", "unit": "words", "free": 1, "full": 3}, "so, it is", 3, 0.5),
         ({"measure": "repetition", "ngram": 2, "free": 0.0, "full": 1.0}, "a b a b A B", 0.6, 0.3),
+        (
+            {"measure": "repetition", "ngram": 2, "free": 0.0, "full": 1.0},
+            "a b " * 5000,
+            1 - 2 / 9999,
+            0.5 - 1 / 9999,
+        ),
         ({"measure": "repetition", "ngram": 4, "free": 0.0, "full": 1.0}, "too short", 0.0, 0.0),
         ({"measure": "language", "free": 0.0, "full": 1.0}, "ab да 12!", 0.5, 0.25),
         ({"measure": "language", "script": "CYRILLIC", "free": 0.0, "full": 1.0}, "да", 0.0, 0.0),

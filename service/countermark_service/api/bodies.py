@@ -6,9 +6,11 @@ test holds the two together. How bytes come in is `intake.py`'s subject, what ma
 not be there twice is that of `repeats.py`.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import msgspec
@@ -101,11 +103,22 @@ class ReceiptBody:
     """JSON of each."""
 
 
-_batch_decoder = msgspec.json.Decoder(Batch)
-_mixed_decoder = msgspec.json.Decoder(_MixedBatch)
+def _exact(text: str) -> float:
+    """Return a JSON number that a double holds; another one would be scored as a number that nobody sent.
+
+    What programs write is such a one: the shortest text that stands for a double.
+    """
+    value = float(text)
+    if not math.isfinite(value) or Decimal(text) != Decimal(repr(value)):
+        raise ValueError("Number has more digits than a double holds, or is out of range; send it as a text")
+    return value
+
+
+_batch_decoder = msgspec.json.Decoder(Batch, float_hook=_exact)
+_mixed_decoder = msgspec.json.Decoder(_MixedBatch, float_hook=_exact)
 _head_decoder = msgspec.json.Decoder(StreamHead)
-_item_decoder = msgspec.json.Decoder(ItemBody)
-_receipt_decoder = msgspec.json.Decoder(_ReceiptBody)
+_item_decoder = msgspec.json.Decoder(ItemBody, float_hook=_exact)
+_receipt_decoder = msgspec.json.Decoder(_ReceiptBody, float_hook=_exact)
 
 
 def decode_batch(body: bytes) -> Batch:

@@ -96,7 +96,9 @@ class RedisStore:
         fits = isinstance(reply, list) and len(reply) == len(keys)
         if not fits or not all(one is None or type(one) is bytes for one in reply):
             problem = "its reply to MGET is not a value or nothing for each key"
-            raise self._unavailable(problem, "What stands at that address is no Redis, or a proxy that fails.")
+            raise self._unavailable(
+                problem, "What stands at that address is no Redis, or a proxy that fails."
+            )
         found: list[bytes | None] = reply
         return found
 

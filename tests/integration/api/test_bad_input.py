@@ -4,6 +4,7 @@ Every answer here is held to the one shape of an error. Nothing that a client ca
 is answered with 500, with a traceback, or by a service that has died of it.
 """
 
+import contextlib
 import gzip
 import json
 import random
@@ -245,6 +246,40 @@ def test_a_client_that_goes_away_before_its_request_is_whole_is_no_error_of_the_
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: 100000\r\n\r\n"
         connection.sendall(head.encode() + batch())
     wait_until(lambda: log_of(caller.service).count(f"route={path} ") > ended, "the request has ended")
+
+
+HEAD = b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begun", "more"),
+    [
+        (HEAD, b"X-More: a\r\n" * 1000),
+        (HEAD + b"X: ", b"a" * 10_000),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX: ", b"a" * 10_000),
+        (b"GET /", b"a" * 10_000),
+    ],
+    ids=["many headers", "a long header", "a long trailer", "a long path"],
+)
+def test_headers_without_end_are_refused_and_not_kept(caller: Caller, begun: bytes, more: bytes) -> None:
+    """They come before any key is looked at, so anybody could fill the service's memory with them."""
+    with socket.create_connection(("127.0.0.1", caller.service.port), timeout=60) as connection:
+        connection.sendall(begun)
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 50_000_000:
+                connection.sendall(more)
+                sent += len(more)
+        assert sent < 50_000_000
+    assert caller.verdicts([ITEM])[0]["score"] == 1.0
+
+
+def test_headers_that_are_too_large_are_refused_with_a_code(caller: Caller) -> None:
+    with socket.create_connection(("127.0.0.1", caller.service.port), timeout=60) as connection:
+        connection.sendall(HEAD + b"X: " + b"a" * 70_000)
+        assert b'"code": "headers_too_large"' in connection.recv(65536)
+    answer = caller.http.post("/v1/score", content=batch(), headers={"Content-Type": JSON, "X": "a" * 30_000})
+    assert answer.status_code == 200
 
 
 def test_after_all_that_the_service_has_met_no_error_that_it_does_not_know(caller: Caller) -> None:

@@ -213,3 +213,28 @@ async def test_tls_is_spoken_and_an_unknown_certificate_is_refused(tmp_path: Pat
             await wary.start()
         await trusting.close()
         await wary.close()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"*2\r\n-WRONGTYPE x\r\n-WRONGTYPE x\r\n", b"*1\r\n$1\r\na\r\n", b"*0\r\n", b"+OK\r\n", b":5\r\n",
+        b"*2\r\n:1\r\n:2\r\n", b"*3\r\n$-1\r\n$-1\r\n$-1\r\n", b"$2\r\nab\r\n",
+    ],
+)  # fmt: skip
+async def test_a_reply_of_another_shape_is_a_store_that_is_unavailable(reply: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            if line == b"MGET\r\n":
+                writer.write(reply)
+            elif line.rstrip() in (b"HELLO", b"CLIENT", b"PING", b"SELECT"):
+                writer.write(b"-ERR unknown\r\n" if line.startswith(b"HELLO") else b"+OK\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    store = RedisStore(f"redis://127.0.0.1:{port}")
+    with pytest.raises(StoreUnavailableError):
+        await store.get_many([bytes(32), b"k" * 32])
+    await store.close()
+    server.close()

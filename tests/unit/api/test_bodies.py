@@ -169,12 +169,23 @@ def test_a_refusal_says_what_would_be_right(data: bytes, what_now: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "number", ["9" * 30, "-" + "9" * 30, "1" + "0" * 400, "1e300", "-0.0", "0.1", "1E-400"]
+    "number", ["9" * 30, "-" + "9" * 30, "1" + "0" * 400, "1e300", "-0.0", "0.1", "0.10", "1E+2", "5e-324"]
 )
 def test_numbers_come_through_as_they_are(number: str) -> None:
     (item,) = decode_batch(body().replace(b'"b"', number.encode())).items
     assert item.reference == json.loads(number)
     assert type(item.reference) is type(json.loads(number))
+
+
+@pytest.mark.parametrize(
+    "number", ["1E-400", "1e400", "12345678901234567.5", "0.30000000000000000001", "3.14159265358979323846"]
+)
+@pytest.mark.parametrize("place", [b'"b"', b'["b"]'])
+def test_a_number_that_no_double_holds_is_refused_and_not_rounded(number: str, place: bytes) -> None:
+    """It would be scored as a number that nobody sent; a text with the same digits is exact."""
+    data = body().replace(b'"b"', place.replace(b'"b"', number.encode()))
+    with pytest.raises(RequestError, match="send it as a text"):
+        decode_batch(data)
 
 
 @pytest.mark.parametrize(("opens", "closes"), [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")])

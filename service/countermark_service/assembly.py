@@ -1,6 +1,7 @@
 """Settings in, running parts out: the only place that picks concrete classes."""
 
 import asyncio
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,13 +87,18 @@ def assemble(settings: Settings) -> Service:
     """Join the parts; nothing runs before `Service.start`.
 
     Raises:
-        SettingsError: The data folder cannot be made.
+        SettingsError: The data folder cannot be made, or not be written to.
         BundleError: A bundle folder of the settings does not exist.
     """
     try:
         settings.data.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise SettingsError("settings", "data", str(settings.data), f"it cannot be made: {exc}") from exc
+    if not os.access(settings.data, os.W_OK | os.X_OK):
+        raise SettingsError(
+            "settings", "data", str(settings.data),
+            "it cannot be written to, and scratches of verifiers and verdicts go there: name another folder",
+        )  # fmt: skip
     pool = build_pool(settings)
     sandboxes = build_sandboxes(settings)
     judges = build_asker(settings)

@@ -43,6 +43,7 @@ def create_app(service: Service) -> FastAPI:
         version=__version__,
         description=_DESCRIPTION,
         lifespan=lifespan,
+        redirect_slashes=False,  # a redirect would name whatever host the request does
         redoc_url=None,
         generate_unique_id_function=_operation_id,
     )

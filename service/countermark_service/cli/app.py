@@ -4,6 +4,7 @@ Three endings, three exit codes: an error that is expected 1, interrupted 130, a
 3 for a bug. No ending shows a traceback, save a bug's with COUNTERMARK_DEBUG set.
 """
 
+import errno
 import os
 import sys
 import traceback
@@ -63,8 +64,15 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
         raise typer.Exit
 
 
+_NO_BUGS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG})
+"""Errors that only the machine or the caller can mend, wherever they are met."""
+
+
 def run() -> None:
     """Run the command line and end the process with its code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed before the start: what is said goes nowhere
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - for as long as it runs
     try:
         app()
     except CountermarkError as exc:
@@ -76,6 +84,12 @@ def run() -> None:
         if (exc.name or "").partition(".")[0] not in _AUDIT_EXTRA:
             _end_with_bug(exc)
         typer.echo(f"countermark: this command needs {exc.name}: pip install 'countermark[audit]'.", err=True)
+        sys.exit(1)
+    except OSError as exc:
+        if exc.errno not in _NO_BUGS:
+            _end_with_bug(exc)
+        typer.echo(f"countermark: {str(exc.filename or 'the output')[:200]}: {exc.strerror}.", err=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be written would fail once more
         sys.exit(1)
     except Exception as exc:  # noqa: BLE001 - the edge of the program: a bug ends it with one line, not a page
         _end_with_bug(exc)

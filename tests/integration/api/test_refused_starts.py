@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support import write_bundle
 
 
@@ -40,6 +42,20 @@ def test_a_data_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     line = line_of(start(tmp_path / "file" / "data"))
     assert "`data` is" in line
     assert "cannot be made" in line
+
+
+def test_a_data_folder_that_cannot_be_written_to_is_refused() -> None:
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    fixed = [
+        Path(where)
+        for _, where, _, options, *_ in mounts
+        if "ro" in options.split(",") and Path(where).is_dir()
+    ]
+    if not fixed:
+        pytest.skip("nothing is mounted read-only here")
+    line = line_of(start(fixed[0]))
+    assert "`data` is" in line
+    assert "cannot be written to" in line
 
 
 def test_a_verifier_to_preload_that_is_not_here_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Where a file or folder cannot be written, every command says which and why; none calls it a bug."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,31 @@ def test_findings_whose_file_cannot_be_written_are_named(cli: Cli, tmp_path: Pat
     assert f"out/{name} cannot be written: Is a directory." in " ".join(ended.err.split())
     assert "a bug" not in ended.err
     assert [file.name for file in (tmp_path / "out").iterdir() if file.suffix == ".partial"] == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "score rows.jsonl --verifier exact:1.0.0 > /dev/full",
+        "verifier list > /dev/full",
+        "settings --json > /dev/full",
+        f"score {'n' * 5000} --verifier exact:1.0.0",
+    ],
+    ids=lambda command: command[:30],
+)
+def test_an_output_that_is_full_or_a_name_that_is_too_long_is_no_bug(tmp_path: Path, command: str) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"response": "2", "reference": "2"}\n')
+    ended = subprocess.run(
+        f"{sys.executable} -m countermark_service {command}", shell=True, cwd=tmp_path, capture_output=True, text=True
+    )  # fmt: skip
+    assert ended.returncode == 1, ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert "a bug" not in ended.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_a_closed_stream_is_no_bug(tmp_path: Path, closed: str) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"response": "2", "reference": "2"}\n')
+    command = f"{sys.executable} -m countermark_service verifier list {closed}"
+    ended = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -108,26 +108,64 @@ def look() -> tuple[dict[int, Seen], dict[int, list[int]]]:
     return processes, children
 
 
-def waited_seconds(besides: Iterable[int]) -> float:
-    """Return the longest that a task below this process, but for the processes `besides`, has waited for a processor.
+class Waiting:
+    """How long a candidate has waited for a processor so far, which is the machine's doing.
 
-    That is the machine's doing. Tasks that wait for each other's work are not told from those that do not; so
-    it is the longest of them, and no sum. 0 where the kernel does not tell.
+    Between two looks it is the longest that a thread of each process has waited, added up: processes that take
+    turns wait one after the other, and those that do not are held by their CPU time. It is never more than the
+    time that has passed, and 0 where the kernel does not tell.
     """
-    _, children = look()
-    below = set(_descendants(os.getpid(), children)).difference(besides)
-    return max(map(waited_by, below), default=0.0)
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._before: dict[str, tuple[int, int]] = {}
+        self._unrun: list[str] = []
+        self._began = time.monotonic()
+
+    def look(self, pids: Iterable[int]) -> None:
+        """Add what the tasks of these processes have waited since the last look."""
+        now, before = time.monotonic(), self._before
+        found: dict[str, tuple[int, int]] = {}
+        added = 0
+        for pid in pids:
+            threads = dict(_times(pid))
+            waits = [waited - before.get(task, (0, 0))[1] for task, (_, waited) in threads.items()]
+            added += max(waits, default=0)
+            found |= threads
+        # A wait is told when it is over, so one look may tell of more than its own time.
+        self.seconds = min(self.seconds + added / 1e9, now - self._began)
+        self._unrun = [task for task, (ran, _) in found.items() if before.get(task, (-1, 0))[0] == ran]
+        self._before = found
+
+    def goes_on(self) -> bool:
+        """Whether a task is waiting still, at the last look: the kernel tells of a wait when it is over."""
+        return any(map(_wants_to_run, self._unrun))
 
 
-def waited_by(pid: int) -> float:
-    """Return the longest that a task of a process has waited for a processor, in seconds."""
-    longest = 0
+def below(besides: Iterable[int], children: dict[int, list[int]]) -> set[int]:
+    """Return the processes below this one, but for `besides`."""
+    return set(_descendants(os.getpid(), children)).difference(besides)
+
+
+def _times(pid: int) -> list[tuple[str, tuple[int, int]]]:
+    """Return each task of a process, by its folder, and the nanoseconds that it has run and has waited."""
+    found: list[tuple[str, tuple[int, int]]] = []
     try:
-        for task in os.listdir(f"/proc/{pid}/task"):
-            longest = max(longest, int(_read(f"/proc/{pid}/task/{task}/schedstat").split()[1]))
+        for name in os.listdir(f"/proc/{pid}/task"):
+            folder = f"/proc/{pid}/task/{name}"
+            ran, waited, _ = _read(f"{folder}/schedstat").split()
+            found.append((folder, (int(ran), int(waited))))
     except (FileNotFoundError, ProcessLookupError):
-        pass  # it ended meanwhile, or the kernel keeps no such account
-    return longest / 1e9
+        return found  # one has ended meanwhile, or the kernel keeps no such account
+    return found
+
+
+def _wants_to_run(folder: str) -> bool:
+    try:
+        stat = _read(f"{folder}/stat")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat[stat.rindex(b")") + 2 :][:1] == b"R"
 
 
 def began_at(ticks: int) -> float:

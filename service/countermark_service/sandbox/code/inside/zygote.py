@@ -231,6 +231,7 @@ class Kept:
         "pid",
         "started",
         "test",
+        "waited_before",
     )
 
     def __init__(self, number: int, pid: int, limits: dict[str, Any], alone: bool) -> None:
@@ -240,24 +241,32 @@ class Kept:
         """The test of a keeper whose clock runs (see `watch.Watched.test`)."""
         self.begun = self.started
         """When the test that runs began."""
+        self.waited_before = 0.0
+        """What the candidate had waited for a processor by then."""
         self.deadline: float | None = self.begun + limits["wall_seconds"] if alone else None
         """When it must end; None where none is seen to run."""
         self.account: watch.Watched | None = None
         """Made at the first look, which most candidates do not live to see."""
         self.outcome, self.excess = ENDED, NOTHING
 
-    def follow(self, test: tuple[int, int] | None) -> None:
+    def follow(self, test: tuple[int, int] | None, waited: float) -> None:
         """Start the clock of a keeper's next test, where it has begun one."""
         if test != self.test:
-            self.test, self.deadline = test, None
+            self.test, self.deadline, self.waited_before = test, None, waited
             if test is not None and test != (0, 0):
                 self.begun = watch.began_at(test[0])
                 self.deadline = self.begun + self.limits["wall_seconds"]
 
     def later(self, waited: float) -> float:
-        """Return when the test must end after it has waited so long for a processor."""
+        """Return when the test must end, after the candidate has waited so long for a processor."""
         wall: float = self.limits["wall_seconds"]
-        return self.begun + min(wall + waited, LONGEST_WALLS * wall)
+        return min(self.begun + wall + waited - self.waited_before, self.latest)
+
+    @property
+    def latest(self) -> float:
+        """When the test must end whatever it has waited for."""
+        wall: float = self.limits["wall_seconds"]
+        return self.begun + LONGEST_WALLS * wall
 
     def end_test(self) -> None:
         """End the test on its clock; what it left is swept when it is gone."""
@@ -284,6 +293,8 @@ class Zygote:
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
         self._next_look = 0.0
+        self._waiting = watch.Waiting()
+        """Of the candidate that is here."""
 
     def serve(self) -> None:
         """Serve until the service closes the control socket."""
@@ -312,11 +323,18 @@ class Zygote:
 
         Both halves of a tester run get what either has waited: one sleeps while the other works.
         """
-        waited = watch.waited_seconds({kept.pid for kept in self._keepers.values() if not kept.alone})
+        _, children = watch.look()
+        self._waiting.look(watch.below(self._own_processes(), children))
         for kept in late:
-            kept.deadline = kept.later(waited)
-            if kept.deadline <= now:
+            kept.deadline = kept.later(self._waiting.seconds)
+            if kept.deadline <= now and self._waiting.goes_on() and now < kept.latest:
+                kept.deadline = now + _WATCH_SECONDS  # how long it has waited is told when it runs again
+            elif kept.deadline <= now:
                 kept.end_test()
+
+    def _own_processes(self) -> set[int]:
+        """Return the processes below this one that are no candidate's."""
+        return {kept.pid for kept in self._keepers.values() if not kept.alone}
 
     def _abandon(self) -> None:
         """End a lone test that nobody waits for any more; keepers end by themselves, as their channels close."""
@@ -362,6 +380,7 @@ class Zygote:
         if pid > 0:
             if not self._keepers:
                 self._next_look = time.monotonic() + _FIRST_LOOK_SECONDS
+                self._waiting = watch.Waiting()
             process = os.pidfd_open(pid)
             self._keepers[process] = Kept(number, pid, context.limits, wanted == LONE_TEST)
             self._poll.register(process, select.POLLIN)
@@ -398,7 +417,8 @@ class Zygote:
         wall = time.monotonic() - kept.started
         waited = 0.0
         if kept.alone and wall > kept.limits["cpu_seconds"]:  # as long as it is not reaped, the kernel knows
-            waited = watch.waited_by(kept.pid)
+            self._waiting.look([kept.pid])
+            waited = self._waiting.seconds
         reaped = self._children.reap(kept.pid, 0)
         if reaped is None:
             raise ChildProcessError(f"process {kept.pid} has ended, and is no child")
@@ -419,12 +439,14 @@ class Zygote:
     def _watch(self) -> None:
         began = time.monotonic()
         processes, children = watch.look()
+        waited = self._waiting.seconds  # a test that is seen for the first time now began after the last look
+        self._waiting.look(watch.below(self._own_processes(), children))
         for kept in self._keepers.values():
             if kept.account is None:
                 kept.account = watch.Watched(kept.pid, kept.limits, self._inherited, alone=kept.alone)
             excess = kept.account.excess(processes, children)
             if not kept.alone:
-                kept.follow(kept.account.test)
+                kept.follow(kept.account.test, waited)
             if (
                 excess == NOTHING
                 and not self._own.namespaces

@@ -195,6 +195,8 @@ def busy_machine() -> Iterator[None]:
 @pytest.mark.usefixtures("busy_machine")
 async def test_a_busy_machine_takes_no_time_from_a_candidate(pool: SandboxPool) -> None:
     """What a program waits for a processor is no time of its own: with a keeper, without, and in two halves."""
+    if pool.level is Level.LANDLOCK and os.environ.get("COUNTERMARK_FULL") != "1":
+        pytest.skip("ten busy seconds that everything else waits for: set COUNTERMARK_FULL=1")
     limits = Limits(cpu_seconds=2, wall_seconds=0.6)
     burn = b"import time\ndef f():\n    while time.process_time() < 0.3: pass\n    return 42\n"
     printing = burn + b"print(f())"

@@ -432,6 +432,12 @@ class Scorer:
         while missing:
             foreign = {key: self._in_flight[key] for key in missing if key in self._in_flight}
             own = [key for key in missing if key not in foreign]
+            if self.kept(bundle):  # somebody may have judged it since it was looked up
+                for key, value in zip(own, self.store.peek(own), strict=True):
+                    found = self._decoded[value]
+                    if found is not None:
+                        report(missing.pop(key).indices, found[0], cached=True)
+                own = [key for key in own if key in missing]
             await self._judge_own(bundle, runtime, {key: missing.pop(key) for key in own}, report)
             for key, flight in foreign.items():
                 verdict = await asyncio.shield(flight)

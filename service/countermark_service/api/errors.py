@@ -83,7 +83,7 @@ STATUSES: Mapping[type[CountermarkError], int] = {
 _TITLES = {
     400: "Bad request", 401: "Key required", 403: "Not allowed", 404: "Not found", 405: "Method not allowed",
     409: "Conflict", 410: "Yanked", 413: "Too large", 415: "Unsupported content type", 422: "Invalid request",
-    424: "Items without a score", 429: "Saturated", 500: "Internal error", 503: "Unavailable",
+    424: "Items without a score", 429: "Saturated", 431: "Headers too large", 500: "Internal error", 503: "Unavailable",
 }  # fmt: skip
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 

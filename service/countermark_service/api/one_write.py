@@ -11,10 +11,13 @@ no body is bounded here: whoever sends more is answered 431, and the connection 
 """
 
 import asyncio
-import json
 from typing import Any
 
+import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from countermark_service.api.document import PROBLEM_JSON
+from countermark_service.api.errors import problem
 
 _MOST_HELD = 64 * 1024
 """Bytes; more is sent at once, so that a fast writer still meets the socket's own brake."""
@@ -24,18 +27,13 @@ _MOST_HEAD = 64 * 1024
 """Bytes of one request that are no body: request line, headers, trailers."""
 _FRAME_FACTOR = 8
 """Bytes that a byte of a body may take with the frame of a chunk of its own."""
-_TOO_LARGE = json.dumps(
-    {
-        "type": "about:blank",
-        "title": "Request Header Fields Too Large",
-        "status": 431,
-        "code": "headers_too_large",
-        "detail": f"the headers of a request may have {_MOST_HEAD} bytes.",
-    }
-).encode()
+_TOO_LARGE = msgspec.json.encode(
+    problem(431, "headers_too_large", f"the headers of a request may have {_MOST_HEAD} bytes.")
+)
 _REFUSAL = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\n"
-    b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(_TOO_LARGE), _TOO_LARGE)
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: %b\r\n"
+    b"content-length: %d\r\nconnection: close\r\n\r\n%b"
+    % (PROBLEM_JSON.encode(), len(_TOO_LARGE), _TOO_LARGE)
 )
 
 

@@ -8,6 +8,7 @@ import errno
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -72,7 +73,8 @@ def run() -> None:
     """Run the command line and end the process with its code."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # it was closed before the start: what is said goes nowhere
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - for as long as it runs
+            # Not closed by us: a standard stream is open for as long as the process runs.
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - see above
     try:
         app()
     except CountermarkError as exc:

@@ -201,7 +201,7 @@ class Worker:
         """True where the process has ended, or is about to, whoever may have learned of it by now."""
         try:
             flags = int(Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[6])
-        except (OSError, IndexError, ValueError):
+        except (OSError, IndexError):
             return True  # it has ended, and is reaped already
         return bool(flags & _EXITING)
 

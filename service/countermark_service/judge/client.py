@@ -193,11 +193,10 @@ class ModelClient:
 
     def _shown(self, content: bytes) -> str:
         """Return the head of an error's body, on one line, without the key should the server repeat it."""
-        return " ".join(self._without_key(content.decode("utf-8", "replace"))[:4096].split())[:_SHOWN_CHARS]
-
-    def _without_key(self, text: str) -> str:
-        key = self.endpoint.key()
-        return text.replace(key, "[key]") if key else text
+        text, key = content.decode("utf-8", "replace"), self.endpoint.key()
+        if key:  # before anything is cut, which could leave a part of it
+            text = text.replace(key, "[key]")
+        return " ".join(text[:4096].split())[:_SHOWN_CHARS]
 
     def _given_up(self, code: str, problem: str, attempts: int) -> CallError:
         self._counters.failures[code] += 1

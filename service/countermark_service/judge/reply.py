@@ -5,6 +5,7 @@ needed, so a replay sees what the first reading saw.
 """
 
 import json
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -108,8 +109,7 @@ def refuse_repeats(text: str) -> None:
 def _once(pairs: list[tuple[str, Any]]) -> None:
     keys = [key for key, _ in pairs]
     if len(set(keys)) != len(keys):
-        seen: set[str] = set()
-        twice = next(key for key in keys if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        twice = next(key for key, times in Counter(keys).items() if times > 1)
         raise ValueError(f"the key {twice[:40]!a} stands twice in one object")
 
 

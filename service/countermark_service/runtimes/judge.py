@@ -249,11 +249,11 @@ def _case(table: JudgeTable, payload: bytes) -> "_Case | Verdict":
         return _unasked("abstain", "prompt_too_long")
     line = as_line_within(reference, table.show.most_reference_chars)
     if line is None:
-        problem: str | None = f"it has over {table.show.most_reference_chars} characters as JSON."
-    else:
-        problem = _reference_problem(table, reference)
-    if line is None or problem is not None:
-        return Verdict.failure(Outcome.BAD_REFERENCE, "bad_reference", problem or "")
+        problem = f"it has over {table.show.most_reference_chars} characters as JSON."
+        return Verdict.failure(Outcome.BAD_REFERENCE, "bad_reference", problem)
+    fault = _reference_problem(table, reference)
+    if fault is not None:
+        return Verdict.failure(Outcome.BAD_REFERENCE, "bad_reference", fault)
     parts = [shown_part(response, table.show)]
     if table.reference == "pair":
         parts.append(shown_part(reference, table.show))
@@ -334,10 +334,15 @@ def _criteria(reference: Any) -> list[tuple[str, float]]:
         text, weight = (row, 1.0) if isinstance(row, str) else (None, None)
         if isinstance(row, dict) and set(row) <= {"text", "weight"}:
             text, weight = row.get("text"), row.get("weight", 1.0)
-        good = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not isinstance(text, str) or not text.strip() or not good or not 0 < weight <= 1e6:  # type: ignore[operator]
+        if not (
+            isinstance(text, str)
+            and text.strip()
+            and isinstance(weight, int | float)
+            and not isinstance(weight, bool)
+            and 0 < weight <= 1e6  # before it becomes a float, which an integer may be too large for
+        ):
             raise ValueError(f"criterion {number} must be a text, or a `text` with a `weight` over 0.")
-        found.append((text, float(weight)))  # type: ignore[arg-type]
+        found.append((text, float(weight)))
     return found
 
 

@@ -188,6 +188,39 @@ async def test_equal_items_in_flight_are_judged_once(
     assert runtime.asked == [["right", "wrong", "fail"], ["own"]]
 
 
+async def test_an_item_that_was_judged_while_an_equal_one_was_looked_up_is_not_judged_again(
+    registry: Registry, runtime: HandRuntime, bundle: Bundle
+) -> None:
+    """The second look-up finds nothing, and when it says so the first call has come to its end."""
+
+    class SlowStore(MemoryStore):
+        held = 0
+        answers = asyncio.Event()
+
+        async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+            found = await super().get_many(keys)
+            self.held += 1
+            if self.held == 2:
+                await self.answers.wait()
+            return found
+
+    backend = SlowStore()
+    scorer = Scorer(registry, {"python": runtime}, TieredStore(backend))
+    runtime.go.clear()
+    first = asyncio.create_task(scorer.score_batch(bundle, items("a right")))
+    await runtime.begun.wait()
+    second = asyncio.create_task(scorer.score_batch(bundle, items("a right")))
+    while backend.held < 2:
+        await asyncio.sleep(0)
+    runtime.go.set()
+    await first
+    backend.answers.set()
+    scored, run = await second
+
+    assert runtime.all_asked == ["a right"]
+    assert (scores(scored), cached(scored), run.cached) == ([1.0], [True], 1)
+
+
 async def test_who_waits_for_a_caller_that_goes_away_judges_itself(
     scorer: Scorer, bundle: Bundle, runtime: HandRuntime
 ) -> None:

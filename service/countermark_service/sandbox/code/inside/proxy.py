@@ -372,9 +372,7 @@ def _exception(value: Any) -> Exception:
         for one in kind.__mro__:
             try:
                 found = one(value[1])
-            except (
-                TypeError
-            ):  # UnicodeDecodeError and its like want more than a text: a ValueError catches it
+            except TypeError:  # UnicodeDecodeError and its like want more than a text; ValueError catches it
                 continue
             if isinstance(found, Exception) and one is not Exception:
                 return found

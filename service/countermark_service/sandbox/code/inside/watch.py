@@ -130,7 +130,7 @@ class Waiting:
         for pid in pids:
             threads = dict(_times(pid))
             waits = [waited - before.get(task, (0, 0))[1] for task, (_, waited) in threads.items()]
-            added += max(waits, default=0)
+            added += max([0, *waits])  # less than before is another task, which got an old one's number
             found |= threads
         # A wait is told when it is over, so one look may tell of more than its own time.
         self.seconds = min(self.seconds + added / 1e9, now - self._began)

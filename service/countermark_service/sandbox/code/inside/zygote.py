@@ -323,8 +323,7 @@ class Zygote:
 
         Both halves of a tester run get what either has waited: one sleeps while the other works.
         """
-        _, children = watch.look()
-        self._waiting.look(watch.below(self._own_processes(), children))
+        self._count_waiting(watch.look()[1])
         for kept in late:
             kept.deadline = kept.later(self._waiting.seconds)
             if kept.deadline <= now and self._waiting.goes_on() and now < kept.latest:
@@ -332,9 +331,10 @@ class Zygote:
             elif kept.deadline <= now:
                 kept.end_test()
 
-    def _own_processes(self) -> set[int]:
-        """Return the processes below this one that are no candidate's."""
-        return {kept.pid for kept in self._keepers.values() if not kept.alone}
+    def _count_waiting(self, children: dict[int, list[int]]) -> None:
+        """Look at what the candidate's processes have waited; `children` are those of each process."""
+        keepers = {kept.pid for kept in self._keepers.values() if not kept.alone}
+        self._waiting.look(watch.below(keepers, children))
 
     def _abandon(self) -> None:
         """End a lone test that nobody waits for any more; keepers end by themselves, as their channels close."""
@@ -417,7 +417,7 @@ class Zygote:
         wall = time.monotonic() - kept.started
         waited = 0.0
         if kept.alone and wall > kept.limits["cpu_seconds"]:  # as long as it is not reaped, the kernel knows
-            self._waiting.look([kept.pid])
+            self._count_waiting(watch.look()[1])
             waited = self._waiting.seconds
         reaped = self._children.reap(kept.pid, 0)
         if reaped is None:
@@ -440,7 +440,7 @@ class Zygote:
         began = time.monotonic()
         processes, children = watch.look()
         waited = self._waiting.seconds  # a test that is seen for the first time now began after the last look
-        self._waiting.look(watch.below(self._own_processes(), children))
+        self._count_waiting(children)
         for kept in self._keepers.values():
             if kept.account is None:
                 kept.account = watch.Watched(kept.pid, kept.limits, self._inherited, alone=kept.alone)

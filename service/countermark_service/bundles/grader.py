@@ -23,7 +23,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_vali
 from countermark_service.bundles.bundle import Bundle
 from countermark_service.bundles.digest import tree_digest
 from countermark_service.bundles.formula import FUNCTIONS, Formula, FormulaError
-from countermark_service.bundles.judge_table import JudgeTable
+from countermark_service.bundles.judge_table import RULES, JudgeTable
 from countermark_service.bundles.manifest import MANIFEST_NAME, VECTORS_NAME, Manifest
 from countermark_service.bundles.strict import Strict, fault
 from countermark_service.bundles.template import TemplateError, places
@@ -285,7 +285,7 @@ def _check_template(template: str, where: str) -> None:
 def _judge(grader: ScoreModel | LabelModel, where: str) -> Bundle:
     """Return the judge that a model grader is: its messages, its sampling, and what a reply must be."""
     table = {
-        "rules": 1,
+        "rules": RULES,
         "model": grader.model,
         "reference": "template",
         "messages": _messages(grader),

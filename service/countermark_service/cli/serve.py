@@ -27,6 +27,9 @@ KEPT_BYTES = 16 << 20
 """Free memory that stays with the process: what a batch of thousands takes for a moment."""
 MAPPED_BYTES = 4 << 20
 """What is larger is mapped by itself, and given back at once."""
+_KEEP_ALIVE_SECONDS = 75
+"""Longer than clients keep an idle connection (httpx 5 s, aiohttp 15 s, Go 90 s less its own check): whoever
+closes at the same time as a client sends fails a request, and a trainer takes that for an outage."""
 _NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
@@ -70,6 +73,7 @@ def serve(
         http=OneWriteProtocol,
         log_config=None,
         access_log=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=30,
         server_header=False,
     )

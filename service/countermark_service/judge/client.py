@@ -17,7 +17,7 @@ from countermark_service.judge.answer import Answer, CallError
 from countermark_service.judge.counters import ModelCounters
 from countermark_service.judge.endpoints import Endpoint
 from countermark_service.judge.pace import Pace, backoff_seconds, retry_after_seconds
-from countermark_service.judge.reply import BadReplyError, Reply, read_reply, refuse_repeats
+from countermark_service.judge.reply import BadReplyError, Reply, read_sound_reply
 from countermark_service.judge.transport import BoundedTransport, ReplyTooLargeError
 
 _RETRIED = frozenset({408, 409, 425, 429})
@@ -163,9 +163,7 @@ class ModelClient:
             key = self.endpoint.key()
             if key and key in raw.replace("\\/", "/"):  # it would be kept, and shown
                 raise BadReplyError("it repeats the key")
-            reply = read_reply(raw)
-            refuse_repeats(raw)
-            return raw, reply
+            return raw, read_sound_reply(raw)
         except ValueError as exc:  # bytes that are no text, no completion, or one that says two things
             raise _AgainError("judge_bad_reply", str(exc)) from exc
 

@@ -45,7 +45,13 @@ class Vote:
 
 
 def read_vote(
-    content: str, output: Output, labels: Mapping[str, float], weights: Sequence[float], *, cut: bool = False
+    content: str,
+    output: Output,
+    labels: Mapping[str, float],
+    weights: Sequence[float],
+    *,
+    rules: int,
+    cut: bool = False,
 ) -> Vote:
     """Read one reply.
 
@@ -54,6 +60,7 @@ def read_vote(
         output: The contract.
         labels: Score of each label, for this item.
         weights: With criteria, the weight of each.
+        rules: Number of the rules of the judge.
         cut: The reply ended for its length, so that its last words need not be the judge's last words. JSON that
             is whole counts all the same, and so does a reply that is one label and could become no other.
 
@@ -67,9 +74,9 @@ def read_vote(
     if cut and output.kind in ("tokens", "range") and not _is_one_label(text, output, labels):
         raise UnreadableError("cut_short")
     if output.kind == "tokens":
-        return _label(_LABEL.sub(r"\1", _last_line(text).strip(_TRIM)).strip(_TRIM), output, labels)
+        return _label(_LABEL.sub(r"\1", _last_line(text, rules).strip(_TRIM)).strip(_TRIM), output, labels)
     if output.kind == "range":
-        return _number(_last_line(text).strip(_TRIM), output)
+        return _number(_last_line(text, rules).strip(_TRIM), output)
     value = _json(text)
     if output.kind == "criteria":
         return _criteria(value, weights)
@@ -84,8 +91,11 @@ def read_vote(
     return _in_range(float(found), str(found), output)
 
 
-def _last_line(text: str) -> str:
-    """Return the last line; the separators that only Unicode has may stand in what a judge quotes."""
+def _last_line(text: str, rules: int) -> str:
+    """Return the last line. By rules 1 it may begin behind a separator that only Unicode has, and that may stand
+    in what a judge quotes."""
+    if rules == 1:
+        return text.splitlines()[-1]
     return text.replace("\r", "\n").rpartition("\n")[2]
 
 

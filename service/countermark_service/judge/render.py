@@ -30,33 +30,36 @@ _SELECTORS = {
 """Variation selectors and blank letters: invisible, and of other categories."""
 _BRACKETS = {0xFE64, 0xFF1C, 0xFF3B, 0xFE47, 0x25C1}
 """What becomes `<` or `[` when a tokenizer normalises, and the sign that opens some control words itself."""
-_CONTROL_WORD = re.compile(
+_FIRST_WORDS = (
     r"<(?![\s\d=])|<(?=0x[0-9A-Fa-f]{2}>)"
-    r"|\](?=~!?b[\[\]])|\[(?=e~\[)|\|(?=ENDOFTEXT\|)"
     r"|\[(?=/?(?:[A-Z_][A-Z0-9_]+|[gs]MASK|@?[A-Z]+@|\|[^\[\]\s]{0,60}\||(?:control|unused|extra)_?[a-z_]*\d+)\])"
 )
-"""Among others `<|im_start|>`, `<0x0A>`, `]~b]`, `[INST]`, `[UNUSED_TOKEN_1]`, `[gMASK]`, `[|user|]`, `[control_8]`."""
+"""Among others `<|im_start|>`, `<0x0A>`, `[INST]`, `[UNUSED_TOKEN_1]`, `[gMASK]`, `[|user|]`, `[control_8]`."""
+_MORE_WORDS = r"|\](?=~!?b[\[\]])|\[(?=e~\[)|\|(?=ENDOFTEXT\|)"
+"""Such as `]~b]`, `[e~[`, `|ENDOFTEXT|`."""
+_CONTROL_WORD = {1: re.compile(_FIRST_WORDS), 2: re.compile(_FIRST_WORDS + _MORE_WORDS)}
+"""By the number of the rules."""
 _OTHER = re.compile(r"[^\x20-\x7e]")
 
 
-def as_line_within(value: Any, most: int) -> str | None:
+def as_line(value: Any, rules: int) -> str:
+    """Return a JSON value as one line of JSON that no reader can take for anything else, by the rules of a number."""
+    return _guarded(_encode(value).decode(), rules)
+
+
+def as_line_within(value: Any, most: int, rules: int) -> str | None:
     """Return what `as_line` does, or None where that has more than `most` characters; a long value costs little."""
     text = _encode(value).decode()
     if len(text) > most:
         return None
-    line = _guarded(text)
+    line = _guarded(text, rules)
     return line if len(line) <= most else None
 
 
-def as_line(value: Any) -> str:
-    """Return a JSON value as one line of JSON that no reader can take for anything else."""
-    return _guarded(_encode(value).decode())
-
-
-def _guarded(text: str) -> str:
+def _guarded(text: str, rules: int) -> str:
     """Return a line of JSON with all escaped that may not stand in a message as it is."""
     if "<" in text or "[" in text or "]~" in text or "|E" in text:  # to look costs next to nothing
-        text = _CONTROL_WORD.sub(_escaped, text)
+        text = _CONTROL_WORD[rules].sub(_escaped, text)
     if text.isascii() and "\x7f" not in text:  # the other hidden ones of ASCII are escaped in JSON
         return text
     return _OTHER.sub(_escaped_if_hidden, text)

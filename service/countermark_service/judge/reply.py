@@ -49,6 +49,8 @@ class Reply(msgspec.Struct, frozen=True):
     """Text of the choice with index 0; empty where it has none."""
     refusal: str | None
     """What the server says in place of content when it declines."""
+    refuses: bool
+    """Whether it declines, in a part of the content too, whatever else it says."""
     finish_reason: str | None
     model: str | None
     """The model that answered, by its own word."""
@@ -67,14 +69,20 @@ def read_reply(raw: str) -> Reply:
     """Read a body.
 
     Raises:
-        BadReplyError: It is no chat completion with at least one choice, or says that it failed.
+        BadReplyError: It is no chat completion with at least one choice.
     """
-    try:
-        completion = _decode(raw)
-    except (msgspec.MsgspecError, RecursionError) as exc:
-        raise BadReplyError(f"no chat completion: {exc}") from exc
-    if not completion.choices:
-        raise BadReplyError("no chat completion: it has no choices")
+    return _reply(_completion(raw))
+
+
+def read_sound_reply(raw: str) -> Reply:
+    """Read a body that a call has just brought, or another service's call: one that leaves no doubt.
+
+    What is kept is read by `read_reply`, as it was when it was taken.
+
+    Raises:
+        ValueError: Says two things, or that it failed; or what `read_reply` raises.
+    """
+    completion = _completion(raw)
     if completion.error:  # what a gateway says whose server went away in the middle of a reply
         raise BadReplyError(f"a reply that failed: {str(completion.error)[:200]!a}")
     if any(len(name or "") > _LONGEST_NAME for name in (completion.model, completion.system_fingerprint)):
@@ -82,10 +90,27 @@ def read_reply(raw: str) -> Reply:
     firsts = [one for one in completion.choices if one.index == 0] or completion.choices
     if len(firsts) > 1:
         raise BadReplyError(f"{len(firsts)} choices that could be the first")
-    choice, message = firsts[0], firsts[0].message
+    refuse_repeats(raw)
+    return _reply(completion)
+
+
+def _completion(raw: str) -> _Completion:
+    try:
+        completion = _decode(raw)
+    except (msgspec.MsgspecError, RecursionError) as exc:
+        raise BadReplyError(f"no chat completion: {exc}") from exc
+    if not completion.choices:
+        raise BadReplyError("no chat completion: it has no choices")
+    return completion
+
+
+def _reply(completion: _Completion) -> Reply:
+    choice = next((one for one in completion.choices if one.index == 0), completion.choices[0])
+    message = choice.message
     return Reply(
         content=_text(message.content),
-        refusal=message.refusal or _refusal(message.content),
+        refusal=message.refusal or None,
+        refuses=bool(message.refusal) or _has_refusal(message.content),
         finish_reason=choice.finish_reason,
         model=completion.model,
         fingerprint=completion.system_fingerprint,
@@ -121,12 +146,10 @@ def _usage(value: Any) -> Usage:
     return Usage(*(n if type(n) is int and 0 <= n < 1 << 40 else 0 for n in counts))
 
 
-def _refusal(content: Any) -> str | None:
-    """Return what a content refuses with, where one of its parts is a refusal."""
-    if not isinstance(content, list):
-        return None
-    parts = [part for part in content if isinstance(part, dict) and part.get("type") == "refusal"]
-    return str(parts[0].get("refusal") or "refused") if parts else None
+def _has_refusal(content: Any) -> bool:
+    """Whether one of the parts of a content is a refusal."""
+    parts = content if isinstance(content, list) else ()
+    return any(isinstance(part, dict) and part.get("type") == "refusal" for part in parts)
 
 
 def _text(content: Any) -> str:

@@ -1,16 +1,16 @@
 """What of a response a judge sees, and what is decided before it is asked.
 
 A judge passes far too much: a colon, "Let's solve this step by step", a claim that the
-answer is right. What holds no answer needs no model to say so. The rules here
-are rules 1 of `[judge]`: what they do never changes; other rules get another number.
+answer is right. What holds no answer needs no model to say so. What the rules of one
+number of `[judge]` do never changes; other rules get another number. Rules 2 see through
+more: other signs for the same punctuation, marks on letters, spaces where none belong.
 """
 
 import re
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from countermark_service.bundles.judge_table import Before, Show
 
@@ -22,16 +22,38 @@ _ANSWER_OPENING = re.compile(r"<answer>", re.IGNORECASE)
 _ANSWER_CLOSING = re.compile(r"</answer>", re.IGNORECASE)
 _MARKED = re.compile(r"(?:####|\banswer\s*(?:is|:|=))[ \t:]*(?=\S)", re.IGNORECASE)
 _BRACE = re.compile(r"[{}]")
-_DROPPED = frozenset({"Cf", "Mn", "Me"})
 _ASCII_WORDS = {point: " " for point in range(128) if not chr(point).isalnum()}
 _SHORT_CHARS = 200
 """A text of one line up to here may be an answer as it stands."""
 _LONGEST_BOX = 20_000
-_BLANKS = "\u2800\u3164\u115f\u1160\uffa0\U0001d159"
-"""Characters that are drawn as nothing, and are letters or symbols by category."""
-_NO_ANSWER = frozenset("\u00a6\u02d0\u0640\u2212\u2223\u2236\u22ef\u30fc\uff70\ufffc\ufffd")
-"""Letters and symbols that say no more than the punctuation they look like; lines and boxes are such, too."""
 _MIDDLE = " [... %d characters left out here ...] "
+_BLANKS = frozenset("\u2800\u3164\u115f\u1160\uffa0")
+_LOOKALIKES = "\u00a6\u02d0\u0640\u2212\u2223\u2236\u22ef\u30fc\uff70\ufffc\ufffd"
+_LINES_AND_BOXES = map(chr, range(0x2500, 0x25A0))
+
+
+class _Rules(NamedTuple):
+    """What does not count in a text, by rules of one number."""
+
+    blanks: frozenset[str]
+    """Characters that are drawn as nothing, and are letters or symbols by category."""
+    silent: frozenset[str]
+    """Letters and symbols that say no more than the punctuation they look like."""
+    dropped: frozenset[str]
+    """Categories that part no words."""
+    folds_words: bool
+    """Punctuation counts nowhere in an opener or a claim; else at its ends only."""
+
+
+_BY_NUMBER = {
+    1: _Rules(_BLANKS, frozenset(), frozenset({"Cf"}), folds_words=False),
+    2: _Rules(
+        _BLANKS | {"\U0001d159"},
+        frozenset({*_LOOKALIKES, *_LINES_AND_BOXES}),
+        frozenset({"Cf", "Mn", "Me"}),
+        folds_words=True,
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +66,8 @@ class Shown:
     """Code of what was decided: ``blank``, ``opener``, ``no_final_answer`` and so on."""
 
 
-def shown_part(response: str, show: Show) -> Shown:
-    """Return the part of a response that is shown."""
+def shown_part(response: str, show: Show, rules: int) -> Shown:
+    """Return the part of a response that is shown, by the rules of a number."""
     text = response
     if show.part != "whole":
         after = after_reasoning(response)
@@ -55,7 +77,7 @@ def shown_part(response: str, show: Show) -> Shown:
     if show.part == "final_answer":
         answer = final_answer(text)
         if answer is None:
-            return Shown("", "no_answer", "blank" if not visible(text) else "no_final_answer")
+            return Shown("", "no_answer", "blank" if not visible(text, rules) else "no_final_answer")
         text = answer
     text = text.strip()
     if len(text) <= show.most_chars:
@@ -126,75 +148,103 @@ def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
     return found
 
 
-def decide(text: str, reference: object, before: Before) -> tuple[Decided, str] | None:
-    """Return the outcome and the reason of a shown part that needs no judge, or None."""
-    if not visible(text):
+def decide(text: str, reference: object, before: Before, rules: int) -> tuple[Decided, str] | None:
+    """Return the outcome and the reason of a shown part that needs no judge, or None; by the rules of a number."""
+    own = _BY_NUMBER[rules]
+    if not visible(text, rules):
         return "no_answer", "blank"
-    folded = fold(text)
-    if not any(one.isalnum() and _says_something(one) for one in text) and not _has_symbol(text):
+    if not any(one.isalnum() and _counts(one, own) for one in text) and not _has_symbol(text, own):
         return "no_answer", "punctuation"
-    openers, claims = _set(before.openers), _set(before.claims)
+    folded = _fold(text, own)
+    openers, claims = _set(before.openers, own), _set(before.claims, own)
     meant = (
-        isinstance(reference, str) and (answer := fold(reference)) and (answer in openers or answer in claims)
+        isinstance(reference, str)
+        and (answer := _fold(reference, own))
+        and (answer in openers or answer in claims)
     )
     if not meant and folded in openers:
         return "no_answer", "opener"
     if not meant and folded in claims:
         return "no_answer", "claim"
-    if before.instructions:
-        words = _words(text)
-        parted, joined = f" {words} ", words.replace(" ", "")
-        phrases = _inner(before.instructions)
-        if any(one in parted if one.startswith(" ") else one in joined for one in phrases):
-            return before.addressed, "instruction"
+    if before.instructions and _is_addressed(text, before.instructions, own):
+        return before.addressed, "instruction"
     return None
 
 
-def visible(text: str) -> bool:
+def visible(text: str, rules: int) -> bool:
     """Whether a text has any character that can be seen."""
+    blanks = _BY_NUMBER[rules].blanks
     return any(
-        not one.isspace() and unicodedata.category(one)[0] not in "CZM" and one not in _BLANKS for one in text
+        not one.isspace() and unicodedata.category(one)[0] not in "CZM" and one not in blanks for one in text
     )
 
 
-def _has_symbol(text: str) -> bool:
+def _counts(character: str, rules: _Rules) -> bool:
+    return character not in rules.blanks and character not in rules.silent
+
+
+def _has_symbol(text: str, rules: _Rules) -> bool:
     """Whether it holds a symbol that can be an answer, such as ∞, ∅ or an emoji."""
+    if rules.folds_words:
+        text = unicodedata.normalize("NFKC", text)  # a wide bar is no more of an answer than a narrow one
     return any(
-        ord(one) > 126 and unicodedata.category(one) in ("Sm", "So", "Sc") and _says_something(one)
-        for one in unicodedata.normalize("NFKC", text)  # a wide bar is no more of an answer than a narrow one
+        ord(one) > 126 and unicodedata.category(one) in ("Sm", "So", "Sc") and _counts(one, rules)
+        for one in text
     )
 
 
-def _says_something(character: str) -> bool:
-    return character not in _BLANKS and character not in _NO_ANSWER and not "\u2500" <= character <= "\u259f"
+def _fold(text: str, rules: _Rules) -> str:
+    """Return a text without what does not count: case, width, white space, punctuation."""
+    if rules.folds_words:
+        return _words(text[:2000], rules)
+    plain = unicodedata.normalize("NFKC", text[:2000]).casefold()
+    if not plain.isascii():  # ASCII has no format characters
+        plain = "".join(one for one in plain if unicodedata.category(one) not in rules.dropped)
+    words = " ".join(plain.split())
+    start, end = 0, len(words)
+    while start < end and _is_trim(words[start]):
+        start += 1
+    while start < end and _is_trim(words[end - 1]):
+        end -= 1
+    return words[start:end]
 
 
-def fold(text: str) -> str:
-    """Return a text without what does not count: case, width, white space, and punctuation, which has many forms."""
-    return _words(text[:2000])
+def _is_trim(character: str) -> bool:
+    """Whether a character at an end does not count: punctuation, a space, a mark of Markdown."""
+    return unicodedata.category(character)[0] in "PZ" or character in "`~^"
 
 
-def _words(text: str) -> str:
-    """Return a text folded, without combining marks, and with everything but letters and digits made spaces."""
+def _words(text: str, rules: _Rules) -> str:
+    """Return a text folded, with everything but letters and digits made spaces."""
     plain = unicodedata.normalize("NFKC", text).casefold()
     if plain.isascii():  # the same in a fraction of the time, and a response can be long
         return " ".join(plain.translate(_ASCII_WORDS).split())
-    kept = ("" if unicodedata.category(one) in _DROPPED else one if one.isalnum() else " " for one in plain)
+    kept = (
+        "" if unicodedata.category(one) in rules.dropped else one if one.isalnum() else " " for one in plain
+    )
     return " ".join("".join(kept).split())
 
 
 @lru_cache(maxsize=256)
-def _set(words: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(map(fold, words)) - {""}
+def _set(words: tuple[str, ...], rules: _Rules) -> frozenset[str]:
+    return frozenset(_fold(word, rules) for word in words) - {""}
+
+
+def _is_addressed(text: str, phrases: tuple[str, ...], rules: _Rules) -> bool:
+    """Whether one of the phrases stands in a text: between spaces, save in scripts that do not part words."""
+    words = _words(text, rules)
+    parted, run_on = f" {words} ", words.replace(" ", "") if rules.folds_words else words
+    return any(one in parted if one.startswith(" ") else one in run_on for one in _inner(phrases, rules))
 
 
 @lru_cache(maxsize=256)
-def _inner(words: Iterable[str]) -> tuple[str, ...]:
-    """Return phrases as they are looked for: between spaces, or without any in scripts that do not part words."""
+def _inner(phrases: tuple[str, ...], rules: _Rules) -> tuple[str, ...]:
+    """Return phrases as they are looked for: those that are parted from others, with a space at each end."""
     found = []
-    for phrase in words:
-        folded = _words(phrase)
-        found.append(f" {folded} " if not _unspaced(folded) else folded.replace(" ", ""))
+    for phrase in phrases:
+        words = _words(phrase, rules)
+        run_on = words.replace(" ", "") if rules.folds_words else words
+        found.append(run_on if _unspaced(words) else f" {words} ")
     return tuple(found)
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from countermark_service.errors import CountermarkError
 from countermark_service.judge.endpoints import MOST_ATTEMPTS
-from countermark_service.judge.reply import BadReplyError, Reply, read_reply, refuse_repeats
+from countermark_service.judge.reply import BadReplyError, Reply, read_reply, read_sound_reply
 
 FORMAT = 1
 MOST_LINE_BYTES = 72 << 20
@@ -146,7 +146,7 @@ def decode_foreign(encoded: bytes) -> Transcript:
             f"its `attempts` is {str(transcript.attempts)[:40]}, and must be 1 to {MOST_ATTEMPTS}"
         )
     try:
-        refuse_repeats(transcript.raw)
+        read_sound_reply(transcript.raw)
     except ValueError as exc:
         raise ValueError(f"its `raw` is no reply that is taken: {exc}") from exc
     return transcript

@@ -27,6 +27,7 @@ from countermark_service.judge.asker import Asker, Question, Told
 from countermark_service.judge.mode import JudgeMode
 from countermark_service.judge.parse import UnreadableError, Vote, read_vote, response_format
 from countermark_service.judge.render import as_line, as_line_within, messages
+from countermark_service.judge.reply import Reply
 from countermark_service.judge.shown import decide, shown_part
 from countermark_service.judge.transcripts import written
 from countermark_service.model import Outcome, Verdict
@@ -37,8 +38,11 @@ from countermark_service.runtimes.together import Start, started, together
 _MOST_CRITERIA = 64
 _PART, _PART_BYTES = 64, 256 << 10
 """Items whose questions are written before the first of them is asked, and before others are served."""
-_ENDED_EARLY = frozenset({"length", "abort", "aborted", "error", "cancelled", "canceled", "timeout"})
-"""What servers say of a reply whose last words need not be the judge's last words."""
+_ENDED_EARLY = {
+    1: frozenset({"length"}),
+    2: frozenset({"length", "abort", "aborted", "error", "cancelled", "canceled", "timeout"}),
+}
+"""What servers say of a reply whose last words need not be the judge's last words, by the number of the rules."""
 _MOST_WAITING = 65_536
 _TRIES = 2
 """Askings of one vote: an unreadable reply is asked for once more."""
@@ -189,12 +193,14 @@ class JudgeRuntime:
                 told = await self.asker.ask(asking)
             ballot.told.append(told)
             reply = told.reply
-            if reply.refusal is not None or reply.finish_reason == "content_filter":
+            if _is_refused(reply, table.rules):
                 ballot.problem = "refused"
                 return ballot
             try:
-                cut = reply.finish_reason in _ENDED_EARLY
-                ballot.vote = read_vote(reply.content, table.output, case.labels, case.weights, cut=cut)
+                cut = reply.finish_reason in _ENDED_EARLY[table.rules]
+                ballot.vote = read_vote(
+                    reply.content, table.output, case.labels, case.weights, rules=table.rules, cut=cut
+                )
             except UnreadableError as exc:
                 ballot.problem = str(exc)
                 self.asker.counters.of(table.model).unreadable += 1
@@ -216,6 +222,12 @@ def _parts(payloads: Sequence[bytes]) -> Iterator[tuple[int, Sequence[bytes]]]:
             first, size = index, 0
         size += len(payload)
     yield first, payloads[first:]
+
+
+def _is_refused(reply: Reply, rules: int) -> bool:
+    """Whether a judge would not answer; by rules 1 not where it says something beside its refusal."""
+    refused = reply.refuses if rules > 1 else reply.refusal is not None and not reply.content
+    return refused or reply.finish_reason == "content_filter"
 
 
 def _table(bundle: Bundle) -> JudgeTable:
@@ -247,23 +259,24 @@ def _case(table: JudgeTable, payload: bytes) -> "_Case | Verdict":
         )
     if table.shows_prompt and len(prompt) > table.show.most_prompt_chars:
         return _unasked("abstain", "prompt_too_long")
-    line = as_line_within(reference, table.show.most_reference_chars)
+    line = as_line_within(reference, table.show.most_reference_chars, table.rules)
     if line is None:
         problem = f"it has over {table.show.most_reference_chars} characters as JSON."
         return Verdict.failure(Outcome.BAD_REFERENCE, "bad_reference", problem)
     fault = _reference_problem(table, reference)
     if fault is not None:
         return Verdict.failure(Outcome.BAD_REFERENCE, "bad_reference", fault)
-    parts = [shown_part(response, table.show)]
+    parts = [shown_part(response, table.show, table.rules)]
     if table.reference == "pair":
-        parts.append(shown_part(reference, table.show))
-        if parts[1].decided is not None or decide(parts[1].text, None, table.before) is not None:
+        parts.append(shown_part(reference, table.show, table.rules))
+        other = decide(parts[1].text, None, table.before, table.rules)
+        if parts[1].decided is not None or other is not None:
             return Verdict.failure(
                 Outcome.BAD_REFERENCE, "bad_reference", "the other response cannot be compared."
             )
     if parts[0].decided is not None:
         return _unasked(parts[0].decided, parts[0].reason)
-    decided = decide(parts[0].text, reference, table.before)
+    decided = decide(parts[0].text, reference, table.before, table.rules)
     if decided is not None:
         return _unasked(*decided)
     return _ready(table, [part.text for part in parts], reference, line, prompt)
@@ -273,31 +286,32 @@ def _template_case(table: JudgeTable, sample: str, item: Any) -> "_Case | Verdic
     """Return what to ask where the messages name values of item and sample: those values, and no rule of ours."""
     if len(sample) > table.show.most_chars:
         return _unasked("abstain", "response_too_long")
-    if as_line_within(item, table.show.most_reference_chars) is None:
+    if as_line_within(item, table.show.most_reference_chars, table.rules) is None:
         return Verdict.failure(Outcome.BAD_REFERENCE, "bad_reference", "the item is too long to be shown.")
     places = sorted(set().union(*(message.places for message in table.messages)))
     try:
-        return _Case(({path: as_line(value_at(path, sample, item)) for path in places},), table.output.labels)
+        lines = {path: as_line(value_at(path, sample, item), table.rules) for path in places}
+        return _Case((lines,), table.output.labels)
     except MissingValueError as exc:
         return missing_value(exc)
 
 
 def _ready(table: JudgeTable, parts: list[str], reference: Any, line: str, prompt: str | None) -> _Case:
     """Return what to ask; `line` is the reference as a line of data."""
-    lines = {"prompt": as_line(prompt)} if table.shows_prompt else {}
+    lines = {"prompt": as_line(prompt, table.rules)} if table.shows_prompt else {}
     if table.reference == "pair":
-        first, second = map(as_line, parts)
+        first, second = (as_line(part, table.rules) for part in parts)
         orders = [{**lines, "first": first, "second": second}]
         if table.votes.both_orders:
             orders.append({**lines, "first": second, "second": first})
         return _Case(tuple(orders), table.output.labels)
-    lines["response"] = as_line(parts[0])
+    lines["response"] = as_line(parts[0], table.rules)
     if table.reference == "choice":
         return _Case((lines,), table.output.by_reference[reference])
     if table.reference == "criteria":
         criteria = _criteria(reference)
         numbered = [{"number": at, "criterion": text} for at, (text, _) in enumerate(criteria, start=1)]
-        lines["criteria"] = as_line(numbered)
+        lines["criteria"] = as_line(numbered, table.rules)
         return _Case((lines,), weights=tuple(weight for _, weight in criteria))
     lines["reference"] = line
     return _Case((lines,), table.output.labels)

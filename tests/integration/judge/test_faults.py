@@ -365,6 +365,31 @@ async def test_a_caller_that_leaves_takes_only_its_own_question_along(
     assert (await staying).outcome is Outcome.SCORED
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        says(None, message={"refusal": "no", "content": "SAME"}),
+        says(
+            None,
+            message={"content": [{"type": "refusal", "refusal": "no"}, {"type": "text", "text": "SAME"}]},
+        ),
+        says("It is not\nSAME", finish_reason="abort"),
+        says('DIFFERENT: it says "12\u2028SAME'),
+    ],
+)
+async def test_replies_are_read_by_the_rules_that_a_judge_names(
+    judging_in_memory: Make, server: ScriptedJudge, reply: scripted.Fault
+) -> None:
+    """Rules 2 see a doubt where rules 1 see a label; a version that was published goes on as it was."""
+    server.faults = [reply] * 3
+    made = judging_in_memory()
+    before = await made.verdict(item(), "judge/equivalence:1.0.0")
+    server.faults = [reply] * 3
+    now = await made.verdict(item("\\boxed{42.0}"), "judge/equivalence:1.1.0")
+    assert (before.outcome, before.score) == (Outcome.SCORED, 1.0)
+    assert (now.outcome, now.score) == (Outcome.ABSTAIN, None)
+
+
 async def test_a_large_reference_is_refused_by_its_size(
     judging_in_memory: Make, server: ScriptedJudge
 ) -> None:
@@ -372,7 +397,7 @@ async def test_a_large_reference_is_refused_by_its_size(
     large = Item("\\boxed{5}", "<" * 5_000_000, {}, "q")
     criteria = Item("It is 5.", [{"text": "中" * 2_000_000, "weight": 1}], {}, "q")
     made = judging_in_memory()
-    verdicts = [await made.verdict(large), await made.verdict(criteria, "judge/rubric:1.0.0")]
+    verdicts = [await made.verdict(large), await made.verdict(criteria, "judge/rubric:1.1.0")]
     assert {verdict.outcome for verdict in verdicts} == {Outcome.BAD_REFERENCE}
     assert server.seen == []
 
@@ -382,7 +407,7 @@ async def test_a_weight_beyond_all_bounds_is_the_fault_of_its_item_alone(
 ) -> None:
     server.reply = lambda body: '{"criteria": [{"number": 1, "reason": "so", "met": true}]}'
     items = [Item("It is 5.", [{"text": "says 5", "weight": weight}], {}, "q") for weight in (1, 10**400)]
-    verdicts = await judging_in_memory().verdicts(items, "judge/rubric:1.0.0")
+    verdicts = await judging_in_memory().verdicts(items, "judge/rubric:1.1.0")
     assert [verdict.outcome for verdict in verdicts] == [Outcome.SCORED, Outcome.BAD_REFERENCE]
 
 

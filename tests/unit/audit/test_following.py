@@ -87,7 +87,7 @@ def test_what_is_given_up_leaves_no_file_and_nobody_waits(path: Path, tmp_path: 
     out = tmp_path / "out"
 
     with Following(path, out, "jsonl.zst", report=True) as results:
-        results.reach(FIRST)
+        results.reach(QUESTIONS // 2)  # no group is scored to its end: the file of one that is would be whole
         wait_for((out / "verdicts.jsonl.zst.partial").exists)
 
     assert [file for file in out.rglob("*") if file.is_file()] == []

@@ -13,7 +13,7 @@ keeper adopts them. Programs that end before the first look cost nothing.
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from .report import CPU, MEMORY, NOTHING, PROCESSES
@@ -111,9 +111,10 @@ def look() -> tuple[dict[int, Seen], dict[int, list[int]]]:
 class Waiting:
     """How long a candidate has waited for a processor so far, which is the machine's doing.
 
-    Between two looks it is the longest that a thread of each process has waited, added up: processes that take
-    turns wait one after the other, and those that do not are held by their CPU time. It is never more than the
-    time that has passed, and 0 where the kernel does not tell.
+    Between two looks it is the longest that a thread of a test's own process has waited, for both halves of a
+    tester run together, as they take turns, and the longest of all other threads. It is no sum over those: a
+    program could have as many as it likes. It is never more than the time that has passed, and 0 where the kernel
+    does not tell.
     """
 
     def __init__(self) -> None:
@@ -122,18 +123,22 @@ class Waiting:
         self._unrun: list[str] = []
         self._began = time.monotonic()
 
-    def look(self, pids: Iterable[int]) -> None:
-        """Add what the tasks of these processes have waited since the last look."""
+    def look(self, pids: Iterable[int], tests: Container[int]) -> None:
+        """Add what the tasks of these processes have waited since the last look; `tests` are the tests' own."""
         now, before = time.monotonic(), self._before
         found: dict[str, tuple[int, int]] = {}
-        added = 0
+        added = others = 0
         for pid in pids:
             threads = dict(_times(pid))
             waits = [waited - before.get(task, (0, 0))[1] for task, (_, waited) in threads.items()]
-            added += max([0, *waits])  # less than before is another task, which got an old one's number
+            longest = max([0, *waits])  # less than before is another task, which got an old one's number
+            if pid in tests:
+                added += longest
+            else:
+                others = max(others, longest)
             found |= threads
         # A wait is told when it is over, so one look may tell of more than its own time.
-        self.seconds = min(self.seconds + added / 1e9, now - self._began)
+        self.seconds = min(self.seconds + (added + others) / 1e9, now - self._began)
         self._unrun = [task for task, (ran, _) in found.items() if before.get(task, (-1, 0))[0] == ran]
         self._before = found
 

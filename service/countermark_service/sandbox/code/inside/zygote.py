@@ -263,6 +263,11 @@ class Kept:
         return min(self.begun + wall + waited - self.waited_before, self.latest)
 
     @property
+    def test_pid(self) -> int:
+        """The test's own process; 0 where none is seen to run."""
+        return self.pid if self.alone else 0 if self.test is None else self.test[1]
+
+    @property
     def latest(self) -> float:
         """When the test must end whatever it has waited for."""
         wall: float = self.limits["wall_seconds"]
@@ -275,8 +280,7 @@ class Kept:
             self.outcome = WALL
             os.kill(self.pid, signal.SIGKILL)
         elif self.test is not None:  # its keeper sees how it ended, and knows what time it is
-            started, pid = self.test
-            watch.kill(pid, started)
+            watch.kill(self.test_pid, self.test[0])
 
 
 class Zygote:
@@ -334,7 +338,8 @@ class Zygote:
     def _count_waiting(self, children: dict[int, list[int]]) -> None:
         """Look at what the candidate's processes have waited; `children` are those of each process."""
         keepers = {kept.pid for kept in self._keepers.values() if not kept.alone}
-        self._waiting.look(watch.below(keepers, children))
+        tests = {kept.test_pid for kept in self._keepers.values()}
+        self._waiting.look(watch.below(keepers, children), tests)
 
     def _abandon(self) -> None:
         """End a lone test that nobody waits for any more; keepers end by themselves, as their channels close."""

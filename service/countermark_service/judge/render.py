@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from countermark_service.bundles.characters import as_known
 from countermark_service.bundles.judge_table import MARK, JudgeTable, Message
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -70,7 +71,7 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def _escaped_if_hidden(match: re.Match[str]) -> str:
-    character = match.group()
+    character = as_known(match.group())
     point = ord(character)
     hidden = (
         point in _SELECTORS
@@ -78,7 +79,7 @@ def _escaped_if_hidden(match: re.Match[str]) -> str:
         or unicodedata.category(character) in _HIDDEN
         or (unicodedata.category(character) == "Zs")
     )
-    return _escape(character) if hidden else character
+    return _escape(match.group()) if hidden else character
 
 
 def _escape(character: str) -> str:

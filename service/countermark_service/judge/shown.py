@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from countermark_service.bundles.characters import as_known
 from countermark_service.bundles.judge_table import Before, Show
 
 Decided = Literal["no_answer", "abstain"]
@@ -110,7 +111,7 @@ def final_answer(text: str) -> str | None:
     tagged = _last_tag(text)
     if tagged is not None:
         return tagged.strip() or None
-    marked = _last(_MARKED, text)
+    marked = _last(_MARKED, as_known(text))
     if marked is not None:
         return text[marked.end() :].split("\n", 1)[0].strip(" \t\r*_") or None
     short = text.strip()
@@ -150,7 +151,7 @@ def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
 
 def decide(text: str, reference: object, before: Before, rules: int) -> tuple[Decided, str] | None:
     """Return the outcome and the reason of a shown part that needs no judge, or None; by the rules of a number."""
-    own = _BY_NUMBER[rules]
+    own, text = _BY_NUMBER[rules], as_known(text)
     if not visible(text, rules):
         return "no_answer", "blank"
     if not any(one.isalnum() and _counts(one, own) for one in text) and not _has_symbol(text, own):
@@ -175,7 +176,8 @@ def visible(text: str, rules: int) -> bool:
     """Whether a text has any character that can be seen."""
     blanks = _BY_NUMBER[rules].blanks
     return any(
-        not one.isspace() and unicodedata.category(one)[0] not in "CZM" and one not in blanks for one in text
+        not one.isspace() and unicodedata.category(one)[0] not in "CZM" and one not in blanks
+        for one in as_known(text)
     )
 
 
@@ -197,7 +199,7 @@ def _fold(text: str, rules: _Rules) -> str:
     """Return a text without what does not count: case, width, white space, punctuation."""
     if rules.folds_words:
         return _words(text[:2000], rules)
-    plain = unicodedata.normalize("NFKC", text[:2000]).casefold()
+    plain = unicodedata.normalize("NFKC", as_known(text[:2000])).casefold()
     if not plain.isascii():  # ASCII has no format characters
         plain = "".join(one for one in plain if unicodedata.category(one) not in rules.dropped)
     words = " ".join(plain.split())
@@ -216,7 +218,7 @@ def _is_trim(character: str) -> bool:
 
 def _words(text: str, rules: _Rules) -> str:
     """Return a text folded, with everything but letters and digits made spaces."""
-    plain = unicodedata.normalize("NFKC", text).casefold()
+    plain = unicodedata.normalize("NFKC", as_known(text)).casefold()
     if plain.isascii():  # the same in a fraction of the time, and a response can be long
         return " ".join(plain.translate(_ASCII_WORDS).split())
     kept = (

@@ -5,7 +5,6 @@ import unicodedata
 
 import pytest
 
-from countermark_service.bundles import characters
 from countermark_service.bundles.characters import as_known, unassigned
 from countermark_service.bundles.composite_table import Penalty
 from countermark_service.bundles.judge_table import RULES, Before
@@ -23,10 +22,8 @@ def later_python(monkeypatch: pytest.MonkeyPatch) -> None:
     if unicodedata.unidata_version != "14.0.0":
         return
     category, heart = unicodedata.category, LATER
-    monkeypatch.setattr(characters.unicodedata, "unidata_version", "15.0.0")
-    monkeypatch.setattr(
-        characters.unicodedata, "category", lambda one: "So" if one == heart else category(one)
-    )
+    monkeypatch.setattr(unicodedata, "unidata_version", "15.0.0")
+    monkeypatch.setattr(unicodedata, "category", lambda one: "So" if one == heart else category(one))
 
 
 def test_what_is_unassigned_is_what_unicode_14_does_not_assign() -> None:

@@ -27,8 +27,8 @@ _NUMBER = re.compile(
     r"\A(?:(?:final\s+)?(?:score|rating|grade)\s*[:=]\s*)?([+-]?[0-9]{1,9}(?:\.[0-9]{1,9})?)\Z", re.IGNORECASE
 )
 _TRIM = " \t*_`\"'.[]()"
-_TRIM_BEFORE_NUMBER = {1: _TRIM, 2: _TRIM.replace(".", "")}
-"""By the number of the rules; rules 1 take .5 for 5."""
+_TRIM_BEFORE_NUMBER = {1: _TRIM, 2: _TRIM, 3: _TRIM.replace(".", "")}
+"""By the number of the rules; rules 1 and 2 take .5 for 5."""
 
 
 class UnreadableError(ValueError):

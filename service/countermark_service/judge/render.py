@@ -38,7 +38,8 @@ _FIRST_WORDS = (
 """Among others `<|im_start|>`, `<0x0A>`, `[INST]`, `[UNUSED_TOKEN_1]`, `[gMASK]`, `[|user|]`, `[control_8]`."""
 _MORE_WORDS = r"|\](?=~!?b[\[\]])|\[(?=e~\[)|\|(?=ENDOFTEXT\|)"
 """Such as `]~b]`, `[e~[`, `|ENDOFTEXT|`."""
-_CONTROL_WORD = {1: re.compile(_FIRST_WORDS), 2: re.compile(_FIRST_WORDS + _MORE_WORDS)}
+_ALL_WORDS = re.compile(_FIRST_WORDS + _MORE_WORDS)
+_CONTROL_WORD = {1: re.compile(_FIRST_WORDS), 2: _ALL_WORDS, 3: _ALL_WORDS}
 """By the number of the rules."""
 _OTHER = re.compile(r"[^\x20-\x7e]")
 

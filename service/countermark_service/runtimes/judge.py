@@ -38,10 +38,8 @@ from countermark_service.runtimes.together import Start, started, together
 _MOST_CRITERIA = 64
 _PART, _PART_BYTES = 64, 256 << 10
 """Items whose questions are written before the first of them is asked, and before others are served."""
-_ENDED_EARLY = {
-    1: frozenset({"length"}),
-    2: frozenset({"length", "abort", "aborted", "error", "cancelled", "canceled", "timeout"}),
-}
+_AT_ANY_END = frozenset({"length", "abort", "aborted", "error", "cancelled", "canceled", "timeout"})
+_ENDED_EARLY = {1: frozenset({"length"}), 2: _AT_ANY_END, 3: _AT_ANY_END}
 """What servers say of a reply whose last words need not be the judge's last words, by the number of the rules."""
 _MOST_WAITING = 65_536
 _TRIES = 2

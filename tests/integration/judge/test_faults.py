@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from countermark_service.judge import Endpoint
 from countermark_service.model import Item, Outcome
 from tests.integration.judge import scripted
-from tests.integration.judge.parts import MODEL, Judging, item
+from tests.integration.judge.parts import EQUIVALENCE, MODEL, Judging, item
 from tests.integration.judge.scripted import ScriptedJudge, completion, says, status
 
 Make = Callable[..., Judging]
@@ -425,7 +425,7 @@ async def test_replies_are_read_by_the_rules_that_a_judge_names(
     made = judging_in_memory()
     before = await made.verdict(item(), "judge/equivalence:1.0.0")
     server.faults = [reply] * 3
-    now = await made.verdict(item("\\boxed{42.0}"), "judge/equivalence:1.1.0")
+    now = await made.verdict(item("\\boxed{42.0}"), EQUIVALENCE)
     assert (before.outcome, before.score) == (Outcome.SCORED, 1.0)
     assert (now.outcome, now.score) == (Outcome.ABSTAIN, None)
 
@@ -437,7 +437,7 @@ async def test_a_large_reference_is_refused_by_its_size(
     large = Item("\\boxed{5}", "<" * 5_000_000, {}, "q")
     criteria = Item("It is 5.", [{"text": "中" * 2_000_000, "weight": 1}], {}, "q")
     made = judging_in_memory()
-    verdicts = [await made.verdict(large), await made.verdict(criteria, "judge/rubric:1.1.0")]
+    verdicts = [await made.verdict(large), await made.verdict(criteria, "judge/rubric:1.2.0")]
     assert {verdict.outcome for verdict in verdicts} == {Outcome.BAD_REFERENCE}
     assert server.seen == []
 
@@ -447,7 +447,7 @@ async def test_a_weight_beyond_all_bounds_is_the_fault_of_its_item_alone(
 ) -> None:
     server.reply = lambda body: '{"criteria": [{"number": 1, "reason": "so", "met": true}]}'
     items = [Item("It is 5.", [{"text": "says 5", "weight": weight}], {}, "q") for weight in (1, 10**400)]
-    verdicts = await judging_in_memory().verdicts(items, "judge/rubric:1.1.0")
+    verdicts = await judging_in_memory().verdicts(items, "judge/rubric:1.2.0")
     assert [verdict.outcome for verdict in verdicts] == [Outcome.SCORED, Outcome.BAD_REFERENCE]
 
 

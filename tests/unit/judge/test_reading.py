@@ -27,8 +27,9 @@ def test_a_number_without_its_first_digit_is_not_taken_for_ten_times_as_much(rep
     assert read(reply, RANGE) == "not_a_number"
 
 
-def test_rules_1_read_such_a_number_as_they_always_have() -> None:
-    assert read(".5", RANGE, rules=1) == Vote("5", 0.5)
+@pytest.mark.parametrize("rules", [1, 2])
+def test_earlier_rules_read_such_a_number_as_they_always_have(rules: int) -> None:
+    assert read(".5", RANGE, rules=rules) == Vote("5", 0.5)
 
 
 @pytest.mark.parametrize("reply", ["5.", "(5)", "_5_", "'5'.", "Score: 5", "[5]"])

@@ -76,6 +76,11 @@ class OneWriteProtocol(HttpToolsProtocol):
         self._ended += 1
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """Send what is held of the answer: nothing more belongs to it. See uvicorn, which calls it."""
+        self.transport.flush()  # type: ignore[attr-defined]  # a JoiningTransport
+        super().on_response_complete()
+
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body; see `httptools`."""
         self._body += len(body)
@@ -90,25 +95,30 @@ class JoiningTransport:
         self._loop = loop
         self._held: list[bytes] = []
         self._size = 0
+        self._turn: asyncio.Handle | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send `data` at the end of this turn."""
-        if not self._held:
-            self._loop.call_soon(self._flush)
+        """Send `data` at the end of this turn, or of the answer."""
+        if self._turn is None:
+            self._turn = self._loop.call_soon(self.flush)
         self._held.append(data)
         self._size += len(data)
         if self._size > _MOST_HELD:
-            self._flush()
+            self.flush()
 
     def close(self) -> None:
         """Send what is held, then close."""
-        self._flush()
+        self.flush()
         self._transport.close()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what is held."""
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
         if self._held:
             held, self._held, self._size = self._held, [], 0
             self._transport.write(held[0] if len(held) == 1 else b"".join(held))

@@ -5,6 +5,7 @@ summary. The work is in `score_run`, and who judges in `judges`.
 """
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -125,13 +126,12 @@ def score(
 
 
 def _params(text: str) -> dict[str, Any]:
-    import msgspec
+    from countermark_service.audit.readers.lines import read_object
 
-    try:
-        found: dict[str, Any] = msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.MsgspecError as exc:
-        problem = f"{text!r} is no JSON object ({exc}). Write it like '{{\"tolerance\": 0.01}}'."
-        raise typer.BadParameter(problem, param_hint="--params") from exc
+    found = read_object(os.fsencode(text))
+    if isinstance(found, str):
+        problem = f"{text!r} {found}. Write it like '{{\"tolerance\": 0.01}}'."
+        raise typer.BadParameter(problem, param_hint="--params")
     return found
 
 

@@ -193,3 +193,25 @@ def test_an_interrupt_while_waiting_for_a_line_ends_at_once_with_130(variables: 
 
     assert process.returncode == 130
     assert b"Traceback" not in err
+
+
+@pytest.mark.parametrize("module", ["typer", "countermark_service.cli", "countermark_service.errors"])
+def test_an_interrupt_while_the_command_is_being_loaded_ends_it_with_130(
+    variables: dict[str, str], module: str
+) -> None:
+    program = f"""
+import signal, sys
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            signal.raise_signal(signal.SIGINT)
+
+from countermark_service.__main__ import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupting())
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, env=variables, check=False)
+
+    assert (ended.returncode, ended.stderr) == (130, b"")

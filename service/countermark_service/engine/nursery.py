@@ -17,7 +17,6 @@ import re
 import shutil
 import signal
 import socket
-import tempfile
 from pathlib import Path
 
 from countermark_service.bundles import Bundle
@@ -51,7 +50,7 @@ class Nursery:
         code: Path,
         containment: Containment,
         *,
-        scratch_root: Path,
+        temporary: Path,
         listener: WorkerListener,
         hold_to_vectors: bool = True,
     ) -> None:
@@ -62,7 +61,8 @@ class Nursery:
             environment: The interpreter and packages to load it with.
             code: Folder with the bundle's files.
             containment: How to hold the processes.
-            scratch_root: Folder for scratches where the containment has none of its own.
+            temporary: Folder that ends with the nursery; it holds the scratches where the containment has
+                none of its own.
             listener: Who hears of frames and ends.
             hold_to_vectors: Refuse to serve where the bundle's own vectors do not hold.
         """
@@ -70,7 +70,8 @@ class Nursery:
         self._environment = environment
         self._code = code
         self._containment = containment
-        self._scratch_root = scratch_root
+        self._temporary = temporary
+        self._scratch = temporary / "scratch"
         self._listener = listener
         self._hold_to_vectors = hold_to_vectors
         self._numbers = itertools.count(1)
@@ -90,14 +91,13 @@ class Nursery:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         self._control = ours
-        self._scratch_root.mkdir(parents=True, exist_ok=True)
-        self._scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=self._scratch_root))
         command = self._containment.command(
             [str(self._environment.python), "-s", "-P", "-B", str(_HARNESS), str(theirs.fileno())],
             Interior(self._readable(), _surroundings(self._containment.scratch_inside(self._scratch))),
             scratch=self._scratch,
         )
         try:
+            self._scratch.mkdir(mode=0o700)
             self._process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -107,6 +107,10 @@ class Nursery:
                 env=_surroundings(self._containment.scratch_inside(self._scratch)),
                 start_new_session=True,
             )
+        except OSError:
+            ours.close()
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            raise
         finally:
             theirs.close()
         self._log_task = asyncio.create_task(self._keep_log())
@@ -239,7 +243,7 @@ class Nursery:
             self._ended(self.workers.pop(worker.number), None)
         await self._process.wait()
         await self._log_task
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        shutil.rmtree(self._temporary, ignore_errors=True)
 
 
 def _surroundings(scratch: str) -> dict[str, str]:

@@ -130,7 +130,7 @@ def _params(text: str) -> dict[str, Any]:
 
     found = read_object(os.fsencode(text))
     if isinstance(found, str):
-        problem = f"{text!r} {found}. Write it like '{{\"tolerance\": 0.01}}'."
+        problem = f"{text[:200]!r} {found}. Write it like '{{\"tolerance\": 0.01}}'."
         raise typer.BadParameter(problem, param_hint="--params")
     return found
 
@@ -142,6 +142,7 @@ async def _run(plan: "Plan", judge: "Judge", out: str) -> "Summary":
     from countermark_service.cli.tally import Summary, Tally
 
     try:
+        _refuse_input_as_output(plan.file, out)
         await judge.open(plan.verifiers)
         for advisory in judge.advisories:
             note(f"{advisory}.")
@@ -161,6 +162,17 @@ async def _run(plan: "Plan", judge: "Judge", out: str) -> "Summary":
         return summary
     finally:
         await judge.close()
+
+
+def _refuse_input_as_output(file: str, out: str) -> None:
+    """Leave people their rows: the verdicts would take their place.
+
+    Raises:
+        OutputFileError: Both names lead to one file.
+    """
+    for target in (Path(out), Path(out + ".partial")):
+        if "-" not in (file, out) and target.is_file() and Path(file).is_file() and target.samefile(file):
+            raise OutputFileError(target, "it is the file of rows")
 
 
 @contextmanager

@@ -60,6 +60,19 @@ def test_a_pipe_or_a_device_is_written_to_and_stays_what_it_is(cli: Cli, rows: P
     assert list(tmp_path.glob("*.partial")) == []
 
 
+@pytest.mark.parametrize("out", ["rows.jsonl", "./rows.jsonl", "link.jsonl"])
+def test_the_file_of_rows_is_never_written_over(cli: Cli, tmp_path: Path, out: str) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"response": "4", "reference": "4"}\n')
+    (tmp_path / "link.jsonl").hardlink_to(file)
+
+    ended = cli("score", "rows.jsonl", "--verifier", FIRST, "--out", out, cwd=tmp_path)
+
+    assert ended.code == 1
+    assert "it is the file of rows" in ended.err
+    assert file.read_text() == '{"response": "4", "reference": "4"}\n'
+
+
 def test_a_server_gives_the_same_verdicts_and_has_them_the_second_time(
     cli: Cli, rows: Path, service: str
 ) -> None:

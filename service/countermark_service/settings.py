@@ -22,9 +22,19 @@ PREFIX = "COUNTERMARK_"
 
 
 def default_data_folder() -> Path:
-    """Return the folder for everything that Countermark keeps, where none is set."""
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "countermark"
+    """Return the folder for everything that Countermark keeps, where none is set.
+
+    Raises:
+        SettingsError: Whoever runs this has no home folder, as a container's nameless user.
+    """
+    base = os.environ.get("XDG_DATA_HOME")
+    if base:
+        return Path(base) / "countermark"
+    try:
+        return Path.home() / ".local" / "share" / "countermark"
+    except RuntimeError as exc:
+        problem = f"there is no home folder to keep it in: set {PREFIX}DATA, or HOME"
+        raise SettingsError("settings", "data", None, problem) from exc
 
 
 class Settings(BaseModel):

@@ -227,3 +227,13 @@ def test_a_home_folder_is_meant_by_a_tilde_in_every_path(
 
 def test_a_value_without_end_is_shown_without_its_end() -> None:
     assert len(str(refusal({"COUNTERMARK_PORT": "9" * 5000}))) < 400
+
+
+def test_who_has_no_home_folder_is_told_to_name_a_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may run as a user of whom nobody knows but the number."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
+    with pytest.raises(SettingsError, match="set COUNTERMARK_DATA, or HOME"):
+        load_settings(environment={})
+    assert load({"COUNTERMARK_DATA": "/data"}).data == Path("/data")

@@ -74,6 +74,7 @@ def serve(
         served,
         loop="uvloop",
         http=OneWriteProtocol,
+        ws="none",
         log_config=None,
         access_log=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,

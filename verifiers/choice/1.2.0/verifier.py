@@ -5,9 +5,10 @@ ignored: case (unless declared), brackets, Markdown, LaTeX styling, full-width a
 behind the letter. What is not attempted: options that are not single letters, several right options,
 arguments without a named result. The manifest's description has the rules in full.
 
-What differs from 1.0.0: reasoning before `</think>` is not read (`reasoning = "read"` reads it); end-of-turn
-tokens, `[[B]]`, `( B )`, `\\boxed B`, "B - text" with any dash, "it's B." at the end of a line, "ans.",
-more tags and phrasings count; lines that only list different letters, and "(A) and (B)", are hedges.
+What differs from 1.1.0: boxes joined by "or" or a comma, and letters joined by a Chinese word without spaces
+(答案是A或B), are hedges; options listed in one line name no answer; "A would be right if ..." contradicts nothing; "I
+don't think it is B" declares nothing; "C because (A) or (B) ..." is C; "that's B" and "I think B" at the end of a line,
+"12 (Option B)", an arrow before a lone letter, and more languages count.
 
 How it works: the response is rewritten into one plain notation (`_plain`), in which a LaTeX box is a pair of
 control characters. Then four readings are tried, and the first that finds anything decides:
@@ -30,6 +31,7 @@ window around them.
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any, NamedTuple
 
@@ -166,6 +168,7 @@ _CHARACTERS: dict[int, str] = {
     **{0x249C + n: f"({chr(97 + n)})" for n in range(26)},  # parenthesised
     **{start + n: f"({chr(65 + n)})" for start in (0x1F110, 0x1F130, 0x1F150, 0x1F170) for n in range(26)},
     **{0x1D400 + n: chr((65 if n % 52 < 26 else 71) + n % 52) for n in range(13 * 52)},  # mathematical
+    0xFF08: " (",
     **dict.fromkeys(map(ord, "“”„«»「」『』"), '"'),
     **dict.fromkeys(map(ord, "‘’"), "'"),
     **dict.fromkeys(map(ord, "【〔〖"), "["),
@@ -239,10 +242,11 @@ _GOES_ON = re.compile(
 _CLOSING = re.compile(r"[)\]\"'.:\x03]{0,4}")
 _RUN_OF_LETTERS = re.compile(r"([A-Z]{2,6})(?![A-Za-z0-9_'-])")
 _HEDGE = re.compile(
-    r" ?(?:,? ?(?:and/or|or|and|oder|und|ou|et|o|u|y|e|或者|或是|或|和|与|及)(?![A-Za-z])|[,/&|])"
+    r" ?(?:,? ?(?:(?:and/or|or|and|oder|und|ou|et|o|u|y|e|hoặc|và)(?![A-Za-z])|或者|或是|或|和|与|及|또는|と|か)|[,/&|])"
     r"(?: (?:maybe|possibly|perhaps|also|option|choice|even|letter|eventually))? ?\"?",
     re.IGNORECASE,
 )
+_ASIDE = re.compile(r"\b(?:since|because|unlike|not|than|whereas|while|neither|instead of)\b", re.IGNORECASE)
 _LATER_HEDGE = re.compile(r"(?:\b(?:or|oder|ou)|或) ?(?:option )?(?:\(([A-Z])\)|([A-Z])\))")
 
 
@@ -288,7 +292,7 @@ def _named(text: str, at: int, options: Options) -> str:
         if more is None:
             break
         letters, end = letters + more[0], more[1]
-    line = text[end : end + 100].partition("\n")[0]
+    line = _ASIDE.split(text[end : end + 100].partition("\n")[0], maxsplit=1)[0]
     letters += "".join(a or b for a, b in _LATER_HEDGE.findall(line) if (a or b) in options.letters)
     return "".join(sorted(set(letters)))
 
@@ -298,7 +302,8 @@ def _named(text: str, at: int, options: Options) -> str:
 _NOUNS = (
     "answer", "ans", "letter", "choice", "option", "selection", "solution", "guess", "antwort", "lösung",
     "réponse", "reponse", "choix", "ответ",
-    "respuesta", "opción", "opcion", "resposta", "risposta",
+    "respuesta", "opción", "opcion", "resposta", "risposta", "alternativa", "opção", "đáp án", "câu trả lời",
+    "antwoord", "odpowiedź", "cevap", "svar", "svaret", "jawaban", "उत्तर", "الإجابة", "الجواب",
 )  # fmt: skip
 _NOUN = re.compile(
     rf"(?:{'|'.join(_NOUNS)})s?(?:_[a-z]{{2,10}})?[\"']?"
@@ -307,21 +312,22 @@ _NOUN = re.compile(
     r"pick|select)|"
     r"i would (?:choose|pick|select)|that (?:fits|matches)(?: best)?|correcte|finale|exacte|correcta|final|"
     r"correta|"
-    r"corretta|esatta)| \([^()\n]{0,30}\)){0,3}"
+    r"corretta|esatta|đúng|đúng nhất|chính xác|yang benar|الصحيحة|الصحيح|poprawna)| \([^()\n]{0,30}\)){0,3}"
     r"(?: ?[:=]| ?-{1,2}>| [-–—] | ?[→⇒]| (?:is|was|would be|should be|must be|has to be|will be|ist|"
     r"lautet|wäre|est|serait|"
-    r"es|sería|é|è)(?![\w'])|(?<=\bans)\.)",
+    r"es|sería|é|è|là|adalah|är|er|है|هي|هو)(?![\w'])|(?<=\bans)\.)",
     re.IGNORECASE,
 )
 _BEST = re.compile(
     r"(?:correct|right|best|final|true|appropriate|richtige|korrekte|bonne|correcta|正确|正確|最终|最佳) ?"
     r"(?:answer|choice|option|one|letter|statement|response|alternative|antwort|réponse|选项|選項|答案)"
     r"(?: (?:is|would be|should be|must be)\b)? ?[:是为為]?"
-    r"|(?:correct|richtig) ?:",
+    r"|(?:correct|richtig) ?:|richtig ist\b",
     re.IGNORECASE,
 )
 _CHINESE = re.compile(
     r"(?:答案|正解|答え)\]?(?:应该|應該|应|应当|就)?[是为為选選:は ]{0,4}|(?:选|選)(?![项項])[择擇]? ?:?|答 ?:"
+    r"|(?:정답|답)(?:은|는|이)? ?:? ?"
 )
 _TAKE = re.compile(
     r"(?:choose|chose|pick|select|go(?:ing)? with|go(?:ing)? for|opt for|settle on) ?:?", re.IGNORECASE
@@ -329,7 +335,8 @@ _TAKE = re.compile(
 _TAGS = ("answer", "ans", "final_answer", "final", "choice", "option", "letter")
 _SIGNS = re.compile(rf"####|<(?:{'|'.join(_TAGS)})>|\[answer\]|\x02", re.IGNORECASE)
 _IT = re.compile(
-    r"(?:it's|it is|it must be|it has to be|it should be|it would be)(?: (?:clearly|definitely|probably|likely))?"
+    r"(?:it's|it is|it must be|it has to be|it should be|it would be|that's|that is|that would be|that must be"
+    r"|looks like|i think|i believe|i'd say|definitely|clearly)(?: (?:clearly|definitely|probably|likely))?"
     r"(?: (?:option|choice|letter))? ",
     re.IGNORECASE,
 )
@@ -343,8 +350,9 @@ _DECLARATIONS = (
         (word, _BEST)
         for word in ("correct", "right", "best", "final", "true", "appropriate", "richtige", "korrekte")
     ),
+    ("richtig", _BEST),
     *((word, _BEST) for word in ("bonne", "正确", "正確", "最终", "最佳")),
-    *((word, _CHINESE) for word in ("答案", "正解", "答え", "选", "選", "答")),
+    *((word, _CHINESE) for word in ("答案", "正解", "答え", "选", "選", "答", "정답", "답")),
     *(
         (word, _TAKE)
         for word in ("choose", "chose", "pick", "select", "go with", "going with", "go for", "going for")
@@ -352,12 +360,15 @@ _DECLARATIONS = (
     *((word, _TAKE) for word in ("opt for", "settle on")),
     *((sign, _SIGNS) for sign in ("####", "[answer]", BOX, *(f"<{tag}>" for tag in _TAGS))),
     *((word, _IT) for word in ("it's", "it is", "it must be", "it has to be", "it should be", "it would be")),
+    *((word, _IT) for word in ("that's", "that is", "that would be", "that must be", "looks like", "i think")),
+    *((word, _IT) for word in ("i believe", "i'd say", "definitely", "clearly")),
     *((word, _SO) for word in ("therefore", "thus", "hence", "so")),
 )
 _SUPPOSED = re.compile(
     r"\b(?:if|whether|suppose|assume|assuming|unless|neither|nor|not|why|wenn|si)(?: (?:that|the|my|"
     r"correct|right|la))*"
-    r"(?: final)? ?\Z|不应?该?能?可?要?\Z|未\Z",
+    r"(?: final)? ?\Z"
+    r"|(?:n't|not|never|hardly) (?:think|believe|say|know|agree|suppose)(?: that)?(?: (?:the|my|correct|right|best|final))* ?\Z|不应?该?能?可?要?\Z|未\Z",
     re.IGNORECASE,
 )
 _SPEAKER = re.compile(
@@ -372,6 +383,7 @@ _FILLER = re.compile(
     r"between|"
     r"i think|i believe|is|die|der|das|buchstabe|antwort|also|la|le|el|lettre|letra|lettera|opción|opcion|"
     r"réponse|"
+    r"a letra|a opção|a alternativa|a opción|alternativa|opção|lettera|l'opzione|"
     r"respuesta|donc|l'option|选项|選項|选|選|是|为|為)(?![A-Za-z])){0,12}",
     re.IGNORECASE,
 )
@@ -400,6 +412,11 @@ _VERDICT = re.compile(
 )
 _CHINESE_VERDICT = re.compile(r"(?P<unit>\([A-Z]\)|(?<![A-Za-z0-9_'])[A-Z]) ?(?:项|項|选项|選項)?是?\Z")
 _JOINED = re.compile(r"\(?([A-Z])\)? ?(?:or|and|,|/|oder|und|ou|et|或|和) ?\Z")
+_JOINED_BOX = re.compile(
+    r"\x02([^\x02\x03]{1,30})\x03[ \n]{0,2}"
+    r"(?:,? ?(?:and/or|or|and|oder|und|ou|et|o|y|或者|或|和|与|及)|[,;/&|])[ \n]{0,2}\Z",
+    re.IGNORECASE,
+)
 _LINE_END = re.compile(
     r"[).!\"'\]\x03]{0,3}(?:,? (?:and )?not (?:option )?(?:\([A-Z]\)|[A-Z])[).!]{0,2})? ?(?:\n|\Z)"
 )
@@ -430,7 +447,7 @@ def _declared(text: str, options: Options) -> Found | None:
             declared_at = at
             break
     verdicts = (at for word in _VERDICT_WORDS for at in _last_places(lower, word) if at > declared_at)
-    judged = {letter for at in verdicts for letter in _judged(text, at, options)}
+    judged = {letter for at in verdicts for letter in _judged(text, at, options, contradicts=bool(declared))}
     if declared and (not judged or set(declared) <= judged):
         return Found(declared, "declared")
     return Found("".join(sorted(judged)), "judged correct") if judged else None
@@ -469,7 +486,9 @@ def _declared_at(text: str, at: int, pattern: re.Pattern[str], options: Options)
     if pattern in (_SO, _IT):
         one = _unit(behind, start, options)
         return one[0] if one and _LINE_END.match(behind, one[1]) else ""
-    return _named(behind, start, options)
+    letters = _named(behind, start, options)
+    other = _JOINED_BOX.search(before) if letters and phrase[0] == BOX else None
+    return "".join(sorted({*letters, *_named(other[1].lstrip(), 0, options)})) if other else letters
 
 
 def _option_text(behind: str, options: Options) -> str:
@@ -482,11 +501,16 @@ def _option_text(behind: str, options: Options) -> str:
     return ""
 
 
-def _judged(text: str, at: int, options: Options) -> str:
-    """Return the letters that the text judges right at `at` ("B is correct"), or nothing."""
+def _judged(text: str, at: int, options: Options, *, contradicts: bool) -> str:
+    """Return the letters that the text judges right at `at` ("B is correct"), or nothing.
+
+    What would be right is no judgement where it `contradicts` a declaration.
+    """
     window = text[max(0, at - 60) : at]
     found = (_VERDICT if text[at].isascii() else _CHINESE_VERDICT).search(window)
     if not found or _SUPPOSED.search(window[: found.start()]):
+        return ""
+    if contradicts and re.search("would be|wäre", found[0]):
         return ""
     letter = found["unit"].strip("()")
     if letter not in options.letters or "?" in text[at : at + 30].partition(".")[0]:
@@ -499,7 +523,7 @@ def _judged(text: str, at: int, options: Options) -> str:
 
 
 _PREFIX = (
-    r"(?:[-•>#]{1,4} ?)?(?:(?:option|choice|answer|letter|choix|opción|antwort|réponse|选项|選項|选|選) ?)?"
+    r"(?:(?:=>|[-•>#→⇒]{1,4}) ?)?(?:(?:option|choice|answer|letter|choix|opción|antwort|réponse|选项|選項|选|選) ?)?"
 )
 _LONE = re.compile(
     _PREFIX + r"[\"'</|\x02]?(?:\( ?([A-Za-z]) ?\)|\[ ?([A-Za-z]) ?\]|(?<![A-Za-z])([A-Za-z]))"
@@ -558,7 +582,7 @@ def _label(text: str, options: Options) -> Found | None:
     letter = _letter_of(_LABEL.match(last), options) or _letter_of(_LABEL.match(first), options)
     if letter and labelled == {letter}:
         line = first if _LABEL.match(first) else last
-        if _LATER_HEDGE.search(line):
+        if _LATER_HEDGE.search(line) or _lists_options(line):
             return None
         prefix = _PREFIXED.match(line)
         named = _named(line[:WINDOW], prefix.end() if prefix else 0, options)
@@ -567,9 +591,19 @@ def _label(text: str, options: Options) -> Found | None:
     return Found(letter, "reason") if letter else None
 
 
-_MENTION = re.compile(r"\(([A-Z])\)|\b(?:option|choice) ([A-Z])\b|选项 ?([A-Z])(?![A-Za-z])")
+_LISTED = re.compile(r"(?<![A-Za-z0-9.])\(?([A-Z])[).:](?= ?\S)")
+
+
+def _lists_options(line: str) -> bool:
+    """Tell whether a line lists options ("(A) 1 (B) 2") rather than answering with the one it begins with."""
+    listed = [found[1] for found in _LISTED.finditer(line)]
+    follow = all(ord(after) == ord(before) + 1 for before, after in itertools.pairwise(listed))
+    return len(listed) > 1 and follow and (len(listed) > 2 or not (_ASIDE.search(line) or _DOUBT.search(line)))
+
+
+_MENTION = re.compile(r"\((?:(?:Option|Choice|Answer|option|choice|answer):? )?([A-Z])\)|\b(?:option|choice) ([A-Z])\b|选项 ?([A-Z])(?![A-Za-z])")
 _DOUBT = re.compile(
-    r"\b(?:not|isn't|cannot|can't|wrong|incorrect|false|neither|nor|except|eliminated?|exclude[sd]?|"
+    r"\b(?:not|isn't|cannot|can't|wrong|incorrect|false|neither|nor|except|eliminated?|exclude[sd]?|rul(?:e|ed|ing) out|reject(?:ed)?|discard(?:ed)?|dismiss(?:ed)?|"
     r"unlikely|nicht|falsch|"
     r"pas|incorrecta?)\b|n't\b|[错錯误誤不非]|\?",
     re.IGNORECASE,

@@ -242,7 +242,8 @@ _GOES_ON = re.compile(
 _CLOSING = re.compile(r"[)\]\"'.:\x03]{0,4}")
 _RUN_OF_LETTERS = re.compile(r"([A-Z]{2,6})(?![A-Za-z0-9_'-])")
 _HEDGE = re.compile(
-    r" ?(?:,? ?(?:(?:and/or|or|and|oder|und|ou|et|o|u|y|e|hoặc|và)(?![A-Za-z])|或者|或是|或|和|与|及|또는|と|か)|[,/&|])"
+    r" ?(?:,? ?(?:(?:and/or|or|and|oder|und|ou|et|o|u|y|e|hoặc|và)(?![A-Za-z])|或者|或是|或|和|与|及|또는|と|か)"
+    r"|[,/&|])"
     r"(?: (?:maybe|possibly|perhaps|also|option|choice|even|letter|eventually))? ?\"?",
     re.IGNORECASE,
 )
@@ -310,7 +311,7 @@ _NOUN = re.compile(
     r"(?: (?:choice|option|letter|key|here|then|(?:to|for) (?:this|the|that)(?: (?:question|problem))?"
     r"(?: [0-9]{1,4})?|(?:to|for) (?:question|problem) [0-9]{1,4}|i (?:choose|chose|"
     r"pick|select)|"
-    r"i would (?:choose|pick|select)|that (?:fits|matches)(?: best)?|correcte|finale|exacte|correcta|final|"
+    r"i would (?:choose|pick|select)|that (?:best )?(?:fits|matches)(?: best)?|correcte|finale|exacte|correcta|final|"
     r"correta|"
     r"corretta|esatta|đúng|đúng nhất|chính xác|yang benar|الصحيحة|الصحيح|poprawna)| \([^()\n]{0,30}\)){0,3}"
     r"(?: ?[:=]| ?-{1,2}>| [-–—] | ?[→⇒]| (?:is|was|would be|should be|must be|has to be|will be|ist|"
@@ -360,7 +361,10 @@ _DECLARATIONS = (
     *((word, _TAKE) for word in ("opt for", "settle on")),
     *((sign, _SIGNS) for sign in ("####", "[answer]", BOX, *(f"<{tag}>" for tag in _TAGS))),
     *((word, _IT) for word in ("it's", "it is", "it must be", "it has to be", "it should be", "it would be")),
-    *((word, _IT) for word in ("that's", "that is", "that would be", "that must be", "looks like", "i think")),
+    *(
+        (word, _IT)
+        for word in ("that's", "that is", "that would be", "that must be", "looks like", "i think")
+    ),
     *((word, _IT) for word in ("i believe", "i'd say", "definitely", "clearly")),
     *((word, _SO) for word in ("therefore", "thus", "hence", "so")),
 )
@@ -368,11 +372,12 @@ _SUPPOSED = re.compile(
     r"\b(?:if|whether|suppose|assume|assuming|unless|neither|nor|not|why|wenn|si)(?: (?:that|the|my|"
     r"correct|right|la))*"
     r"(?: final)? ?\Z"
-    r"|(?:n't|not|never|hardly) (?:think|believe|say|know|agree|suppose)(?: that)?(?: (?:the|my|correct|right|best|final))* ?\Z|不应?该?能?可?要?\Z|未\Z",
+    r"|(?:n't|not|never|hardly) (?:think|believe|say|know|agree|suppose)(?: that)?"
+    r"(?: (?:the|my|correct|right|best|final))* ?\Z|不应?该?能?可?要?\Z|未\Z",
     re.IGNORECASE,
 )
 _SPEAKER = re.compile(
-    r"\b(?:I|we|let's|let us)(?:'d|'ll)?(?: (?:would|will|should|must|therefore|thus|have to|am|are|can|"
+    r"\b(?:I|we|let's|let us)(?:'d|'ll|'m)?(?: (?:would|will|should|must|therefore|thus|have to|am|are|can|"
     r"so)){0,3} \Z",
     re.IGNORECASE,
 )
@@ -388,6 +393,7 @@ _FILLER = re.compile(
     re.IGNORECASE,
 )
 _NOT = re.compile(r"(?:not|nicht|pas|no es|no|不是|不)(?![A-Za-z]) ?", re.IGNORECASE)
+_NOT_BEHIND = re.compile(r"[^\n.A-Za-z]{0,4}(?:아니|아닌|아닙|ではな|ではあ|でない|じゃな|नहीं|değil)")
 _BUT = re.compile(
     r"[,;]? ?(?:but|sondern|mais|sino|而是|rather|it is|it's)(?![A-Za-z]) ?(?:rather |option )?",
     re.IGNORECASE,
@@ -448,7 +454,7 @@ def _declared(text: str, options: Options) -> Found | None:
             break
     verdicts = (at for word in _VERDICT_WORDS for at in _last_places(lower, word) if at > declared_at)
     judged = {letter for at in verdicts for letter in _judged(text, at, options, contradicts=bool(declared))}
-    if declared and (not judged or set(declared) <= judged):
+    if declared and (len(judged) != 1 or set(declared) <= judged):  # several judged right: all of the above
         return Found(declared, "declared")
     return Found("".join(sorted(judged)), "judged correct") if judged else None
 
@@ -486,9 +492,15 @@ def _declared_at(text: str, at: int, pattern: re.Pattern[str], options: Options)
     if pattern in (_SO, _IT):
         one = _unit(behind, start, options)
         return one[0] if one and _LINE_END.match(behind, one[1]) else ""
-    letters = _named(behind, start, options)
+    letters = "" if _denied_behind(behind, start, options) else _named(behind, start, options)
     other = _JOINED_BOX.search(before) if letters and phrase[0] == BOX else None
     return "".join(sorted({*letters, *_named(other[1].lstrip(), 0, options)})) if other else letters
+
+
+def _denied_behind(behind: str, start: int, options: Options) -> bool:
+    """Tell whether the letter at `start` is denied by a word behind it, as some languages do."""
+    one = _unit(behind, start, options)
+    return one is not None and _NOT_BEHIND.match(behind, one[1]) is not None
 
 
 def _option_text(behind: str, options: Options) -> str:
@@ -523,7 +535,8 @@ def _judged(text: str, at: int, options: Options, *, contradicts: bool) -> str:
 
 
 _PREFIX = (
-    r"(?:(?:=>|[-•>#→⇒]{1,4}) ?)?(?:(?:option|choice|answer|letter|choix|opción|antwort|réponse|选项|選項|选|選) ?)?"
+    r"(?:(?:=>|[-•>#→⇒]{1,4}) ?)?"
+    r"(?:(?:option|choice|answer|letter|choix|opción|antwort|réponse|选项|選項|选|選) ?)?"
 )
 _LONE = re.compile(
     _PREFIX + r"[\"'</|\x02]?(?:\( ?([A-Za-z]) ?\)|\[ ?([A-Za-z]) ?\]|(?<![A-Za-z])([A-Za-z]))"
@@ -598,12 +611,18 @@ def _lists_options(line: str) -> bool:
     """Tell whether a line lists options ("(A) 1 (B) 2") rather than answering with the one it begins with."""
     listed = [found[1] for found in _LISTED.finditer(line)]
     follow = all(ord(after) == ord(before) + 1 for before, after in itertools.pairwise(listed))
-    return len(listed) > 1 and follow and (len(listed) > 2 or not (_ASIDE.search(line) or _DOUBT.search(line)))
+    return (
+        len(listed) > 1 and follow and (len(listed) > 2 or not (_ASIDE.search(line) or _DOUBT.search(line)))
+    )
 
 
-_MENTION = re.compile(r"\((?:(?:Option|Choice|Answer|option|choice|answer):? )?([A-Z])\)|\b(?:option|choice) ([A-Z])\b|选项 ?([A-Z])(?![A-Za-z])")
+_MENTION = re.compile(
+    r"\((?:(?:Option|Choice|Answer|option|choice|answer):? )?([A-Z])\)"
+    r"|\b(?:option|choice) ([A-Z])\b|选项 ?([A-Z])(?![A-Za-z])"
+)
 _DOUBT = re.compile(
-    r"\b(?:not|isn't|cannot|can't|wrong|incorrect|false|neither|nor|except|eliminated?|exclude[sd]?|rul(?:e|ed|ing) out|reject(?:ed)?|discard(?:ed)?|dismiss(?:ed)?|"
+    r"\b(?:not|isn't|cannot|can't|wrong|incorrect|false|neither|nor|except|eliminated?|exclude[sd]?|"
+    r"rul(?:e|ed|ing) out|reject(?:ed)?|discard(?:ed)?|dismiss(?:ed)?|"
     r"unlikely|nicht|falsch|"
     r"pas|incorrecta?)\b|n't\b|[错錯误誤不非]|\?",
     re.IGNORECASE,

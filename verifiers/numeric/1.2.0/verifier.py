@@ -7,10 +7,10 @@ never floats: 0.1 is one tenth, and a tolerance of 0.1 admits 3.2 for 3.1. What 
 number that is only a piece of one (an operand, a root, a bound, half of a range) is no answer. The manifest's
 description has the rules in full.
 
-What differs from 1.1.0: a tag before a number (<answer>5) is no bound; 1 \\frac{1}{2} is a mixed number with a space
-too; 10**-3 is a power of ten; an arrow (-> 5) is no bound. Unreadable, where 1.1.0 read a wrong number: a bound with >= or <=, the period of
-0.(3), a factor in brackets (5(3)), a factor behind the letter x (3 x 4), a number with two signs (-(-5), +-5), boxes
-that are joined by a word in \\text{}.
+What differs from 1.1.0: a tag before a number (<answer>5) is no bound, nor is an arrow (-> 5); 1 \\frac{1}{2} is a
+mixed number with a space too; 10**-3 is a power of ten. Unreadable, where 1.1.0 read a wrong number: a bound with >=
+or <=, the period of 0.(3), a factor in brackets (5(3)), a factor behind the letter x (3 x 4), a number with two signs
+(-(-5), +-5), boxes that are joined by a word in \\text{}.
 
 How it works: the place the answer stands in is found first (`_answer`), its LaTeX, Unicode and Markdown are
 rewritten into one plain notation (`_plain`), one pattern finds everything that looks like a number in it
@@ -282,7 +282,9 @@ _BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)[ \t]{0,8}\{|\\.|[{}]", re.DOTALL)
 MAX_JOINT = 120
 """Characters between two boxes that may join them."""
 
-_GAP = r"(?:[\s$,;~{}]|\\[ ,;:!()\[\]]|\\q?quad|\\(?:text|textbf|textit|textrm|mathrm|mbox)(?![A-Za-z])){0,16}"
+_GAP = (
+    r"(?:[\s$,;~{}]|\\[ ,;:!()\[\]]|\\q?quad|\\(?:text|textbf|textit|textrm|mathrm|mbox)(?![A-Za-z])){0,16}"
+)
 _JOINED = re.compile(
     rf"{_GAP}(?:or|and|oder|und|ou|et|o|y|或|和|或者|\\(?:lor|vee)){_GAP}(?:\\(?:boxed|fbox)\s?\{{)+",
     re.IGNORECASE,
@@ -514,7 +516,12 @@ def _read(text: str, found: re.Match[str], params: dict[str, Any], *, field: boo
         )
     if lead[1] and lead[4] and not lead[2]:
         raise UnreadableError("expression", f"{_shown(found[0])!r} has two signs")
-    if _FACTOR.search(before) or _PIECE.search(touched) or _BEHIND.match(behind) or (field and behind.startswith("!")):
+    if (
+        _FACTOR.search(before)
+        or _PIECE.search(touched)
+        or _BEHIND.match(behind)
+        or (field and behind.startswith("!"))
+    ):
         raise UnreadableError(
             "expression", f"{_shown(found[0])!r} is a piece of an expression, which is not evaluated"
         )

@@ -13,6 +13,7 @@ client's own path packs in Python, which costs as much again as all the rest.
 import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import hiredis
 from redis import exceptions
@@ -170,6 +171,9 @@ def _packed(*words: bytes) -> Sequence[bytes]:
 def _pool(url: str) -> ConnectionPool:
     """Return a pool for `url` that neither waits between retries nor keeps timers of its own."""
     try:
+        named = urlsplit(url).path.strip("/")
+        if not url.startswith("unix:") and named and not named.isdecimal():
+            raise ValueError("the client would take database 0 for one that has no number")
         pool = ConnectionPool.from_url(
             url,
             protocol=3,

@@ -106,7 +106,7 @@ def export_(
 
     Example: `countermark judge export transcripts.jsonl`
 
-    Of several replies to one question, the one that is replayed here comes first, and an import takes the first.
+    Of several replies to one question, the one that is replayed here comes first: an import takes the first.
     """
     from countermark_service.cli.console import note
 

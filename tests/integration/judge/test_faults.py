@@ -5,10 +5,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 from pydantic import ValidationError
 
 from countermark_service.judge import Endpoint
+from countermark_service.judge.transport import BoundedTransport
 from countermark_service.model import Item, Outcome
 from tests.integration.judge import scripted
 from tests.integration.judge.parts import EQUIVALENCE, MODEL, Judging, item
@@ -286,6 +288,26 @@ async def test_a_kept_connection_that_the_server_closed_costs_no_attempt(
     made = judging_in_memory()
     await made.verdict(item("\\boxed{1}"))
     assert (await made.verdict(item("\\boxed{2}"))).detail()["attempts"] == 1
+
+
+@pytest.mark.parametrize(("idle_seconds", "connections"), [(3600.0, 1), (-1.0, 3)])
+async def test_a_connection_that_was_not_used_for_long_is_not_used_again(
+    server: ScriptedJudge, idle_seconds: float, connections: int
+) -> None:
+    """A firewall or a balancer between may have forgotten it, and nobody would answer."""
+    ports: set[int] = set()
+
+    async def note(exchange: scripted.Exchange) -> None:
+        ports.add(exchange.writer.get_extra_info("peername")[1])
+        await exchange.answer()
+
+    server.faults = [note] * 3
+    transport = BoundedTransport(most_bytes=10_000, idle_seconds=idle_seconds)
+    for _ in range(3):
+        request = httpx.Request("POST", f"{server.url}/chat/completions", content=b'{"model": "m"}')
+        assert (await transport.handle_async_request(request)).status_code == 200
+    await transport.aclose()
+    assert len(ports) == connections
 
 
 async def test_the_key_goes_to_the_server_and_nowhere_else(

@@ -8,6 +8,8 @@ one turn and no longer.
 
 Headers are kept until they end, and trailers too, before any key is looked at. So what is
 no body is bounded here: whoever sends more is answered 431, and the connection is closed.
+So is one on which the headers of a request take longer to come than an idle one is kept:
+whoever begins many requests and ends none would use up the service's descriptors.
 
 Some clients offer to go on in another protocol with their first request (`Upgrade: h2c`).
 A server may go on as if they had not, but the parser takes all that follows the headers
@@ -42,6 +44,10 @@ class OneWriteProtocol(HttpToolsProtocol):
     """Bytes of the present request, less what its body accounts for."""
     _begun = _ended = _body = 0
     """Of the bytes just fed: how many requests began and ended with them, and how many were of a body."""
+    _in_head = False
+    """Whether the headers of a request have begun and not ended."""
+    _head_timer: asyncio.TimerHandle | None = None
+    """Runs while the headers of a request are waited for, other than between two requests."""
     _offered = False
     """Whether the headers just read offer another protocol, and are to be read again without."""
 
@@ -51,6 +57,29 @@ class OneWriteProtocol(HttpToolsProtocol):
         What is handed on has the methods of a transport that uvicorn calls, and is none by its class.
         """
         super().connection_made(JoiningTransport(transport, self.loop))  # type: ignore[arg-type]
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give up what is open; see `asyncio.Protocol`."""
+        self._have_head()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.timeout_keep_alive, self._tire)
+
+    def _tire(self) -> None:
+        """Close the connection, unless the request before the one that does not come is still being answered."""
+        self._head_timer = None
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self._await_head()
+
+    def _have_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; see `asyncio.Protocol`."""
@@ -66,6 +95,8 @@ class OneWriteProtocol(HttpToolsProtocol):
             self._unaccounted = len(data) - self._body if (self._begun, self._ended) == (1, 0) else 0
         else:
             self._unaccounted += len(data) - (1 + _FRAME_FACTOR) * self._body
+        if self._in_head:
+            self._await_head()
         self._unaccounted = max(0, self._unaccounted)
         if self._unaccounted > _MOST_HEAD and not self.transport.is_closing():
             self._refuse(*_TOO_LARGE)
@@ -107,10 +138,13 @@ class OneWriteProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Count anew; see `httptools`."""
         self._begun += 1
+        self._in_head = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Begin to answer, unless these headers are to be read again; see `httptools`."""
+        self._in_head = False
+        self._have_head()
         self._offered = self.parser.should_upgrade()
         if not self._offered:
             super().on_headers_complete()
@@ -134,9 +168,7 @@ class OneWriteProtocol(HttpToolsProtocol):
 
 def _reason(exc: httptools.HttpParserError) -> str:
     """Return what the parser says, which names the fault and quotes nothing."""
-    if isinstance(
-        exc, httptools.HttpParserCallbackError
-    ):  # what was read could not be taken: a path, most likely
+    if isinstance(exc, httptools.HttpParserCallbackError):  # what was read could not be taken
         return "its path cannot be read"
     return str(exc)
 

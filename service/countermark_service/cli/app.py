@@ -76,6 +76,8 @@ def run() -> None:
         if getattr(sys, name) is None:  # it was closed before the start: what is said goes nowhere
             # Not closed by us: a standard stream is open for as long as the process runs.
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - see above
+    if sys.stdin is None:  # closed as well: what is read from it fails, as it does in every other program
+        sys.stdin = os.fdopen(os.open(os.devnull, os.O_WRONLY), "r", encoding="utf-8")
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         # As standard error has it: a name of a file, or a line around a table, may be more than its encoding holds.
         sys.stdout.reconfigure(errors="backslashreplace")

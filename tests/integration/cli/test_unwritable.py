@@ -103,3 +103,22 @@ def test_what_an_encoding_does_not_hold_is_written_in_another_way(
     out = ended.stdout.decode(encoding)
     if "--json" in command:
         assert json.loads(out)["settings"][0]["value"] == f"{tmp_path}/\udcffé"
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        (f"score - --verifier {FIRST}", 1, "standard input: cannot be read"),
+        ("judge import -", 1, "standard input cannot be read"),
+        ("release init --name a/b --version 1 --out card.json", 0, ""),
+    ],
+)
+def test_a_standard_input_that_was_closed_is_no_bug_and_no_empty_input(
+    variables: dict[str, str], tmp_path: Path, command: str, code: int, said: str
+) -> None:
+    ended = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$0" -m countermark_service {command} <&-', sys.executable],
+        env=variables, cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == code, ended.stderr
+    assert said in ended.stderr

@@ -65,6 +65,13 @@ def test_a_new_bundle_passes_its_check_and_is_published_once(cli: Cli, tmp_path:
     assert digest in text
 
 
+def test_the_commands_that_are_shown_next_can_be_typed_as_they_stand(cli: Cli, tmp_path: Path) -> None:
+    made = cli("verifier", "new", "rules", "--into", "my verifiers")
+
+    assert "countermark verifier check 'my verifiers/rules/1.0.0'\n" in made.err
+    assert "COUNTERMARK_BUNDLES='my verifiers' countermark serve" in made.err
+
+
 def test_a_published_version_that_changed_is_refused_everywhere(cli: Cli, tmp_path: Path) -> None:
     cli("verifier", "new", "rules")
     cli("verifier", "publish", "verifiers/rules/1.0.0")

@@ -1,8 +1,13 @@
 """What is written in one turn of the loop leaves with one write, in order, and nothing is lost at a close."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
-from countermark_service.api.one_write import JoiningTransport
+import pytest
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from countermark_service.api.one_write import JoiningTransport, OneWriteProtocol
 
 
 class Recorder(asyncio.Transport):
@@ -17,6 +22,9 @@ class Recorder(asyncio.Transport):
 
     def close(self) -> None:
         self.written.append(b"(closed)")
+
+    def is_closing(self) -> bool:
+        return b"(closed)" in self.written
 
 
 def test_head_and_body_leave_together_and_later_parts_later() -> None:
@@ -64,3 +72,44 @@ def test_everything_else_is_the_transports_own() -> None:
         return JoiningTransport(Recorder(), asyncio.get_running_loop()).get_extra_info("peername")
 
     assert asyncio.run(answer()) == ("127.0.0.1", 1)
+
+
+HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "closed"),
+    [
+        ([], True),
+        ([HEAD], True),
+        ([HEAD, b"X: 1\r\n", b"X: 2\r\n", b"X: 3\r\n"], True),
+        ([HEAD + b"\r\n", b"{"], False),
+        ([HEAD, b"\r\n"], False),
+    ],
+    ids=["nothing", "half of a head", "a head that goes on", "half of a body", "a head in two"],
+)
+def test_a_head_that_does_not_come_ends_the_connection_and_a_body_may_take_its_time(
+    sent: list[bytes], closed: bool
+) -> None:
+    async def answer() -> list[bytes]:
+        looked = asyncio.Event()
+
+        async def app(_scope: object, _receive: object, send: Callable[..., Awaitable[None]]) -> None:
+            await looked.wait()
+            await send({"type": "http.response.start", "status": 204})
+            await send({"type": "http.response.body"})
+
+        recorder = Recorder()
+        config = Config(app, timeout_keep_alive=0, log_config=None)  # no time at all
+        protocol = OneWriteProtocol(config, ServerState(), {})
+        protocol.connection_made(recorder)
+        for piece in sent:
+            protocol.data_received(piece)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        written = list(recorder.written)
+        looked.set()
+        await asyncio.gather(*protocol.tasks)
+        return written
+
+    assert (b"(closed)" in asyncio.run(answer())) is closed

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -86,7 +87,7 @@ def init(
         _print_json(out, release.digest, from_ or [], drafts, unclear, grade_card(release.card).document())
         return
     _print(out, from_ or [], drafts, unclear, release.card)
-    note(f"wrote {out}; next: countermark release check {out}")
+    note(f"wrote {out}; next: countermark release check {quote(str(out))}")
 
 
 def _fill(document: dict[str, Any], more: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """`countermark verifier new`: a folder to begin with, which already passes `check`."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -47,6 +48,6 @@ def new(
         return
     print(folder)
     note(
-        f"It passes as it is: countermark verifier check {folder}\n"
-        f"To serve it: COUNTERMARK_BUNDLES={into} countermark serve"
+        f"It passes as it is: countermark verifier check {quote(str(folder))}\n"
+        f"To serve it: COUNTERMARK_BUNDLES={quote(str(into))} countermark serve"
     )

@@ -426,11 +426,14 @@ async def _split(
     """Run both halves at once on one slot, each under a keeper of its own."""
     nonce = os.urandom(16)
     theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    frame = {"answer_bytes": limits.answer_bytes}
-    details = {**frame, "entry_points": list(entry_points), "nonce": nonce.hex()}
+    details = {
+        "answer_bytes": limits.answer_bytes,
+        "entry_points": list(entry_points),
+        "nonce": nonce.hex(),
+    }
     tester_limits = replace(limits, wall_seconds=limits.wall + 0.5)
     with theirs, ours:
-        candidate = CandidateRun(slot, candidate_code, [Job("serve", details=frame, peer=theirs)], limits)
+        candidate = CandidateRun(slot, candidate_code, [Job("serve", peer=theirs)], limits)
         job = Job("tester", ask=prelude, answers=True, details=details, peer=ours)
         tester = CandidateRun(slot, tester_code, [job], tester_limits)
         try:

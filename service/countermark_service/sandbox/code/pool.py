@@ -243,7 +243,10 @@ class SandboxPool:
             if binary is None:
                 return [built] * (1 if stop_after_failure else len(tests))
         try:
-            argv = list(program.run or ("./" + program.product,))
+            stack_kib = min(
+                _MOST_STACK_KIB, limits.stack_mib * 1024 * 3 // 4
+            )  # beyond it, a program just dies
+            argv = [part.format(stack_kib=stack_kib) for part in program.run or ("./" + program.product,)]
             details = {"argv": argv, **_wanted(fetch, limits)}
             packed = plain.encode(dict(files or {}) if binary is not None else sources)
             jobs = [
@@ -368,6 +371,8 @@ class SandboxPool:
             )
 
 
+_MOST_STACK_KIB = 8000
+"""What a runtime with a stack limit of its own is given, where the program's whole stack allows."""
 _DECODE_INLINE_BYTES = 32 * 1024
 """Larger answers are parsed in a thread, so that the service keeps answering."""
 

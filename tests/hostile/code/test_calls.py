@@ -350,7 +350,14 @@ async def test_a_wrong_program_fails_what_the_right_one_passes(
 
 @pytest.mark.parametrize(
     "tester",
-    [b"def test_f(): assert f() == 5", b"import unittest\nclass T(unittest.TestCase): pass", b"pass"],
+    [
+        b"def test_f(): assert f() == 5",
+        b"import unittest\nclass T(unittest.TestCase): pass",
+        b"pass",
+        b"import no_such_module\nassert f() == 5",
+        b"assert 1 == 2\nassert f() == 5",
+        b"from solution import f\nassert f() == 5",
+    ],
 )
 async def test_a_test_program_that_tests_nothing_passes_nobody(pool: SandboxPool, tester: bytes) -> None:
     result = await pool.run_tester(tester, b"def f(): return 6", ["f"], UNHURRIED)

@@ -208,6 +208,8 @@ def test(code: CodeType, prelude: bytes, job: dict[str, Any], answer: int, peer:
         verdict = _stopped(line.stopped)
     if verdict[0] == PASSED and not line.asked:
         verdict = (UNSUPPORTED, "the test program never calls the program")
+    elif verdict[0] == FAILED and not line.asked:  # so it was none of the candidate's doing
+        verdict = (UNSUPPORTED, f"the test program fails before it calls the program: {verdict[1]}")
     _write(answer, plain.encode((nonce, verdict[0], verdict[1][:2000])))
 
 

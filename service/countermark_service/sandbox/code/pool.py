@@ -45,7 +45,7 @@ COMPILE_LIMITS = Limits(
     scratch_mib=64,
     scratch_inodes=1000,
 )
-"""For compilers: an end to hostile programs, and ten times what honest ones take, as a second of a busy processor's time
+"""For compilers: an end to hostile programs, and ten times what honest ones take, as a second of a busy processor
 does less."""
 _PRODUCT_BYTES = 48 * 1024 * 1024
 _NODE_ENVIRONMENT = {"NODE_DISABLE_COLORS": "1"}

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -24,6 +25,9 @@ CONNECT_SECONDS = 10.0
 """How long making one connection may take; then it counts as failed and is tried again."""
 MAX_CONNECTIONS = 100
 """Connections of one client to the service, over all calls that are under way."""
+
+_SETTINGS = "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE, SSL_CERT_DIR and SSLKEYLOGFILE"
+"""What httpx takes from the environment when a connection is made."""
 
 _Clients: TypeAlias = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, httpx.AsyncClient]]
 
@@ -44,7 +48,13 @@ class HttpxTransport:
     async def exchange(self, request: Request) -> AsyncIterator[Reply]:
         """Send `request` and give its reply; see `Transport.exchange`."""
         try:
-            async with self._client(request.url).stream(
+            client = self._client(request.url)
+        except (ValueError, ImportError, OSError) as exc:
+            raise TransportError(
+                f"no connection can be made as the environment asks for it: {exc} Look at {_SETTINGS}."
+            ) from exc
+        try:
+            async with client.stream(
                 request.method, request.url, headers=request.headers, content=request.body
             ) as response:
                 yield Reply(response.status_code, response.headers, response.aiter_bytes())
@@ -56,9 +66,12 @@ class HttpxTransport:
             httpx.RemoteProtocolError,
             httpx.ProxyError,
         ) as exc:
-            raise ConnectError(_origin(request.url), f"{type(exc).__name__}: {exc}".rstrip(": ")) from exc
-        except httpx.HTTPError as exc:
-            raise TransportError(f"cannot carry a request to {request.url}: {exc}") from exc
+            reason = f"{type(exc).__name__}: {exc}".rstrip(": ")
+            if self._inner is None:
+                reason += _through_proxy(request.url)
+            raise ConnectError(_origin(request.url), reason) from exc
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            raise TransportError(f"cannot carry a request to {request.url[:200]}: {exc}") from exc
 
     async def aclose(self) -> None:
         """Close the running loop's connections."""
@@ -97,3 +110,13 @@ def _origin(url: str) -> str:
     """Return scheme, host and port of `url`."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def _through_proxy(url: str) -> str:
+    """Return a remark on the proxy that stands before `url`, where there is one: it may be what fails."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    scheme = next((scheme for scheme in (parts.scheme.lower(), "all") if proxies.get(scheme)), None)
+    if scheme is None or proxy_bypass(parts.hostname or ""):
+        return ""
+    return f" (asked through the proxy of {scheme.upper()}_PROXY; NO_PROXY leaves addresses out)"

@@ -241,5 +241,7 @@ class SettingsError(CountermarkError):
     code = "invalid_settings"
 
     def __init__(self, source: str, key: str, value: object, problem: str) -> None:
-        super().__init__(f"{source}: `{key}` is {value!r}: {problem}.")
+        shown = repr(value)
+        shown = shown if len(shown) <= 200 else f"{shown[:200]}…"
+        super().__init__(f"{source}: `{key}` is {shown}: {problem}.")
         self.source, self.key, self.problem = source, key, problem

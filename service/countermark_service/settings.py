@@ -22,9 +22,19 @@ PREFIX = "COUNTERMARK_"
 
 
 def default_data_folder() -> Path:
-    """Return the folder for everything that Countermark keeps, where none is set."""
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "countermark"
+    """Return the folder for everything that Countermark keeps, where none is set.
+
+    Raises:
+        SettingsError: Whoever runs this has no home folder, as a container's nameless user.
+    """
+    base = os.environ.get("XDG_DATA_HOME")
+    if base:
+        return Path(base) / "countermark"
+    try:
+        return Path.home() / ".local" / "share" / "countermark"
+    except RuntimeError as exc:
+        problem = f"there is no home folder to keep it in: set {PREFIX}DATA, or HOME"
+        raise SettingsError("settings", "data", None, problem) from exc
 
 
 class Settings(BaseModel):
@@ -158,7 +168,17 @@ class Settings(BaseModel):
     @field_validator("data")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()  # a contained worker has another working folder
+        return _at_home(value).absolute()  # a contained worker has another working folder
+
+    @field_validator("judges")
+    @classmethod
+    def _judges_at_home(cls, value: Path | None) -> Path | None:
+        return value and _at_home(value)
+
+    @field_validator("bundles", "releases")
+    @classmethod
+    def _folders_at_home(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(map(_at_home, value))
 
     @field_validator("redis_url")
     @classmethod
@@ -191,6 +211,8 @@ def load_settings(
         first = exc.errors(include_url=False)[0]
         key = str(first["loc"][0]) if first["loc"] else "(settings)"
         problem = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            problem = "there is no such setting" + _meant(key.lower())
         raise SettingsError(sources.get(key, "settings"), key, first["input"], problem) from exc
 
 
@@ -217,6 +239,19 @@ def likely_slips(environment: Mapping[str, str] | None = None) -> dict[str, str]
         if near:
             slips[name] = PREFIX + near[0]
     return slips
+
+
+def _at_home(path: Path) -> Path:
+    """Return `path` with ``~`` at its head made a folder: in a file and behind a colon no shell does it."""
+    try:
+        return path.expanduser()
+    except RuntimeError as exc:
+        raise ValueError("there is no home folder to put for ~; write the whole path") from exc
+
+
+def _meant(key: str) -> str:
+    near = get_close_matches(key, Settings.model_fields, 1, 0.6)
+    return f"; {near[0]} is one" if near else "; `countermark settings` shows all"
 
 
 def _collect(env: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -155,7 +155,9 @@ def test_a_key_that_is_none_is_refused_with_the_name_of_the_file(tmp_path: Path)
     environment = config(tmp_path, "port = 1\nmax_item = 1\n")
     error = refusal(environment)
     assert (error.source, error.key) == (environment["COUNTERMARK_CONFIG"], "max_item")
-    assert "not permitted" in error.problem
+    assert error.problem == "there is no such setting; max_items is one"
+    assert refusal(config(tmp_path, "Port = 80")).problem == "there is no such setting; port is one"
+    assert "`countermark settings` shows all" in refusal(config(tmp_path, "zzz = 80")).problem
 
 
 @pytest.mark.parametrize("text", ["port = ", "port = 1\nport = 2\n", "\x00", "x = " + "[" * 5000])
@@ -206,3 +208,32 @@ def test_the_example_of_the_page_is_a_file_that_can_be_used(tmp_path: Path) -> N
 if __name__ == "__main__":
     page, _, rest = PAGE.read_text().partition("| key |")
     PAGE.write_text(page + table() + "\n" + rest.partition("\n\n")[2])
+
+
+def test_a_home_folder_is_meant_by_a_tilde_in_every_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No shell puts it there in a file, nor behind a colon."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    environment = config(tmp_path, 'bundles = ["~/b", "/c"]\njudges = "~/judges.toml"\n')
+    settings = load({**environment, "COUNTERMARK_RELEASES": "~/one:~/two", "COUNTERMARK_DATA": "~/data"})
+
+    assert settings.bundles == (tmp_path / "b", Path("/c"))
+    assert settings.releases == (tmp_path / "one", tmp_path / "two")
+    assert (settings.judges, settings.data) == (tmp_path / "judges.toml", tmp_path / "data")
+    error = refusal({"COUNTERMARK_JUDGES": "~nobody-has-this-name/judges.toml"})
+    assert "there is no home folder to put for ~" in str(error)
+
+
+def test_a_value_without_end_is_shown_without_its_end() -> None:
+    assert len(str(refusal({"COUNTERMARK_PORT": "9" * 5000}))) < 400
+
+
+def test_who_has_no_home_folder_is_told_to_name_a_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may run as a user of whom nobody knows but the number."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
+    with pytest.raises(SettingsError, match="set COUNTERMARK_DATA, or HOME"):
+        load_settings(environment={})
+    assert load({"COUNTERMARK_DATA": "/data"}).data == Path("/data")

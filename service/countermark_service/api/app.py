@@ -46,6 +46,9 @@ def create_app(service: Service) -> FastAPI:
         redirect_slashes=False,  # a redirect would name whatever host the request does
         redoc_url=None,
         generate_unique_id_function=_operation_id,
+        # The service has logs and metrics of its own, which hold no text of an item; the framework's would take
+        # what an error says, and look for somebody to tell it to at every request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.parts = Parts(service, Metrics(service))
     app.add_middleware(Observe, metrics=app.state.parts.metrics)

@@ -6,11 +6,9 @@ test holds the two together. How bytes come in is `intake.py`'s subject, what ma
 not be there twice is that of `repeats.py`.
 """
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,6 +18,7 @@ from countermark_service.api.repeats import nested_keys, refuse_double_ids, refu
 from countermark_service.errors import RequestError
 from countermark_service.judge import JudgeMode
 from countermark_service.model import Item, OnFailure, last_assistant_text
+from countermark_service.model.json_text import exact_number
 
 _T = TypeVar("_T")
 
@@ -103,22 +102,11 @@ class ReceiptBody:
     """JSON of each."""
 
 
-def _exact(text: str) -> float:
-    """Return a JSON number that a double holds; another one would be scored as a number that nobody sent.
-
-    What programs write is such a one: the shortest text that stands for a double.
-    """
-    value = float(text)
-    if not math.isfinite(value) or Decimal(text) != Decimal(repr(value)):
-        raise ValueError("Number has more digits than a double holds, or is out of range; send it as a text")
-    return value
-
-
-_batch_decoder = msgspec.json.Decoder(Batch, float_hook=_exact)
-_mixed_decoder = msgspec.json.Decoder(_MixedBatch, float_hook=_exact)
+_batch_decoder = msgspec.json.Decoder(Batch, float_hook=exact_number)
+_mixed_decoder = msgspec.json.Decoder(_MixedBatch, float_hook=exact_number)
 _head_decoder = msgspec.json.Decoder(StreamHead)
-_item_decoder = msgspec.json.Decoder(ItemBody, float_hook=_exact)
-_receipt_decoder = msgspec.json.Decoder(_ReceiptBody, float_hook=_exact)
+_item_decoder = msgspec.json.Decoder(ItemBody, float_hook=exact_number)
+_receipt_decoder = msgspec.json.Decoder(_ReceiptBody, float_hook=exact_number)
 
 
 def decode_batch(body: bytes) -> Batch:

@@ -1,4 +1,4 @@
-"""What the server under the API leaves to be wished for: one write per answer, and a bound on headers.
+"""What the server under the API leaves to be wished for: one write per answer, a bound on headers, no other protocol.
 
 An answer's head and body reach the server one after the other, and it hands each to the
 socket at once. Each write wakes the client, which takes the head, finds no body, and
@@ -8,13 +8,18 @@ one turn and no longer.
 
 Headers are kept until they end, and trailers too, before any key is looked at. So what is
 no body is bounded here: whoever sends more is answered 431, and the connection is closed.
+
+Some clients offer to go on in another protocol with their first request (`Upgrade: h2c`).
+A server may go on as if they had not, but the parser takes all that follows the headers
+for bytes of that protocol. So it is given the same headers again, without the offer.
 """
 
 import asyncio
 from typing import Any
 
+import httptools
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from countermark_service.api.document import PROBLEM_JSON
 from countermark_service.api.errors import problem
@@ -27,23 +32,18 @@ _MOST_HEAD = 64 * 1024
 """Bytes of one request that are no body: request line, headers, trailers."""
 _FRAME_FACTOR = 8
 """Bytes that a byte of a body may take with the frame of a chunk of its own."""
-_TOO_LARGE = msgspec.json.encode(
-    problem(431, "headers_too_large", f"the headers of a request may have {_MOST_HEAD} bytes.")
-)
-_REFUSAL = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: %b\r\n"
-    b"content-length: %d\r\nconnection: close\r\n\r\n%b"
-    % (PROBLEM_JSON.encode(), len(_TOO_LARGE), _TOO_LARGE)
-)
+_TOO_LARGE = (431, "headers_too_large", f"the headers of a request may have {_MOST_HEAD} bytes.")
 
 
 class OneWriteProtocol(HttpToolsProtocol):
-    """uvicorn's protocol over a transport that joins writes, with a bound on headers."""
+    """uvicorn's protocol over a transport that joins writes, with a bound on headers; it is HTTP/1.1 and stays so."""
 
     _unaccounted = 0
     """Bytes of the present request, less what its body accounts for."""
     _begun = _ended = _body = 0
     """Of the bytes just fed: how many requests began and ended with them, and how many were of a body."""
+    _offered = False
+    """Whether the headers just read offer another protocol, and are to be read again without."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`, which allows any transport here where uvicorn names one kind.
@@ -55,31 +55,90 @@ class OneWriteProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes; see `asyncio.Protocol`."""
         self._begun = self._ended = self._body = 0
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError as exc:
+            self.logger.warning("Invalid HTTP request received.")
+            self._refuse(400, "invalid_http", f"this is no request of HTTP/1.1: {_reason(exc)}.")
+            return
         if self._begun or self._ended:  # where several came at once, nobody knows what the last of them has
             self._unaccounted = len(data) - self._body if (self._begun, self._ended) == (1, 0) else 0
         else:
             self._unaccounted += len(data) - (1 + _FRAME_FACTOR) * self._body
         self._unaccounted = max(0, self._unaccounted)
         if self._unaccounted > _MOST_HEAD and not self.transport.is_closing():
-            if self.cycle is None or not self.cycle.response_started:
-                self.transport.write(_REFUSAL)
-            self.transport.close()
+            self._refuse(*_TOO_LARGE)
+
+    def _feed(self, data: bytes) -> None:
+        """Have the parser read `data`; raises `HttpParserError`."""
+        rest = memoryview(data)
+        while rest:
+            try:
+                self.parser.feed_data(rest)
+                return
+            except httptools.HttpParserUpgrade as offer:
+                rest = rest[offer.args[0] :]
+            self._offered = False
+            if self.parser.get_method() == b"CONNECT":
+                raise httptools.HttpParserError("CONNECT is for proxies")
+            self.parser.feed_data(self._head_without_offer())
+
+    def _head_without_offer(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        kept = [b"%b: %b\r\n" % (name, value) for name, value in self.headers if name != b"upgrade"]
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (self.parser.get_method(), self.url, version, b"".join(kept))
+
+    def _refuse(self, status: int, code: str, text: str) -> None:
+        """Close the connection, after an answer where the client can take it for one to what is wrong."""
+        cycle = self.cycle
+        behind_others = cycle is not None and (
+            self.pipeline or not (cycle.more_body or cycle.response_complete)
+        )
+        begun = cycle is not None and cycle.response_started and not cycle.response_complete
+        if not (behind_others or begun):
+            body = msgspec.json.encode(problem(status, code, text))
+            self.transport.write(
+                b"%bcontent-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+                % (STATUS_LINE[status], PROBLEM_JSON.encode(), len(body), body)
+            )
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         """Count anew; see `httptools`."""
         self._begun += 1
         super().on_message_begin()
 
+    def on_headers_complete(self) -> None:
+        """Begin to answer, unless these headers are to be read again; see `httptools`."""
+        self._offered = self.parser.should_upgrade()
+        if not self._offered:
+            super().on_headers_complete()
+
     def on_message_complete(self) -> None:
         """Count no more; see `httptools`."""
         self._ended += 1
-        super().on_message_complete()
+        if not self._offered:
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Send what is held of the answer: nothing more belongs to it. See uvicorn, which calls it."""
+        self.transport.flush()  # type: ignore[attr-defined]  # a JoiningTransport
+        super().on_response_complete()
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body; see `httptools`."""
         self._body += len(body)
         super().on_body(body)
+
+
+def _reason(exc: httptools.HttpParserError) -> str:
+    """Return what the parser says, which names the fault and quotes nothing."""
+    if isinstance(
+        exc, httptools.HttpParserCallbackError
+    ):  # what was read could not be taken: a path, most likely
+        return "its path cannot be read"
+    return str(exc)
 
 
 class JoiningTransport:
@@ -90,25 +149,30 @@ class JoiningTransport:
         self._loop = loop
         self._held: list[bytes] = []
         self._size = 0
+        self._turn: asyncio.Handle | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send `data` at the end of this turn."""
-        if not self._held:
-            self._loop.call_soon(self._flush)
+        """Send `data` at the end of this turn, or of the answer."""
+        if self._turn is None:
+            self._turn = self._loop.call_soon(self.flush)
         self._held.append(data)
         self._size += len(data)
         if self._size > _MOST_HELD:
-            self._flush()
+            self.flush()
 
     def close(self) -> None:
         """Send what is held, then close."""
-        self._flush()
+        self.flush()
         self._transport.close()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what is held."""
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
         if self._held:
             held, self._held, self._size = self._held, [], 0
             self._transport.write(held[0] if len(held) == 1 else b"".join(held))

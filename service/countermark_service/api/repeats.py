@@ -1,30 +1,16 @@
-"""What a JSON body may not hold twice: a key in one object, an id in one request.
+"""What a request may not hold twice: a key in one object, an id in one batch.
 
-A JSON object may hold a key twice, and decoders keep the last one: two readers of
-one request could see different items. Decoding with a hook on every object finds
-that, at many times the cost of decoding. So the keys are counted first, in the
-bytes and in what was decoded: where the two agree, no key was lost.
-
-A key takes a colon outside of any text, so where no text holds a colon, the colons
-are the keys. Else: inside a JSON text a quote is always escaped, so a quote before
-a colon ends a key if no backslash stands before it. Where neither count is certain
-(space between key and colon, a key that ends in a backslash) or the counts differ
-(``"id": null`` says nothing and is not counted), the body is read again, slowly.
+How a repeated key is found is `model.json_text`'s subject. Here stands what a request knows
+besides: where no text holds a colon, the colons are the keys, which is quicker to count;
+``"id": null`` says nothing and is not counted; and a fault is said with its place.
 """
 
-import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from countermark_service.errors import RequestError
 from countermark_service.model import Item
-
-DEEPEST = 200
-"""Levels of lists and objects that a reference or a parameter may have. It is far above what data has
-and far below what any Python version's recursion limit allows, so that no machine decides it."""
-
-_SPACED_COLON = re.compile(rb'"[ \t\r\n]+:')
+from countermark_service.model.json_text import DEEPEST, count_keys, keys_in, repeated_key
 
 
 def refuse_double_keys(body: bytes, keys: int, *, text_colons: int = 0, item: int | None = None) -> None:
@@ -41,24 +27,15 @@ def refuse_double_keys(body: bytes, keys: int, *, text_colons: int = 0, item: in
     """
     if _has_colons(body, keys + text_colons):
         return
-    if _keys_in(body) == keys:
+    if keys_in(body) == keys:
         return
     where = "the body" if item is None else f"item {item}"
-    double: list[str] = []
-
-    def note(pairs: list[tuple[str, Any]]) -> None:
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                double.append(key)
-            seen.add(key)
-
     try:
-        json.loads(body, object_pairs_hook=note)
+        double = repeated_key(body)
     except RecursionError as exc:
         raise too_deep(where, item) from exc
-    if double:
-        shown = double[0][:80]
+    if double is not None:
+        shown = double[:80]
         message = f"{where}: the key {shown!r} is given twice in one object: give it once."
         raise RequestError(message, item=item, field=shown)
 
@@ -68,36 +45,16 @@ def _has_colons(body: bytes, count: int) -> bool:
     return len(body) - len(body.replace(b":", b"", count + 1)) == count
 
 
-def _keys_in(body: bytes) -> int | None:
-    """Return how many keys a body has, or None where some key may not end in a quote and a colon side by side."""
-    # Looking for one byte costs next to nothing, for two or three as much as decoding the body does.
-    escaped = body.count(b'\\":') if b"\\" in body else 0
-    if escaped and b'\\\\":' in body:
-        return None
-    if _SPACED_COLON.search(body):
-        return None
-    return body.count(b'":') - escaped
-
-
 def nested_keys(value: Any, where: str, item: int | None) -> int:
     """Return how many keys the objects in a JSON value have.
 
     Raises:
         RequestError: It is nested more than `DEEPEST` levels deep.
     """
-    count, level = 0, [value]
-    for _ in range(DEEPEST):
-        below: list[Any] = []
-        for one in level:
-            if isinstance(one, dict):
-                count += len(one)
-                below += [each for each in one.values() if isinstance(each, (dict, list))]
-            elif isinstance(one, list):
-                below += [each for each in one if isinstance(each, (dict, list))]
-        if not below:
-            return count
-        level = below
-    raise too_deep(where, item)
+    try:
+        return count_keys(value)
+    except RecursionError as exc:
+        raise too_deep(where, item) from exc
 
 
 def too_deep(where: str, item: int | None) -> RequestError:

@@ -32,7 +32,12 @@ class Schema:
         """Return why `value`, of JSON types, does not fit; None where it does."""
         from jsonschema.exceptions import best_match  # imported here: see the module
 
-        found = best_match(self._validator.iter_errors(value))
+        try:
+            found = best_match(self._validator.iter_errors(value))
+        except RecursionError:  # a schema that refers to itself follows a value as deep as it goes
+            return Mismatch("it is nested too deeply to be checked", ())
+        except OverflowError:  # an integer beyond every float, held against a float
+            return Mismatch("it holds a number too large to be checked", ())
         return None if found is None else Mismatch(found.message, tuple(found.absolute_path))
 
 

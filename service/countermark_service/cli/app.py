@@ -5,6 +5,7 @@ Three endings, three exit codes: an error that is expected 1, interrupted 130, a
 """
 
 import errno
+import io
 import os
 import sys
 import traceback
@@ -75,6 +76,9 @@ def run() -> None:
         if getattr(sys, name) is None:  # it was closed before the start: what is said goes nowhere
             # Not closed by us: a standard stream is open for as long as the process runs.
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - see above
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        # As standard error has it: a name of a file, or a line around a table, may be more than its encoding holds.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except CountermarkError as exc:

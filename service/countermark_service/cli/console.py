@@ -77,10 +77,17 @@ def _print_parts(screen: "Console", parts: Sequence[Any]) -> None:
 
 def print_json(value: object, *, stderr: bool = False) -> None:
     """Print `value` as indented JSON and nothing else."""
+    import json
+
     import msgspec
 
-    text = msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode()
-    print(text, file=sys.stderr if stderr else sys.stdout)
+    stream = sys.stderr if stderr else sys.stdout
+    try:
+        text = msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode()
+        text.encode(stream.encoding)
+    except UnicodeEncodeError:  # a name of a file that is no UTF-8, or a stream that holds less than Unicode
+        text = json.dumps(msgspec.to_builtins(value, enc_hook=str), indent=2)
+    print(text, file=stream)
 
 
 def note(text: str) -> None:

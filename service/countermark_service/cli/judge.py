@@ -17,6 +17,7 @@ from countermark_service.errors import CountermarkError, UnavailableError
 if TYPE_CHECKING:
     from countermark_service.judge import Transcript
     from countermark_service.settings import Settings
+    from countermark_service.store import Store
 
 app = typer.Typer(
     help="Judges: probe the servers that models answer from; export and import transcripts.",
@@ -104,6 +105,8 @@ def export_(
     """Write every transcript that is kept here, one a line under the digest of its content.
 
     Example: `countermark judge export transcripts.jsonl`
+
+    Of several replies to one question, the one that is replayed here comes first: an import takes the first.
     """
     from countermark_service.cli.console import note
 
@@ -120,15 +123,59 @@ def export_(
 
 
 async def _export(settings: "Settings", out: BinaryIO, model: str | None) -> int:
+    """Write what is replayed here, then what is replayed of one revision only, then the other replies."""
+    from countermark_service.assembly import build_transcripts
     from countermark_service.judge import archive_line
-    from countermark_service.judge.transcripts import decode, id_of
+    from countermark_service.judge.transcripts import id_of
 
     count = 0
-    async for encoded in _kept(settings):
-        if model is None or decode(encoded, id_of(encoded))[0].request.get("model") == model:
-            out.write(archive_line(encoded))
-            count += 1
+    later: tuple[list[bytes], list[bytes]] = ([], [])
+    store = build_transcripts(settings)
+    try:
+        async for batch in _batches(_kept(settings), model):
+            for (_, encoded), place in zip(batch, await _places(store, batch), strict=True):
+                count += 1
+                if place == 0:
+                    out.write(archive_line(encoded))
+                else:
+                    later[place - 1].append(id_of(encoded))
+        for ids in later:
+            for first in range(0, len(ids), _BATCH):
+                found = await store.get_many(ids[first : first + _BATCH])
+                out.writelines(archive_line(encoded) for encoded in found if encoded is not None)
+    finally:
+        await store.close()
     return count
+
+
+async def _batches(
+    kept: AsyncIterator[bytes], model: str | None
+) -> "AsyncIterator[list[tuple[Transcript, bytes]]]":
+    """Yield the transcripts of a model, or of all, some at a time."""
+    from countermark_service.judge.transcripts import decode, id_of
+
+    batch: list[tuple[Transcript, bytes]] = []
+    async for encoded in kept:
+        transcript, _ = decode(encoded, id_of(encoded))
+        if model is None or transcript.request.get("model") == model:
+            batch.append((transcript, encoded))
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    yield batch
+
+
+async def _places(store: "Store", batch: "list[tuple[Transcript, bytes]]") -> list[int]:
+    """Return for each transcript 0 where it is the one that is replayed, 1 where of its revision only, else 2."""
+    from countermark_service.judge.transcripts import id_of, pointers
+
+    ways = [pointers(transcript.question(), transcript.revision) for transcript, _ in batch]
+    targets = await store.get_many([way[-1] for way in ways] + [way[0] for way in ways])
+    ids = [id_of(encoded) for _, encoded in batch]
+    return [
+        0 if mine == of_any else 1 if mine == of_revision else 2
+        for mine, of_any, of_revision in zip(ids, targets, targets[len(batch) :], strict=False)
+    ]
 
 
 async def _kept(settings: "Settings") -> AsyncIterator[bytes]:

@@ -9,7 +9,7 @@ an error. One row is in memory at a time.
 import io
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -79,6 +79,7 @@ class Rows:
         self.name = name
         self._raw = raw
         self._columns = columns
+        self._wanted = frozenset(astuple(columns))
         self._params = dict(params)
         stem = name.lower().removesuffix(".gz").removesuffix(".zst")
         self._format = row_format or ("csv" if stem.endswith(".csv") else "jsonl")
@@ -108,7 +109,7 @@ class Rows:
             if line is None:
                 yield BadRow(number, f"the line has over {LARGEST_LINE} bytes; no response is that long")
             elif line.strip():
-                found = read_object(line)
+                found = read_object(line, self._wanted)
                 yield BadRow(number, found) if isinstance(found, str) else self._row(number, found)
 
     def _csv(self) -> Iterator[Row | BadRow]:

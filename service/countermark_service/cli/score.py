@@ -5,6 +5,7 @@ summary. The work is in `score_run`, and who judges in `judges`.
 """
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -125,13 +126,12 @@ def score(
 
 
 def _params(text: str) -> dict[str, Any]:
-    import msgspec
+    from countermark_service.audit.readers.lines import read_object
 
-    try:
-        found: dict[str, Any] = msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.MsgspecError as exc:
-        problem = f"{text!r} is no JSON object ({exc}). Write it like '{{\"tolerance\": 0.01}}'."
-        raise typer.BadParameter(problem, param_hint="--params") from exc
+    found = read_object(os.fsencode(text))
+    if isinstance(found, str):
+        problem = f"{text[:200]!r} {found}. Write it like '{{\"tolerance\": 0.01}}'."
+        raise typer.BadParameter(problem, param_hint="--params")
     return found
 
 
@@ -142,6 +142,7 @@ async def _run(plan: "Plan", judge: "Judge", out: str) -> "Summary":
     from countermark_service.cli.tally import Summary, Tally
 
     try:
+        _refuse_input_as_output(plan.file, out)
         await judge.open(plan.verifiers)
         for advisory in judge.advisories:
             note(f"{advisory}.")
@@ -161,6 +162,17 @@ async def _run(plan: "Plan", judge: "Judge", out: str) -> "Summary":
         return summary
     finally:
         await judge.close()
+
+
+def _refuse_input_as_output(file: str, out: str) -> None:
+    """Leave people their rows: the verdicts would take their place.
+
+    Raises:
+        OutputFileError: Both names lead to one file.
+    """
+    for target in (Path(out), Path(out + ".partial")):
+        if "-" not in (file, out) and target.is_file() and Path(file).is_file() and target.samefile(file):
+            raise OutputFileError(target, "it is the file of rows")
 
 
 @contextmanager

@@ -43,6 +43,8 @@ _HEAVY_FACTOR = 4.0
 _MEMORY = 0.95
 _CROWDED_NICE, _SLOW_NICE = 10, 15
 _RESTART_PAUSE = (0.05, 5.0)
+_FORK_TRIES = 5
+"""Tries in a row to start a first worker, over a second and a half, after which those who wait are told."""
 
 
 class Lane:
@@ -104,8 +106,7 @@ class Lane:
 
     async def _restart(self) -> None:
         self._failures += 1
-        first, longest = _RESTART_PAUSE
-        await asyncio.sleep(min(first * 2**self._failures, longest))
+        await asyncio.sleep(self._pause())
         try:
             await self.ready()
         except CountermarkError as exc:
@@ -150,18 +151,32 @@ class Lane:
         self._pool.spawn(self._fork_one())
 
     async def _fork_one(self) -> None:
+        nursery = self._nursery
         try:
-            if self._nursery is not None:
-                worker = await self._nursery.fork()
+            if nursery is not None:
+                worker = await nursery.fork()
                 self._failures = 0
                 if not worker.exited:
                     self._idle.append(worker)
-        except UnavailableError:
-            # The nursery ended; `on_lost` has started another or will.
+        except (UnavailableError, OSError) as exc:
             self._count("fork_failed")
+            if nursery is self._nursery:  # else it ended, and `on_lost` has started another or will
+                await self._bear(exc)
         finally:
             self._forking -= 1
             self._pool.pump()
+
+    async def _bear(self, problem: Exception) -> None:
+        """Wait before the next worker is tried; who waits where there is none at all hears of it in the end."""
+        self._failures += 1
+        if self._failures >= _FORK_TRIES and not self.pids():
+            ref = self.bundle.ref
+            self.fail(UnavailableError(f"no worker of {ref.name}:{ref.version} can be started: {problem}."))
+        await asyncio.sleep(self._pause())
+
+    def _pause(self) -> float:
+        first, longest = _RESTART_PAUSE
+        return float(min(first * 2**self._failures, longest))
 
     # --- queue -----------------------------------------------------------------------------------------
 
@@ -420,7 +435,7 @@ class Lane:
         waited = worker.waited_seconds()
         if chunk.mark_waited is None:
             chunk.mark_waited = waited
-        return now - chunk.mark_time - (waited - chunk.mark_waited)
+        return now - chunk.mark_time - max(waited - chunk.mark_waited, 0.0)  # 0 where it could not be asked
 
     def _mind_others(self, worker: Worker, chunk: Chunk, index: int) -> None:
         """Have an item that takes long make way, where others wait."""

@@ -7,6 +7,7 @@ bytes; which item goes where is the pool's matter.
 import asyncio
 import base64
 import contextlib
+import errno
 import fcntl
 import itertools
 import json
@@ -17,7 +18,7 @@ import re
 import shutil
 import signal
 import socket
-import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from countermark_service.bundles import Bundle
@@ -51,7 +52,7 @@ class Nursery:
         code: Path,
         containment: Containment,
         *,
-        scratch_root: Path,
+        temporary: Path,
         listener: WorkerListener,
         hold_to_vectors: bool = True,
     ) -> None:
@@ -62,7 +63,8 @@ class Nursery:
             environment: The interpreter and packages to load it with.
             code: Folder with the bundle's files.
             containment: How to hold the processes.
-            scratch_root: Folder for scratches where the containment has none of its own.
+            temporary: Folder that ends with the nursery; it holds the scratches where the containment has
+                none of its own.
             listener: Who hears of frames and ends.
             hold_to_vectors: Refuse to serve where the bundle's own vectors do not hold.
         """
@@ -70,7 +72,8 @@ class Nursery:
         self._environment = environment
         self._code = code
         self._containment = containment
-        self._scratch_root = scratch_root
+        self._temporary = temporary
+        self._scratch = temporary / "scratch"
         self._listener = listener
         self._hold_to_vectors = hold_to_vectors
         self._numbers = itertools.count(1)
@@ -87,17 +90,36 @@ class Nursery:
             UnavailableError: It could not be started, or the bundle's import failed.
         """
         self._loop = asyncio.get_running_loop()
+        try:
+            await self._launch()
+        except OSError:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            raise
+        self._log_task = asyncio.create_task(self._keep_log())
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await self._loop.sock_sendall(self._control, json.dumps({"load": self._load()}).encode())
+                answer = json.loads(await self._loop.sock_recv(self._control, 1 << 16) or b"{}")
+        except (OSError, TimeoutError):
+            answer = {}
+        if "ready" not in answer:
+            await self.close()
+            raise UnavailableError(self._failure(answer.get("failed")))
+        self.python_version = answer["ready"]["python"]
+        self._loop.add_reader(self._control.fileno(), self._listen)
+
+    async def _launch(self) -> None:
+        """Start the process; raises OSError, and has nothing open then."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         self._control = ours
-        self._scratch_root.mkdir(parents=True, exist_ok=True)
-        self._scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=self._scratch_root))
         command = self._containment.command(
             [str(self._environment.python), "-s", "-P", "-B", str(_HARNESS), str(theirs.fileno())],
             Interior(self._readable(), _surroundings(self._containment.scratch_inside(self._scratch))),
             scratch=self._scratch,
         )
         try:
+            self._scratch.mkdir(mode=0o700)
             self._process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -107,20 +129,11 @@ class Nursery:
                 env=_surroundings(self._containment.scratch_inside(self._scratch)),
                 start_new_session=True,
             )
+        except OSError:
+            ours.close()
+            raise
         finally:
             theirs.close()
-        self._log_task = asyncio.create_task(self._keep_log())
-        try:
-            async with asyncio.timeout(_START_SECONDS):
-                await self._loop.sock_sendall(ours, json.dumps({"load": self._load()}).encode())
-                answer = json.loads(await self._loop.sock_recv(ours, 1 << 16) or b"{}")
-        except (OSError, TimeoutError):
-            answer = {}
-        if "ready" not in answer:
-            await self.close()
-            raise UnavailableError(self._failure(answer.get("failed")))
-        self.python_version = answer["ready"]["python"]
-        self._loop.add_reader(ours.fileno(), self._listen)
 
     def _load(self) -> dict[str, object]:
         manifest = self._bundle.manifest
@@ -159,17 +172,21 @@ class Nursery:
         """Return a new worker, ready for frames.
 
         Raises:
-            UnavailableError: The nursery has ended.
+            UnavailableError: The nursery has ended, or the worker could not be taken over.
+            OSError: There are no more descriptors.
         """
         number = next(self._numbers)
-        request_read, request_write = os.pipe()
-        verdict_read, verdict_write = os.pipe()
+        with contextlib.ExitStack() as undone:  # what was opened before something else could not be
+            request_read, request_write = _kept(undone, *os.pipe())
+            verdict_read, verdict_write = _kept(undone, *os.pipe())
+            (page,) = _kept(undone, os.memfd_create("progress"))
+            os.ftruncate(page, mmap.PAGESIZE)
+            progress = mmap.mmap(page, mmap.PAGESIZE)
+            undone.pop_all()
         for fd in (request_write, verdict_read):
             with contextlib.suppress(OSError):  # over the user's quota of pipe memory: the default size does
                 fcntl.fcntl(fd, _F_SETPIPE_SZ, PIPE_BYTES)
-        page = os.memfd_create("progress")
-        os.ftruncate(page, mmap.PAGESIZE)
-        worker = Worker(number, request_write, verdict_read, mmap.mmap(page, mmap.PAGESIZE), self._listener)
+        worker = Worker(number, request_write, verdict_read, progress, self._listener)
         forked: asyncio.Future[Worker] = self._loop.create_future()
         self._forking[number] = (worker, forked)
         try:
@@ -180,6 +197,9 @@ class Nursery:
         except (OSError, TimeoutError) as exc:
             worker.close()
             raise UnavailableError(self._failure(f"its nursery does not answer ({exc!r})")) from exc
+        except UnavailableError:
+            worker.close()  # a process that was made all the same ends with its pipe
+            raise
         finally:
             self._forking.pop(number, None)
             for fd in (request_read, verdict_write, page):
@@ -198,13 +218,24 @@ class Nursery:
             return
         said = json.loads(message)
         if "forked" in said and said["forked"] in self._forking:
-            worker, forked = self._forking[said["forked"]]
-            worker.attach(descriptors[0])
-            self.workers[worker.number] = worker
-            if not forked.done():
-                forked.set_result(worker)
+            self._take_over(*self._forking[said["forked"]], descriptors)
         elif "exited" in said and said["exited"] in self.workers:
             self._ended(self.workers.pop(said["exited"]), said["status"])
+
+    def _take_over(
+        self, worker: Worker, forked: "asyncio.Future[Worker]", descriptors: Sequence[int]
+    ) -> None:
+        try:
+            if not descriptors:  # the kernel leaves out what there is no room for
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            worker.attach(descriptors[0])
+        except OSError as exc:
+            if not forked.done():
+                forked.set_exception(UnavailableError(self._failure(f"worker {worker.number}: {exc}")))
+            return
+        self.workers[worker.number] = worker
+        if not forked.done():
+            forked.set_result(worker)
 
     def _ended(self, worker: Worker, status: int | None) -> None:
         if not worker.exited:
@@ -239,7 +270,13 @@ class Nursery:
             self._ended(self.workers.pop(worker.number), None)
         await self._process.wait()
         await self._log_task
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+def _kept(undone: contextlib.ExitStack, *descriptors: int) -> tuple[int, ...]:
+    for descriptor in descriptors:
+        undone.callback(os.close, descriptor)
+    return descriptors
 
 
 def _surroundings(scratch: str) -> dict[str, str]:

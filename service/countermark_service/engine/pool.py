@@ -46,7 +46,7 @@ from countermark_service.engine.jobs import Failed, Group, Job, Place, Result
 from countermark_service.engine.lane import Lane
 from countermark_service.engine.nursery import Nursery
 from countermark_service.engine.shares import PoolCounters, PoolLimits
-from countermark_service.engine.snapshot import materialise
+from countermark_service.engine.snapshot import on_disk
 from countermark_service.engine.wire import Operation
 from countermark_service.engine.worker import WorkerListener
 from countermark_service.errors import SaturatedError, UnavailableError
@@ -200,13 +200,13 @@ class Pool:
         manifest = bundle.manifest
         label = f"{manifest.name}:{manifest.version}"
         environment = self._environments.ensure(bundle.lock, manifest.python or "", label=label)
-        code = materialise(bundle, self._data / "snapshots")
+        code, temporary = on_disk(bundle, self._data)
         return Nursery(
             bundle,
             environment,
             code,
             self.containment,
-            scratch_root=self._data / "scratch",
+            temporary=temporary,
             listener=listener,
             hold_to_vectors=self._hold_to_vectors,
         )

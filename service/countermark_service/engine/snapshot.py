@@ -2,13 +2,51 @@
 
 A bundle is read once; what runs is written from those bytes, so an edit of the
 bundle's folder, or of the snapshot itself, never reaches a worker unseen.
+
+A verifier whose environment is built needs nothing more than this and a scratch. So a
+data folder whose disk is full does not keep it from running: both may lie elsewhere.
 """
 
+import errno
 import shutil
 import tempfile
 from pathlib import Path
 
 from countermark_service.bundles import Bundle, tree_digest
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def on_disk(bundle: Bundle, data: Path) -> tuple[Path, Path]:
+    """Return the snapshot of `bundle`, and a new folder for what its processes need for as long as they run.
+
+    Both lie in the data folder; where its disk is full, both lie in the new folder, among the system's
+    temporary files.
+
+    Raises:
+        OSError: They cannot be written. Of a full disk it is the data folder's that is named.
+    """
+    try:
+        code = materialise(bundle, data / "snapshots")
+        root = data / "scratch"
+        root.mkdir(parents=True, exist_ok=True)
+        return code, Path(tempfile.mkdtemp(prefix="scratch-", dir=root))
+    except OSError as exc:
+        if exc.errno not in _FULL:
+            raise
+        try:
+            return _elsewhere(bundle)
+        except OSError:
+            raise OSError(exc.errno, exc.strerror, str(data)) from exc
+
+
+def _elsewhere(bundle: Bundle) -> tuple[Path, Path]:
+    folder = Path(tempfile.mkdtemp(prefix="countermark-"))
+    try:
+        return materialise(bundle, folder / "snapshots"), folder
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def materialise(bundle: Bundle, root: Path) -> Path:

@@ -78,7 +78,8 @@ class Worker:
 
     def attach(self, pidfd: int) -> None:
         """Start to listen to the forked process."""
-        self.pidfd, self.pid = pidfd, _pid_of(pidfd)
+        self.pidfd = pidfd
+        self.pid = _pid_of(pidfd)
         os.set_blocking(self._verdicts, False)
         os.set_blocking(self._requests, False)
         self._loop.add_reader(self._verdicts, self._read)

@@ -175,13 +175,11 @@ class Asker:
     async def _call(self, question: Question) -> Told:
         client = self.client(question.model)
         endpoint = client.endpoint
-        probe = None
-        if self.probes is not None and endpoint.probe == "first_use":
-            probe = await self.probes.of(client)
+        probe, spent = await self._probed(client)
         counters = self.counters.of(question.model)
         counters.waiting += 1
         try:
-            answer = await client.ask(wire_body(question, endpoint))
+            answer = await client.ask(wire_body(question, endpoint), spent=spent)
         finally:
             counters.waiting -= 1
         await asyncio.sleep(
@@ -195,6 +193,26 @@ class Asker:
             self._store.put_many(entries(transcript, encoded))
             kept = self._store.degraded is None
         return Told(transcript, answer.reply, id_of(encoded), kept)
+
+    async def _probed(self, client: "ModelClient") -> tuple[dict[str, Any] | None, float]:
+        """Return what is known of a server, and the seconds that finding out cost the question.
+
+        A server that answers no probe will mostly not answer the question either, which has less time left then:
+        together they take no longer than a question may.
+
+        Raises:
+            CallError: The probe met no answer, and no time is left.
+        """
+        if self.probes is None or client.endpoint.probe == "never":
+            return None, 0.0
+        started = asyncio.get_running_loop().time()
+        try:
+            return await self.probes.of(client), 0.0
+        except CallError:
+            spent = asyncio.get_running_loop().time() - started
+            if spent >= client.endpoint.deadline_seconds:
+                raise
+            return None, spent
 
     async def _get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         values = [self._fixed.get(key) for key in keys]

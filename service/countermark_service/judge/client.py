@@ -8,8 +8,10 @@ neither ever holds the key.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
 import httpx
 
@@ -22,6 +24,8 @@ from countermark_service.judge.transport import BoundedTransport, ReplyTooLargeE
 
 _RETRIED = frozenset({408, 409, 425, 429})
 _SHOWN_CHARS = 300
+_SHORTEST_SECRET = 8
+"""Characters of a key that is one: servers without keys are given any word, which replies may well hold."""
 
 
 class _AgainError(Exception):
@@ -49,8 +53,12 @@ class ModelClient:
         self._url = httpx.URL(f"{endpoint.base_url}/chat/completions")
         self._headers: list[tuple[bytes, bytes]] | None = None
 
-    async def ask(self, body: bytes) -> Answer:
+    async def ask(self, body: bytes, *, spent: float = 0.0) -> Answer:
         """Send a request's body and return the answer.
+
+        Args:
+            body: Of the request.
+            spent: Seconds of the deadline that are over already.
 
         Raises:
             CallError: There is none; the code says why.
@@ -60,19 +68,19 @@ class ModelClient:
         async with self._pace.slot():
             if not self._pace.admits():  # it may have opened while this question waited
                 raise self._not_tried()
-            return await self._try(body)
+            return await self._try(body, spent)
 
-    async def _try(self, body: bytes) -> Answer:
+    async def _try(self, body: bytes, spent: float) -> Answer:
         """Ask, and tell the breaker how it went."""
         settled = False
         try:
-            answer = await self._ask(body)
+            answer = await self._ask(body, spent)
             settled = True
             self._pace.answered()
             return answer
         except CallError as exc:
             settled = True
-            if exc.kind in ("judge_refused_request", "judge_key_missing"):
+            if exc.kind == "judge_refused_request" or not exc.attempts:  # not its fault, or never sent
                 self._pace.left()
             else:
                 self._pace.gave_up()
@@ -84,22 +92,22 @@ class ModelClient:
     def _not_tried(self) -> CallError:
         return self._given_up("judge_circuit_open", "it has not answered lately; it is tried again soon", 0)
 
-    async def _ask(self, body: bytes) -> Answer:
+    async def _ask(self, body: bytes, spent: float) -> Answer:
         endpoint, counters = self.endpoint, self._counters
-        end = self._clock() + endpoint.deadline_seconds
+        end = self._clock() + endpoint.deadline_seconds - spent
         attempt = 0
         while True:
             attempt += 1
-            pause = self._pace.delay()
-            if pause > 0:
-                if self._clock() + pause >= end:
-                    raise self._given_up("judge_rate_limited", "its rate leaves no time", attempt - 1)
+            pause = self._pace.delay(end - self._clock())
+            if pause:
                 await asyncio.sleep(pause)
+            if pause is None or self._clock() >= end:
+                raise self._given_up("judge_rate_limited", "its rate leaves no time", attempt - 1)
             counters.attempts += 1
             counters.retries += attempt > 1
             started = self._clock()
             try:
-                raw, reply = await self._attempt(body, min(endpoint.timeout_seconds, end - started))
+                raw, reply = await self._attempt(body, min(endpoint.timeout_seconds, end - started), attempt)
             except _AgainError as exc:
                 await self._wait(exc, attempt, end)
                 continue
@@ -108,12 +116,6 @@ class ModelClient:
 
     def _answer(self, raw: str, reply: Reply, attempts: int, seconds: float) -> Answer:
         endpoint, counters, usage = self.endpoint, self._counters, reply.usage
-        if endpoint.answers_as is not None and reply.model not in (*endpoint.answers_as, endpoint.served):
-            said = (reply.model or "no model")[:100]
-            raise self._given_up("judge_wrong_model", f"{said!r} answered in its place", attempts)
-        counters.other_model += reply.model not in (None, endpoint.served)
-        counters.calls += 1
-        counters.seconds += seconds
         counters.prompt_tokens += usage.prompt_tokens
         counters.completion_tokens += usage.completion_tokens
         cost = None
@@ -121,6 +123,12 @@ class ModelClient:
             cost = usage.prompt_tokens * (endpoint.price_in or 0.0) / 1e6
             cost += usage.completion_tokens * (endpoint.price_out or 0.0) / 1e6
             counters.cost += cost
+        counters.other_model += reply.model not in (None, endpoint.served)
+        if endpoint.answers_as is not None and reply.model not in (*endpoint.answers_as, endpoint.served):
+            said = (reply.model or "no model")[:100]  # and its tokens are paid for all the same
+            raise self._given_up("judge_wrong_model", f"{said!r} answered in its place", attempts)
+        counters.calls += 1
+        counters.seconds += seconds
         return Answer(raw, reply, attempts, seconds, cost)
 
     async def _wait(self, failed: _AgainError, attempt: int, end: float) -> None:
@@ -135,21 +143,21 @@ class ModelClient:
             raise self._given_up(failed.code, str(failed), attempt) from failed
         await asyncio.sleep(pause)
 
-    async def _attempt(self, body: bytes, seconds: float) -> tuple[str, Reply]:
+    async def _attempt(self, body: bytes, seconds: float, attempt: int) -> tuple[str, Reply]:
         request = httpx.Request("POST", self._url, headers=self._request_headers(), content=body)
         try:
-            async with asyncio.timeout(max(seconds, 0.001)):
+            async with asyncio.timeout(seconds):
                 response = await self._transport.handle_async_request(request)
                 content: bytes = response.extensions["body"]
         except TimeoutError as exc:
             raise _AgainError("judge_timeout", f"no reply within {seconds:.3g} s") from exc
         except ReplyTooLargeError as exc:
-            raise self._given_up("judge_reply_too_large", str(exc), 1) from exc
+            raise self._given_up("judge_reply_too_large", str(exc), attempt) from exc
         except httpx.HTTPError as exc:
             raise _AgainError("judge_unreachable", str(exc) or type(exc).__name__) from exc
-        return self._read(response, content)
+        return self._read(response, content, attempt)
 
-    def _read(self, response: httpx.Response, content: bytes) -> tuple[str, Reply]:
+    def _read(self, response: httpx.Response, content: bytes, attempt: int) -> tuple[str, Reply]:
         status = response.status_code
         if status in _RETRIED or status >= 500:
             after = retry_after_seconds(response.headers.get("retry-after"))
@@ -157,11 +165,11 @@ class ModelClient:
             raise _AgainError(code, f"status {status}: {self._shown(content)}", after)
         if status != 200:
             problem = f"status {status}: {self._shown(content)}"
-            raise self._given_up("judge_refused_request", problem, 1)
+            raise self._given_up("judge_refused_request", problem, attempt)
         try:
             raw = content.decode()
-            key = self.endpoint.key()
-            if key and key in raw.replace("\\/", "/"):  # it would be kept, and shown
+            secret = self._secret()
+            if secret is not None and secret.search(raw):  # it would be kept, and shown
                 raise BadReplyError("it repeats the key")
             return raw, read_sound_reply(raw)
         except ValueError as exc:  # bytes that are no text, no completion, or one that says two things
@@ -191,10 +199,15 @@ class ModelClient:
 
     def _shown(self, content: bytes) -> str:
         """Return the head of an error's body, on one line, without the key should the server repeat it."""
-        text, key = content.decode("utf-8", "replace"), self.endpoint.key()
-        if key:  # before anything is cut, which could leave a part of it
-            text = text.replace(key, "[key]")
+        text, secret = content.decode("utf-8", "replace"), self._secret()
+        if secret is not None:  # before anything is cut, which could leave a part of it
+            text = secret.sub("[key]", text)
         return " ".join(text[:4096].split())[:_SHOWN_CHARS]
+
+    def _secret(self) -> re.Pattern[str] | None:
+        """Return what finds the key in a reply; None for none, and for words such as EMPTY that stand for none."""
+        key = self.endpoint.key()
+        return _written(key) if key and len(key) >= _SHORTEST_SECRET else None
 
     def _given_up(self, code: str, problem: str, attempts: int) -> CallError:
         self._counters.failures[code] += 1
@@ -206,3 +219,9 @@ class ModelClient:
     async def close(self) -> None:
         """Close the connections."""
         await self._transport.aclose()
+
+
+@lru_cache(maxsize=64)
+def _written(key: str) -> re.Pattern[str]:
+    """Return what finds a key as it is, or in JSON, where writers escape `/` or `+` or anything they like."""
+    return re.compile("".join(rf"(?:\\?{re.escape(one)}|\\u(?i:{ord(one):04x}))" for one in key))

@@ -6,6 +6,7 @@ that server, not only the one that met it, so a storm ends instead of feeding it
 
 import asyncio
 import email.utils
+import math
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -34,10 +35,16 @@ class Pace:
         async with self._slots:
             yield
 
-    def delay(self) -> float:
-        """Take the next turn; return the seconds until it comes."""
+    def delay(self, most: float = math.inf) -> float | None:
+        """Take the next turn; return the seconds until it comes, or None where `most` would be over before.
+
+        A turn that nobody can wait for is left to others: taken by one question after the other, such turns
+        would keep the server from every later one.
+        """
         now = self._clock()
         turn = max(now, self._next)
+        if turn - now >= most:
+            return None
         self._next = turn + self._gap if self._gap else self._next
         return turn - now
 

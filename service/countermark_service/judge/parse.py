@@ -19,7 +19,7 @@ from countermark_service.bundles.judge_table import Output
 from countermark_service.judge.reply import refuse_repeats
 from countermark_service.judge.shown import after_reasoning
 
-_FENCED = re.compile(r"\A```(?:json)?\s*\n(.*)\n\s*```\Z", re.DOTALL | re.IGNORECASE)
+_FENCE = "```"
 _LABEL = re.compile(
     r"\A(?:(?:final\s+)?(?:verdict|answer|label|judg(?:e)?ment)\s*[:=]\s*)?(.*)\Z", re.IGNORECASE
 )
@@ -27,6 +27,8 @@ _NUMBER = re.compile(
     r"\A(?:(?:final\s+)?(?:score|rating|grade)\s*[:=]\s*)?([+-]?[0-9]{1,9}(?:\.[0-9]{1,9})?)\Z", re.IGNORECASE
 )
 _TRIM = " \t*_`\"'.[]()"
+_TRIM_BEFORE_NUMBER = {1: _TRIM, 2: _TRIM, 3: _TRIM.replace(".", "")}
+"""By the number of the rules; rules 1 and 2 take .5 for 5."""
 
 
 class UnreadableError(ValueError):
@@ -76,7 +78,8 @@ def read_vote(
     if output.kind == "tokens":
         return _label(_LABEL.sub(r"\1", _last_line(text, rules).strip(_TRIM)).strip(_TRIM), output, labels)
     if output.kind == "range":
-        return _number(_last_line(text, rules).strip(_TRIM), output)
+        line = _last_line(text, rules)
+        return _number(line.rstrip(_TRIM).lstrip(_TRIM_BEFORE_NUMBER[rules]), output)
     value = _json(text)
     if output.kind == "criteria":
         return _criteria(value, weights)
@@ -88,7 +91,7 @@ def read_vote(
         return _label(found if isinstance(found, str) else "", output, labels)
     if isinstance(found, bool) or not isinstance(found, int | float):
         raise UnreadableError("not_a_number")
-    return _in_range(float(found), str(found), output)
+    return _in_range(found, str(found), output)
 
 
 def _last_line(text: str, rules: int) -> str:
@@ -126,9 +129,11 @@ def _number(text: str, output: Output) -> Vote:
 
 
 def _in_range(number: float, written: str, output: Output) -> Vote:
-    if not math.isfinite(number) or not output.low <= number <= output.high:
+    if (
+        not output.low <= number <= output.high
+    ):  # before it becomes a float, which an integer may be too large for
         raise UnreadableError("out_of_range")
-    return Vote(written, (number - output.low) / (output.high - output.low))
+    return Vote(written, (float(number) - output.low) / (output.high - output.low))
 
 
 def _criteria(value: Any, weights: Sequence[float]) -> Vote:
@@ -150,13 +155,26 @@ def _criteria(value: Any, weights: Sequence[float]) -> Vote:
 
 
 def _json(text: str) -> Any:
-    fenced = _FENCED.match(text)
-    content = fenced.group(1) if fenced else text
+    content = _unfenced(text)
     try:
         refuse_repeats(content)
         return msgspec.json.decode(content)
     except (ValueError, RecursionError) as exc:
         raise UnreadableError("not_json") from exc
+
+
+def _unfenced(text: str) -> str:
+    """Return what stands between two fences, each on a line of its own, that are the first and the last of a text.
+
+    Without a regular expression: it would try every pair of line ends, and a model may write a million of them.
+    """
+    opening, _, inside = text.partition("\n")
+    before, end, last = inside.rpartition("\n")
+    fenced = opening.rstrip().lower() in (_FENCE, f"{_FENCE}json") and end and last.lstrip() == _FENCE
+    if not fenced:
+        return text
+    blank = len(before) - len(before.lstrip())
+    return before[before.rfind("\n", 0, blank) + 1 :]
 
 
 def _frozen(schema: dict[str, Any] | None) -> bytes:

@@ -167,25 +167,28 @@ class ProbeBook:
         """`file` is read at the first use; None keeps nothing beyond this process."""
         self._file = file
         self._known: dict[str, dict[str, Any]] | None = None
-        self._probing: dict[str, asyncio.Task[dict[str, Any] | None]] = {}
+        self._probing: dict[str, asyncio.Task[dict[str, Any]]] = {}
 
-    async def of(self, client: "ModelClient") -> dict[str, Any] | None:
-        """Return what is known of a server, probing it if need be; None where it does not answer."""
+    async def of(self, client: "ModelClient") -> dict[str, Any]:
+        """Return what is known of a server, probing it if need be.
+
+        Raises:
+            CallError: It does not answer.
+        """
         name = _name(client)
         known = self._read()
         if name in known:
             return known[name]
         task = self._probing.get(name)
         if task is None:
-            task = self._probing[name] = asyncio.create_task(self._first(client))
-            task.add_done_callback(lambda _: self._probing.pop(name, None))
+            task = self._probing[name] = asyncio.create_task(self.renew(client))
+            task.add_done_callback(lambda done: self._ended(name, done))
         return await asyncio.shield(task)
 
-    async def _first(self, client: "ModelClient") -> dict[str, Any] | None:
-        try:
-            return await self.renew(client)
-        except CallError:
-            return None  # the question itself will meet the same, and say it
+    def _ended(self, name: str, task: asyncio.Task[dict[str, Any]]) -> None:
+        self._probing.pop(name, None)
+        if not task.cancelled():
+            task.exception()  # whoever waited has it, if anybody still did
 
     async def renew(self, client: "ModelClient") -> dict[str, Any]:
         """Probe a server now and keep what was found.

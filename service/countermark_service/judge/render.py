@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from countermark_service.bundles.characters import as_known
 from countermark_service.bundles.judge_table import MARK, JudgeTable, Message
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -37,7 +38,8 @@ _FIRST_WORDS = (
 """Among others `<|im_start|>`, `<0x0A>`, `[INST]`, `[UNUSED_TOKEN_1]`, `[gMASK]`, `[|user|]`, `[control_8]`."""
 _MORE_WORDS = r"|\](?=~!?b[\[\]])|\[(?=e~\[)|\|(?=ENDOFTEXT\|)"
 """Such as `]~b]`, `[e~[`, `|ENDOFTEXT|`."""
-_CONTROL_WORD = {1: re.compile(_FIRST_WORDS), 2: re.compile(_FIRST_WORDS + _MORE_WORDS)}
+_ALL_WORDS = re.compile(_FIRST_WORDS + _MORE_WORDS)
+_CONTROL_WORD = {1: re.compile(_FIRST_WORDS), 2: _ALL_WORDS, 3: _ALL_WORDS}
 """By the number of the rules."""
 _OTHER = re.compile(r"[^\x20-\x7e]")
 
@@ -70,7 +72,7 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def _escaped_if_hidden(match: re.Match[str]) -> str:
-    character = match.group()
+    character = as_known(match.group())
     point = ord(character)
     hidden = (
         point in _SELECTORS
@@ -78,7 +80,7 @@ def _escaped_if_hidden(match: re.Match[str]) -> str:
         or unicodedata.category(character) in _HIDDEN
         or (unicodedata.category(character) == "Zs")
     )
-    return _escape(character) if hidden else character
+    return _escape(match.group()) if hidden else character
 
 
 def _escape(character: str) -> str:

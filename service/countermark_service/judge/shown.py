@@ -4,6 +4,8 @@ A judge passes far too much: a colon, "Let's solve this step by step", a claim t
 answer is right. What holds no answer needs no model to say so. What the rules of one
 number of `[judge]` do never changes; other rules get another number. Rules 2 see through
 more: other signs for the same punctuation, marks on letters, spaces where none belong.
+Rules 3 see through what draws nothing in TeX and HTML, openers and claims in a row,
+letters of other scripts that look Latin, and spaces inside words or missing between them.
 """
 
 import re
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from countermark_service.bundles.characters import as_known
 from countermark_service.bundles.judge_table import Before, Show
 
 Decided = Literal["no_answer", "abstain"]
@@ -30,6 +33,24 @@ _MIDDLE = " [... %d characters left out here ...] "
 _BLANKS = frozenset("\u2800\u3164\u115f\u1160\uffa0")
 _LOOKALIKES = "\u00a6\u02d0\u0640\u2212\u2223\u2236\u22ef\u30fc\uff70\ufffc\ufffd"
 _LINES_AND_BOXES = map(chr, range(0x2500, 0x25A0))
+_MORE_LOOKALIKES = "".join(
+    map(chr, (*range(0x2B9, 0x2BE), 0x2C8, 0x2CC, 0x2D1, 0x2044, *range(0x2215, 0x2218), 0x2219, 0x22C5))
+) + "".join(map(chr, range(0xA4F8, 0xA4FE)))
+_DRAWS_NOTHING = re.compile(
+    r"\\(?:text(?:bf|it|rm|tt|sf)?|math(?:rm|bf|it|sf|tt)|mbox|operatorname|q?quad|displaystyle)(?![A-Za-z])"
+    r"|\\[,;:! ]|&(?:nbsp|#160|#xa0);|</?(?:br|p|b|i|em|strong|span|div)\s*/?>",
+    re.IGNORECASE,
+)
+"""Of TeX what sets its argument as text, or space; of HTML a space and plain marks."""
+_LATIN_LOOKALIKES = str.maketrans(
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u04bb\u051b\u051d\u043a\u03bf\u03b1\u03bd\u03b9\u03c1\u03ba\u03c5\u0131\u0261"
+    "\u1d00\u0299\u1d04\u1d05\u1d07\ua730\u0262\u029c\u026a\u1d0a\u1d0b\u029f\u1d0d\u0274\u1d0f\u1d18\u0280\ua731\u1d1b\u1d1c\u1d20\u1d21\u028f\u1d22",
+    "aeopcyxijsdhqwkoavipkuigabcdefghijklmnoprstuvwyz",
+)
+"""Small letters of Cyrillic and Greek, and small capitals, to the letters that they are read as."""
+_LONG_PHRASE, _OPENER_WORDS, _ROW_WORDS = 20, 3, 60
+"""Letters of a phrase that is found without its spaces; words of a phrase that shows a row of several to be
+openers and claims, where short ones could be an answer; most words of such a row."""
 
 
 class _Rules(NamedTuple):
@@ -43,16 +64,21 @@ class _Rules(NamedTuple):
     """Categories that part no words."""
     folds_words: bool
     """Punctuation counts nowhere in an opener or a claim; else at its ends only."""
+    reads_through: bool
+    """What draws nothing does not count, nor how phrases are put together and written."""
 
 
+_SECOND = _Rules(
+    _BLANKS | {"\U0001d159"},
+    frozenset({*_LOOKALIKES, *_LINES_AND_BOXES}),
+    frozenset({"Cf", "Mn", "Me"}),
+    folds_words=True,
+    reads_through=False,
+)
 _BY_NUMBER = {
-    1: _Rules(_BLANKS, frozenset(), frozenset({"Cf"}), folds_words=False),
-    2: _Rules(
-        _BLANKS | {"\U0001d159"},
-        frozenset({*_LOOKALIKES, *_LINES_AND_BOXES}),
-        frozenset({"Cf", "Mn", "Me"}),
-        folds_words=True,
-    ),
+    1: _Rules(_BLANKS, frozenset(), frozenset({"Cf"}), folds_words=False, reads_through=False),
+    2: _SECOND,
+    3: _SECOND._replace(silent=_SECOND.silent | {*_MORE_LOOKALIKES}, reads_through=True),
 }
 
 
@@ -110,7 +136,7 @@ def final_answer(text: str) -> str | None:
     tagged = _last_tag(text)
     if tagged is not None:
         return tagged.strip() or None
-    marked = _last(_MARKED, text)
+    marked = _last(_MARKED, as_known(text))
     if marked is not None:
         return text[marked.end() :].split("\n", 1)[0].strip(" \t\r*_") or None
     short = text.strip()
@@ -150,32 +176,47 @@ def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
 
 def decide(text: str, reference: object, before: Before, rules: int) -> tuple[Decided, str] | None:
     """Return the outcome and the reason of a shown part that needs no judge, or None; by the rules of a number."""
-    own = _BY_NUMBER[rules]
+    own, text = _BY_NUMBER[rules], as_known(text)
+    if own.reads_through:
+        text = _DRAWS_NOTHING.sub(" ", text)
     if not visible(text, rules):
         return "no_answer", "blank"
     if not any(one.isalnum() and _counts(one, own) for one in text) and not _has_symbol(text, own):
         return "no_answer", "punctuation"
-    folded = _fold(text, own)
     openers, claims = _set(before.openers, own), _set(before.claims, own)
-    meant = (
-        isinstance(reference, str)
-        and (answer := _fold(reference, own))
-        and (answer in openers or answer in claims)
-    )
-    if not meant and folded in openers:
-        return "no_answer", "opener"
-    if not meant and folded in claims:
-        return "no_answer", "claim"
+    if not isinstance(reference, str) or not _says(_fold(reference, own), openers | claims, own):
+        folded = _fold(text, own)
+        if _says(folded, openers, own):
+            return "no_answer", "opener"
+        if _says(folded, claims, own) or _says(folded, openers | claims, own):
+            return "no_answer", "claim"
     if before.instructions and _is_addressed(text, before.instructions, own):
         return before.addressed, "instruction"
     return None
+
+
+def _says(folded: str, phrases: frozenset[str], rules: _Rules) -> bool:
+    """Whether a folded text is one of the phrases, or several in a row of which one is no mere word."""
+    if folded in phrases:
+        return True
+    words = folded.split(" ")
+    if not rules.reads_through or len(words) > _ROW_WORDS:
+        return False
+    reached = {0: False}  # number of words that are a row from the start: whether a phrase of it is long
+    for start in range(len(words)):
+        if start in reached:
+            for end in range(start + 1, len(words) + 1):
+                if " ".join(words[start:end]) in phrases:
+                    reached[end] = reached.get(end, False) or reached[start] or end - start >= _OPENER_WORDS
+    return reached.get(len(words), False)
 
 
 def visible(text: str, rules: int) -> bool:
     """Whether a text has any character that can be seen."""
     blanks = _BY_NUMBER[rules].blanks
     return any(
-        not one.isspace() and unicodedata.category(one)[0] not in "CZM" and one not in blanks for one in text
+        not one.isspace() and unicodedata.category(one)[0] not in "CZM" and one not in blanks
+        for one in as_known(text)
     )
 
 
@@ -195,9 +236,11 @@ def _has_symbol(text: str, rules: _Rules) -> bool:
 
 def _fold(text: str, rules: _Rules) -> str:
     """Return a text without what does not count: case, width, white space, punctuation."""
+    if rules.reads_through:
+        text = _DRAWS_NOTHING.sub(" ", text)
     if rules.folds_words:
         return _words(text[:2000], rules)
-    plain = unicodedata.normalize("NFKC", text[:2000]).casefold()
+    plain = unicodedata.normalize("NFKC", as_known(text[:2000])).casefold()
     if not plain.isascii():  # ASCII has no format characters
         plain = "".join(one for one in plain if unicodedata.category(one) not in rules.dropped)
     words = " ".join(plain.split())
@@ -216,7 +259,7 @@ def _is_trim(character: str) -> bool:
 
 def _words(text: str, rules: _Rules) -> str:
     """Return a text folded, with everything but letters and digits made spaces."""
-    plain = unicodedata.normalize("NFKC", text).casefold()
+    plain = unicodedata.normalize("NFKC", as_known(text)).casefold()
     if plain.isascii():  # the same in a fraction of the time, and a response can be long
         return " ".join(plain.translate(_ASCII_WORDS).split())
     kept = (
@@ -234,7 +277,15 @@ def _is_addressed(text: str, phrases: tuple[str, ...], rules: _Rules) -> bool:
     """Whether one of the phrases stands in a text: between spaces, save in scripts that do not part words."""
     words = _words(text, rules)
     parted, run_on = f" {words} ", words.replace(" ", "") if rules.folds_words else words
-    return any(one in parted if one.startswith(" ") else one in run_on for one in _inner(phrases, rules))
+    if any(one in parted if one.startswith(" ") else one in run_on for one in _inner(phrases, rules)):
+        return True
+    if not rules.reads_through:
+        return False
+    plain = words.translate(_LATIN_LOOKALIKES)
+    if plain != words and any(one in f" {plain} " for one in _inner(phrases, rules)):
+        return True
+    together = plain.replace(" ", "")
+    return any(one in together for one in _long(phrases, rules))
 
 
 @lru_cache(maxsize=256)
@@ -244,9 +295,24 @@ def _inner(phrases: tuple[str, ...], rules: _Rules) -> tuple[str, ...]:
     for phrase in phrases:
         words = _words(phrase, rules)
         run_on = words.replace(" ", "") if rules.folds_words else words
-        found.append(run_on if _unspaced(words) else f" {words} ")
+        found.append(run_on if _unspaced(words, rules) else f" {words} ")
     return tuple(found)
 
 
-def _unspaced(text: str) -> bool:
-    return any("぀" <= one <= "鿿" or "가" <= one <= "힯" for one in text)
+@lru_cache(maxsize=256)
+def _long(phrases: tuple[str, ...], rules: _Rules) -> tuple[str, ...]:
+    """Return the phrases that are long enough to be found without their spaces, without them."""
+    found = [one.replace(" ", "") for one in _inner(phrases, rules)]
+    return tuple(one for one in found if len(one) >= _LONG_PHRASE)
+
+
+def _unspaced(text: str, rules: _Rules) -> bool:
+    """Whether a text is of a script that does not part words; rules 3 know those from Thai to Khmer, too."""
+    found = any("\u3040" <= one <= "\u9fff" or "\uac00" <= one <= "\ud7af" for one in text)
+    return found or (
+        rules.reads_through
+        and any(
+            "\u0e00" <= one <= "\u0eff" or "\u1000" <= one <= "\u109f" or "\u1780" <= one <= "\u17ff"
+            for one in text
+        )
+    )

@@ -141,6 +141,9 @@ def decode_foreign(encoded: bytes) -> Transcript:
         raise ValueError("it is not written canonically")
     if not isinstance(transcript.request.get("model"), str):
         raise ValueError("its `request` has no `model` that is text")
+    for name, number in (("seconds", transcript.seconds), ("cost", transcript.cost or 0.0)):
+        if number < 0:
+            raise ValueError(f"its `{name}` is {number}, and must be 0 at least")
     if not 1 <= transcript.attempts <= MOST_ATTEMPTS:
         raise ValueError(
             f"its `attempts` is {str(transcript.attempts)[:40]}, and must be 1 to {MOST_ATTEMPTS}"

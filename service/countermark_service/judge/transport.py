@@ -22,6 +22,10 @@ _FRAME_FACTOR = 8
 """Bytes that a byte of a body may take with the frame of a chunk of its own."""
 
 
+_IDLE_SECONDS = 60.0
+"""How long a connection is kept unused. What stands between may forget it, and then says nothing for ever."""
+
+
 class ReplyTooLargeError(httpx.RemoteProtocolError):
     """The server sent more than the bound."""
 
@@ -29,15 +33,19 @@ class ReplyTooLargeError(httpx.RemoteProtocolError):
 class BoundedTransport(httpx.AsyncBaseTransport):
     """Kept connections with a bound on replies. For one event loop."""
 
-    def __init__(self, *, most_bytes: int, connect_seconds: float = 10.0) -> None:
+    def __init__(
+        self, *, most_bytes: int, connect_seconds: float = 10.0, idle_seconds: float = _IDLE_SECONDS
+    ) -> None:
         """Connect nothing yet.
 
         Args:
             most_bytes: Most bytes of one reply's body.
             connect_seconds: Wall time that one connection may take, TLS included.
+            idle_seconds: Wall time for which a connection is kept unused.
         """
         self._most_bytes = most_bytes
         self._connect_seconds = connect_seconds
+        self._idle_seconds = idle_seconds
         self._idle: dict[tuple[str, str, int], list[_Connection]] = defaultdict(list)
         self._tls: ssl.SSLContext | None = None
 
@@ -56,6 +64,8 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         idle = self._idle[origin]
         while idle:
             kept = idle.pop()
+            if kept.idle_since + self._idle_seconds < asyncio.get_running_loop().time():
+                kept.abort()
             if kept.closed:
                 continue
             try:
@@ -75,6 +85,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
             connection.abort()
             raise
         if connection.reusable:
+            connection.idle_since = asyncio.get_running_loop().time()
             self._idle[origin].append(connection)
         else:
             connection.abort()
@@ -119,6 +130,8 @@ class _Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[httpx.Response] | None = None
         self.closed = False
         self.reusable = False
+        self.idle_since = 0.0
+        """Time of the loop at which it was last put back."""
         self.received = False
         """Whether anything of the present reply came."""
         self._renew()

@@ -21,7 +21,7 @@ import msgspec
 from countermark_service.bundles import Bundle
 from countermark_service.bundles.judge_table import JudgeTable
 from countermark_service.bundles.template import MissingValueError, value_at
-from countermark_service.errors import SaturatedError, UnavailableError
+from countermark_service.errors import SaturatedError
 from countermark_service.judge.answer import CallError
 from countermark_service.judge.asker import Asker, Question, Told
 from countermark_service.judge.mode import JudgeMode
@@ -38,10 +38,8 @@ from countermark_service.runtimes.together import Start, started, together
 _MOST_CRITERIA = 64
 _PART, _PART_BYTES = 64, 256 << 10
 """Items whose questions are written before the first of them is asked, and before others are served."""
-_ENDED_EARLY = {
-    1: frozenset({"length"}),
-    2: frozenset({"length", "abort", "aborted", "error", "cancelled", "canceled", "timeout"}),
-}
+_AT_ANY_END = frozenset({"length", "abort", "aborted", "error", "cancelled", "canceled", "timeout"})
+_ENDED_EARLY = {1: frozenset({"length"}), 2: _AT_ANY_END, 3: _AT_ANY_END}
 """What servers say of a reply whose last words need not be the judge's last words, by the number of the rules."""
 _MOST_WAITING = 65_536
 _TRIES = 2
@@ -77,16 +75,7 @@ class JudgeRuntime:
         self._waiting = 0
 
     async def prepare(self, bundle: Bundle) -> None:
-        """Probe the model's server, if it is to be asked at all; see `Runtime`."""
-        table = _table(bundle)
-        if self.asker.mode is JudgeMode.REPLAY:
-            return
-        try:
-            client = self.asker.client(table.model)
-            if self.asker.probes is not None and client.endpoint.probe == "first_use":
-                await self.asker.probes.of(client)
-        except CallError as exc:
-            raise UnavailableError(f"{bundle.ref.name}: {exc}") from exc
+        """Nothing: an item may need no model, and one that cannot be reached is its item's outcome; see `Runtime`."""
 
     def reduces(self, bundle: Bundle) -> bool:
         """False: equal questions are joined where they are asked."""

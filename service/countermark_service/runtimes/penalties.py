@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from itertools import islice
 
+from countermark_service.bundles.characters import as_known
 from countermark_service.bundles.composite_table import Penalty
 
 _WORD = re.compile(r"\w+")
@@ -18,7 +19,7 @@ _GRAMS_AT_ONCE = 4096
 
 def penalty_of(response: str, penalty: Penalty) -> tuple[float, float]:
     """Return the measure of a response, and what it takes off."""
-    measure = _MEASURES[penalty.measure](response, penalty)
+    measure = _MEASURES[penalty.measure](as_known(response), penalty)
     share = (measure - penalty.free) / (penalty.full - penalty.free)
     return measure, penalty.weight * min(1.0, max(0.0, share))
 

@@ -13,6 +13,7 @@ client's own path packs in Python, which costs as much again as all the rest.
 import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import hiredis
 from redis import exceptions
@@ -49,6 +50,7 @@ class RedisStore:
         timeout_seconds: float = 2.0,
         max_connections: int = 8,
         key_prefix: bytes = KEY_PREFIX,
+        looks_first: bool = False,
     ) -> None:
         """Describe the server; nothing is connected yet.
 
@@ -59,11 +61,14 @@ class RedisStore:
             max_connections: Most connections at a time. The server works on one command at a time,
                 so more of them only move the queue.
             key_prefix: What keys begin with, so that different things on one server stay apart.
+            looks_first: Look what is there before writing, for values that differ from one writing to the next:
+                then a later one takes no earlier one's place.
 
         Raises:
             SettingsError: The URL cannot be read. The URL is not shown, it may hold a password.
         """
         self._timeout = timeout_seconds
+        self._looks_first = looks_first
         self._prefix = key_prefix
         self._before_key = b"\r\n$%d\r\n%b" % (len(key_prefix) + KEY_BYTES, key_prefix)
         """What stands between a key and what is before it in a packed command."""
@@ -103,7 +108,7 @@ class RedisStore:
         return found
 
     async def put_many(self, entries: Mapping[bytes, bytes]) -> None:
-        """Write all entries with one MSET.
+        """Write all entries, or those that are not there yet, with one MSET.
 
         Raises:
             ValueError: A key has not 32 bytes.
@@ -112,6 +117,11 @@ class RedisStore:
         if not entries:
             return
         check_keys(entries)
+        if self._looks_first:
+            there = await self.get_many(list(entries))
+            entries = {key: entries[key] for key, value in zip(entries, there, strict=True) if value is None}
+            if not entries:
+                return
         words = [word for key, value in entries.items() for word in (self._prefix + key, value)]
         await self._command("MSET", _packed(b"MSET", *words))
 
@@ -161,6 +171,9 @@ def _packed(*words: bytes) -> Sequence[bytes]:
 def _pool(url: str) -> ConnectionPool:
     """Return a pool for `url` that neither waits between retries nor keeps timers of its own."""
     try:
+        named = urlsplit(url).path.strip("/")
+        if not url.startswith("unix:") and named and not named.isdecimal():
+            raise ValueError("the client would take database 0 for one that has no number")
         pool = ConnectionPool.from_url(
             url,
             protocol=3,

@@ -281,7 +281,7 @@ def _read(connection: sqlite3.Connection, ids: Sequence[int], found: dict[bytes,
     try:
         (joined,) = connection.execute(
             # One row for all: see the head of this module. `||` and group_concat copy bytes as they are.
-            f"SELECT CAST(group_concat(head || value, '') AS BLOB) FROM verdicts WHERE id IN ({marks})",  # noqa: S608
+            f"SELECT CAST(group_concat(head || value, '') AS BLOB) FROM verdicts WHERE id IN ({marks})",  # noqa: S608 - question marks only
             ids,
         ).fetchone()
         if _split(joined or b"", found):

@@ -234,6 +234,7 @@ def test_json_schema_agrees_with_the_library_it_changes(bundle: Callable[[str], 
         "{} cm^2",
         "{}\\%",
         "Answer: {} (exact)",
+        "<answer>{}</answer>",
     ],
 )
 def test_numeric_and_gsm8k_answer_read_a_decimal_however_it_is_dressed(
@@ -279,6 +280,24 @@ def test_choice_reads_every_letter_however_it_is_dressed(
     verdict = bundle("choice").verify("Let me think. A cat, I say.\n\n" + spelling.format(letter), letter)
 
     assert (verdict["outcome"], verdict["score"]) == ("scored", 1.0)
+
+
+@pytest.mark.parametrize(
+    "joint", [" or ", "\\text{ or }", "$ or $", "\\quad\\text{and}\\quad ", ", or\n", "和"]
+)
+def test_two_boxes_that_are_joined_answer_nothing(bundle: Callable[[str], Any], joint: str) -> None:
+    for name, answers in (("choice", ("A", "B")), ("numeric", ("5", "6"))):
+        response = f"$\\boxed{{{answers[0]}}}{joint}\\boxed{{{answers[1]}}}$"
+
+        assert {bundle(name).verify(response, answer)["outcome"] for answer in answers} == {"no_answer"}
+
+
+@pytest.mark.parametrize("joint", ["或", "或者", "和", "与", "、", " or ", "/", ", ", "또는"])
+def test_two_letters_that_are_joined_answer_nothing(bundle: Callable[[str], Any], joint: str) -> None:
+    for frame in ("答案是{}", "The answer is {}", "정답: {}", "\\boxed{{{}}}"):
+        verdict = bundle("choice").verify(frame.format(f"A{joint}B"), "A")
+
+        assert (verdict["outcome"], verdict["detail"].get("letters")) == ("no_answer", "AB")
 
 
 def test_a_lone_surrogate_is_an_ordinary_wrong_character(bundle: Callable[[str], Any]) -> None:

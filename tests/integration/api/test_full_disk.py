@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from countermark_service.engine.snapshot import on_disk
 from tests.integration.api.conftest import StartService
 from tests.integration.api.parts import ASKING, Caller, item, wait_until
+from tests.support import make_bundle
 
 
 @pytest.fixture
@@ -68,11 +70,38 @@ def test_a_full_disk_costs_no_verdict_and_writing_goes_on_when_there_is_room(
         found = caller.score([item("before 1"), item("one more")]).json()
         assert [one["cached"] for one in found["verdicts"]] == [True, True]
 
-        refused = caller.score([item("right", prompt="right")], verifier=ASKING)
-        assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
-        assert "No space left" in refused.json()["detail"]
-
         filler.unlink()
         assert caller.verdicts([item("right", prompt="right")], verifier=ASKING)[0]["score"] == 1.0
         wait_until(lambda: caller.http.get("/readyz").json()["status"] == "ready", "writing goes on")
         assert "degraded" not in caller.score([item("after")]).json()
+
+
+def test_a_verifier_starts_on_a_full_disk_where_there_is_room_for_temporary_files(
+    small_disk: Path, tmp_path: Path, start_service: StartService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing but a copy of its code and a scratch is needed when its environment is built."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setenv("TMPDIR", str(elsewhere))
+    service = start_service(small_disk)
+    with Caller(service) as caller:
+        filler = small_disk / "filler"
+        fill(filler)
+        asked = [item("right", prompt=prompt) for prompt in ("right", "wrong")]
+        assert [one["score"] for one in caller.verdicts(asked, verifier=ASKING)] == [1.0, 0.0]
+        assert list((small_disk / "snapshots").glob("[!.]*")) == []
+        filler.unlink()
+    service.stop()
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_where_no_disk_has_room_the_data_folders_is_named(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = make_bundle(small_disk, "def verify(item): ...")
+    monkeypatch.setattr("tempfile.tempdir", str(small_disk))
+    fill(small_disk / "filler")
+    before = set(small_disk.iterdir())
+    with pytest.raises(OSError, match=f"No space left on device: '{small_disk}/data'"):
+        on_disk(bundle, small_disk / "data")
+    assert set(small_disk.iterdir()) - before == {small_disk / "data"}

@@ -64,11 +64,24 @@ def test_a_rows_own_parameters_win() -> None:
         (b'{"response": "a", "reference": "b", "prompt": 1}', "'prompt' is a number"),
         (b'{"response": "a", "reference": "b", "id": true}', "'id' is true or false"),
         (b'{"response": "a", "reference": "b", "params": []}', "'params' is a list"),
+        (b'{"response": "a", "response": "b", "reference": "b"}', "'response' is given twice"),
+        (b'{"response": "a", "reference": {"a": {"b": 1, "b": 2}}}', "'b' is given twice"),
+        (b'{"response": "a", "reference": 0.10000000000000000555}', "more digits than a double holds"),
+        (b'{"response": "a", "reference": ' + b"[" * 201 + b"]" * 201 + b"}", "nested too deeply"),
         (b'{"response": "a", "reference": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
     ],
 )
 def test_a_bad_line_says_what_is_wrong(line: bytes, said: str) -> None:
     assert said in problem(line)
+
+
+def test_columns_that_are_not_scored_may_hold_what_they_like() -> None:
+    (row,) = read(
+        b'{"response": "a", "reference": "b", "logprob": -0.10000000000000000555, "m": {"a": 1, "a": 2}}'
+    )
+
+    assert isinstance(row, Row)
+    assert (row.item.response, row.item.reference) == ("a", "b")
 
 
 def test_a_line_that_is_too_long_is_bad_and_the_next_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,19 @@ def test_a_pipe_or_a_device_is_written_to_and_stays_what_it_is(cli: Cli, rows: P
     assert list(tmp_path.glob("*.partial")) == []
 
 
+@pytest.mark.parametrize("out", ["rows.jsonl", "./rows.jsonl", "link.jsonl"])
+def test_the_file_of_rows_is_never_written_over(cli: Cli, tmp_path: Path, out: str) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"response": "4", "reference": "4"}\n')
+    (tmp_path / "link.jsonl").hardlink_to(file)
+
+    ended = cli("score", "rows.jsonl", "--verifier", FIRST, "--out", out, cwd=tmp_path)
+
+    assert ended.code == 1
+    assert "it is the file of rows" in ended.err
+    assert file.read_text() == '{"response": "4", "reference": "4"}\n'
+
+
 def test_a_server_gives_the_same_verdicts_and_has_them_the_second_time(
     cli: Cli, rows: Path, service: str
 ) -> None:
@@ -193,3 +206,25 @@ def test_an_interrupt_while_waiting_for_a_line_ends_at_once_with_130(variables: 
 
     assert process.returncode == 130
     assert b"Traceback" not in err
+
+
+@pytest.mark.parametrize("module", ["typer", "countermark_service.cli", "countermark_service.errors"])
+def test_an_interrupt_while_the_command_is_being_loaded_ends_it_with_130(
+    variables: dict[str, str], module: str
+) -> None:
+    program = f"""
+import signal, sys
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            signal.raise_signal(signal.SIGINT)
+
+from countermark_service.__main__ import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupting())
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, env=variables, check=False)
+
+    assert (ended.returncode, ended.stderr) == (130, b"")

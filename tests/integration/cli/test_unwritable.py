@@ -1,5 +1,6 @@
 """Where a file or folder cannot be written, every command says which and why; none calls it a bug."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -84,3 +85,21 @@ def test_a_closed_stream_is_no_bug(tmp_path: Path, closed: str) -> None:
     command = f"{sys.executable} -m countermark_service verifier list {closed}"
     ended = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("command", ["settings", "settings --json", "score --help"])
+def test_what_an_encoding_does_not_hold_is_written_in_another_way(
+    variables: dict[str, str], tmp_path: Path, encoding: str, command: str
+) -> None:
+    """Frames of tables, and a folder whose name is no UTF-8."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "countermark_service", *command.split()],
+        env=variables | {"PYTHONIOENCODING": encoding, "COUNTERMARK_DATA": f"{tmp_path}/\udcffé"},
+        capture_output=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    out = ended.stdout.decode(encoding)
+    if "--json" in command:
+        assert json.loads(out)["settings"][0]["value"] == f"{tmp_path}/\udcffé"

@@ -13,12 +13,12 @@ from countermark_service.errors import BundleError
 from countermark_service.model import Item, Outcome, Verdict
 from countermark_service.registry import Registry
 from countermark_service.runtimes import PythonRuntime
-from tests.integration.judge.parts import Judging, write_judge
+from tests.integration.judge.parts import EQUIVALENCE, Judging, write_judge
 from tests.integration.judge.scripted import ScriptedJudge, status
 from tests.support import REPOSITORY, write_bundle
 
 Make = Callable[..., Judging]
-MATH = "composite/numeric-then-judge:1.0.0"
+MATH = "composite/numeric-then-judge:1.1.0"
 GRADE = '''
 def verify(item):
     """Score as the reference says."""
@@ -91,7 +91,7 @@ async def test_the_judge_is_asked_only_where_the_rule_finds_nothing(
         "judge",
         "scored",
     )
-    assert judge["verifier"].startswith("judge/equivalence:1.0.0@sha256:")
+    assert judge["verifier"].startswith(f"{EQUIVALENCE}@sha256:")
     assert judge["detail"]["transcripts"]
 
 
@@ -102,7 +102,7 @@ async def test_a_childs_verdict_is_kept_under_its_own_pin_and_a_composites_under
     item = Item("The answer is a dozen", "12", {}, "How many?")
     await made.verdict(item, MATH)
     ((_, composite_cached),) = await made.scored([item], MATH)
-    ((_, child_cached),) = await made.scored([item], "judge/equivalence:1.0.0")
+    ((_, child_cached),) = await made.scored([item], EQUIVALENCE)
     assert (composite_cached, child_cached) == (True, True)
     assert len(server.seen) == 1
 

@@ -5,13 +5,15 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 from pydantic import ValidationError
 
 from countermark_service.judge import Endpoint
+from countermark_service.judge.transport import BoundedTransport
 from countermark_service.model import Item, Outcome
 from tests.integration.judge import scripted
-from tests.integration.judge.parts import MODEL, Judging, item
+from tests.integration.judge.parts import EQUIVALENCE, MODEL, Judging, item
 from tests.integration.judge.scripted import ScriptedJudge, completion, says, status
 
 Make = Callable[..., Judging]
@@ -80,6 +82,28 @@ async def test_a_server_that_does_not_end_its_reply_runs_into_the_time_of_an_att
     verdict = await judging_in_memory(options={"attempts": 2, "timeout_seconds": 0.1}).verdict(item())
     assert verdict.detail()["code"] == "judge_timeout"
     assert verdict.outcome is Outcome.ERROR
+
+
+@pytest.mark.parametrize(
+    ("last", "code"), [(status(400), "judge_refused_request"), (scripted.endless, "judge_reply_too_large")]
+)
+async def test_a_question_that_is_given_up_says_after_how_many_attempts(
+    judging_in_memory: Make, server: ScriptedJudge, last: scripted.Fault, code: str
+) -> None:
+    server.faults = [status(503), scripted.body(b"{}"), last]
+    detail = (await judging_in_memory(options={"most_reply_kib": 64}).verdict(item())).detail()
+    assert (detail["code"], detail["attempts"]) == (code, len(server.seen)) == (code, 3)
+    assert "after 3 attempts" in detail["message"]
+
+
+async def test_questions_that_the_rate_leaves_no_time_for_say_so_and_do_not_open_the_breaker(
+    judging_in_memory: Make, server: ScriptedJudge
+) -> None:
+    made = judging_in_memory(options={"requests_per_second": 0.001, "breaker_failures": 2, "concurrency": 1})
+    first, *others = await made.verdicts([item(f"\\boxed{{{n}}}") for n in range(6)])
+    assert first.outcome is Outcome.SCORED
+    assert [one.detail()["code"] for one in others] == ["judge_rate_limited"] * 5
+    assert len(server.seen) == 1
 
 
 async def test_no_endpoint_is_an_error_that_names_the_model(judging_in_memory: Make) -> None:
@@ -229,6 +253,12 @@ async def test_another_model_is_recorded_and_refused_where_the_operator_says_whi
     strict = judging_in_memory(data=judging_in_memory().data / "strict", options={"answers_as": ["big-2026"]})
     refused = await strict.verdict(item())
     assert (refused.outcome, refused.detail()["code"]) == (Outcome.ERROR, "judge_wrong_model")
+    counters = strict.asker.counters.of(MODEL)
+    assert (counters.calls, counters.prompt_tokens, counters.other_model) == (
+        0,
+        100,
+        1,
+    )  # paid for all the same
     assert (await strict.verdict(item())).outcome is Outcome.SCORED
 
 
@@ -260,6 +290,26 @@ async def test_a_kept_connection_that_the_server_closed_costs_no_attempt(
     assert (await made.verdict(item("\\boxed{2}"))).detail()["attempts"] == 1
 
 
+@pytest.mark.parametrize(("idle_seconds", "connections"), [(3600.0, 1), (-1.0, 3)])
+async def test_a_connection_that_was_not_used_for_long_is_not_used_again(
+    server: ScriptedJudge, idle_seconds: float, connections: int
+) -> None:
+    """A firewall or a balancer between may have forgotten it, and nobody would answer."""
+    ports: set[int] = set()
+
+    async def note(exchange: scripted.Exchange) -> None:
+        ports.add(exchange.writer.get_extra_info("peername")[1])
+        await exchange.answer()
+
+    server.faults = [note] * 3
+    transport = BoundedTransport(most_bytes=10_000, idle_seconds=idle_seconds)
+    for _ in range(3):
+        request = httpx.Request("POST", f"{server.url}/chat/completions", content=b'{"model": "m"}')
+        assert (await transport.handle_async_request(request)).status_code == 200
+    await transport.aclose()
+    assert len(ports) == connections
+
+
 async def test_the_key_goes_to_the_server_and_nowhere_else(
     judging_in_memory: Make, server: ScriptedJudge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +330,9 @@ async def test_the_key_goes_to_the_server_and_nowhere_else(
     "reply",
     [
         (401, b" " * (4097 - 14) + b"sk-very/secret"),
+        (401, b'{"error": "bad key sk-very\\/secret"}'),
+        (403, b'{"error": "bad key s\\u006b-very\\u002Fsecret"}'),
+        (200, completion("SAME", model="sk-very+secret").replace(b"+", b"\\u002f")),
         (200, completion("SAME", model="sk-very/secret")),
         (200, completion("SAME", system_fingerprint="sk-very/secret").replace(b"/", b"\\/")),
         (200, completion("SAME")[:-1] + b', "sk-very/secret": 1, "sk-very/secret": 2}'),
@@ -296,7 +349,16 @@ async def test_no_part_of_a_key_that_a_server_repeats_is_shown_or_kept(
     server.faults = [repeat] * 2
     verdict = await judging_in_memory(options={"key_env": "TEST_JUDGE_KEY", "attempts": 2}).verdict(item())
     assert verdict.outcome is Outcome.ERROR
-    assert b"sk-very" not in verdict.json
+    assert b"very" not in verdict.json
+
+
+async def test_a_word_that_stands_for_no_key_may_be_said(
+    judging_in_memory: Make, server: ScriptedJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_JUDGE_KEY", "EMPTY")
+    server.reply = lambda body: "The candidate is EMPTY.\nDIFFERENT"
+    verdict = await judging_in_memory(options={"key_env": "TEST_JUDGE_KEY"}).verdict(item())
+    assert verdict.score == 0.0
 
 
 async def test_a_question_that_waited_is_not_tried_once_the_breaker_is_open(
@@ -385,7 +447,7 @@ async def test_replies_are_read_by_the_rules_that_a_judge_names(
     made = judging_in_memory()
     before = await made.verdict(item(), "judge/equivalence:1.0.0")
     server.faults = [reply] * 3
-    now = await made.verdict(item("\\boxed{42.0}"), "judge/equivalence:1.1.0")
+    now = await made.verdict(item("\\boxed{42.0}"), EQUIVALENCE)
     assert (before.outcome, before.score) == (Outcome.SCORED, 1.0)
     assert (now.outcome, now.score) == (Outcome.ABSTAIN, None)
 
@@ -397,7 +459,7 @@ async def test_a_large_reference_is_refused_by_its_size(
     large = Item("\\boxed{5}", "<" * 5_000_000, {}, "q")
     criteria = Item("It is 5.", [{"text": "中" * 2_000_000, "weight": 1}], {}, "q")
     made = judging_in_memory()
-    verdicts = [await made.verdict(large), await made.verdict(criteria, "judge/rubric:1.1.0")]
+    verdicts = [await made.verdict(large), await made.verdict(criteria, "judge/rubric:1.2.0")]
     assert {verdict.outcome for verdict in verdicts} == {Outcome.BAD_REFERENCE}
     assert server.seen == []
 
@@ -407,7 +469,7 @@ async def test_a_weight_beyond_all_bounds_is_the_fault_of_its_item_alone(
 ) -> None:
     server.reply = lambda body: '{"criteria": [{"number": 1, "reason": "so", "met": true}]}'
     items = [Item("It is 5.", [{"text": "says 5", "weight": weight}], {}, "q") for weight in (1, 10**400)]
-    verdicts = await judging_in_memory().verdicts(items, "judge/rubric:1.1.0")
+    verdicts = await judging_in_memory().verdicts(items, "judge/rubric:1.2.0")
     assert [verdict.outcome for verdict in verdicts] == [Outcome.SCORED, Outcome.BAD_REFERENCE]
 
 

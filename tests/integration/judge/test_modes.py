@@ -208,6 +208,11 @@ async def test_an_archive_that_is_not_what_it_says_is_refused_by_its_line(
         (lambda one: msgspec.structs.replace(one, attempts=0), "its `attempts` is 0, and must be 1 to 20"),
         (lambda one: msgspec.structs.replace(one, attempts=-1), "its `attempts` is -1"),
         (lambda one: msgspec.structs.replace(one, attempts=10**18), "its `attempts` is 10000"),
+        (
+            lambda one: msgspec.structs.replace(one, seconds=-1.5),
+            "its `seconds` is -1.5, and must be 0 at least",
+        ),
+        (lambda one: msgspec.structs.replace(one, cost=-0.001), "its `cost` is -0.001"),
         (lambda one: msgspec.structs.replace(one, request={"messages": []}), "its `request` has no `model`"),
         (lambda one: msgspec.structs.replace(one, request={"model": 7}), "its `request` has no `model`"),
     ],

@@ -7,7 +7,7 @@ from typing import Any
 
 from countermark_service.judge import ProbeBook, probe
 from tests.integration.judge.parts import MODEL, Judging, item
-from tests.integration.judge.scripted import Body, ScriptedJudge, completion, status
+from tests.integration.judge.scripted import Body, ScriptedJudge, completion, never, status
 
 Make = Callable[..., Judging]
 
@@ -73,6 +73,17 @@ async def test_the_first_use_probes_once_and_every_transcript_says_what_was_foun
     again = judging_in_memory(options={"probe": "first_use"}, probes=ProbeBook(book))
     assert (await again.verdict(item())).detail()["probe"] == found
     assert len(server.seen) == found["calls"] + 5
+
+
+async def test_a_probe_that_nobody_answers_takes_its_time_from_that_of_the_question(
+    judging_in_memory: Make, server: ScriptedJudge
+) -> None:
+    server.faults = [never] * 9
+    limits = {"probe": "first_use", "timeout_seconds": 0.2, "deadline_seconds": 0.2}
+    made = judging_in_memory(options=limits, probes=ProbeBook())
+    verdicts = await made.verdicts([item(f"\\boxed{{{n}}}") for n in range(3)])
+    assert {one.detail()["code"] for one in verdicts} == {"judge_timeout"}
+    assert len(server.seen) == 1
 
 
 async def test_a_probe_that_fails_costs_no_verdict(judging_in_memory: Make, server: ScriptedJudge) -> None:

@@ -169,6 +169,41 @@ async def test_transcripts_move_to_a_second_machine_by_the_command_line(
     assert "line 1: the id" in told.stderr
 
 
+async def test_what_is_replayed_here_is_replayed_there_however_often_was_asked(
+    server: ScriptedJudge, running: str, tmp_path: Path
+) -> None:
+    items = [{**BODY["items"][0], "response": f"\\boxed{{{n}}}"} for n in range(6)]
+    async with AsyncClient(running) as client:
+        first = await client.score(EQUIVALENCE, items)
+        for _ in range(2):
+            again = await client.score(EQUIVALENCE, items, judge_mode="fresh")
+        here = await client.score(EQUIVALENCE, items, judge_mode="replay")
+    archive = tmp_path / "moved.jsonl"
+    assert (await command("export", str(archive), data=tmp_path / "data")).stderr == "18 transcripts\n"
+    await command("import", str(archive), data=tmp_path / "second")
+    second = ServiceProcess(tmp_path / "second", {"COUNTERMARK_JUDGE_MODE": "replay"})
+    await asyncio.to_thread(second.start)
+    try:
+        async with AsyncClient(second.url) as client:
+            there = await client.score(EQUIVALENCE, items)
+    finally:
+        await asyncio.to_thread(second.stop)
+    details = [[one.detail for one in each.verdicts] for each in (first, again, here, there)]
+    assert details[0] == details[2] == details[3] != details[1]
+
+
+async def test_a_stream_without_an_endpoint_judges_what_needs_none(service_url: str) -> None:
+    items = [
+        {"response": "\\boxed{12}", "reference": "12", "prompt": "How many?"},
+        {"response": "The answer is a dozen", "reference": "12", "prompt": "How many?"},
+    ]
+    async with AsyncClient(service_url) as client:
+        entries = [entry async for entry in client.stream("composite/numeric-then-judge:1.1.0", items)]
+    verdicts = {entry.index: entry.verdict for entry in entries}
+    assert [verdicts[n].outcome for n in range(2)] == ["scored", "error"]
+    assert verdicts[1].detail["children"][1]["detail"]["code"] == "judge_no_endpoint"
+
+
 @pytest.mark.parametrize("name", ["-", "/dev/stdin"])
 async def test_an_archive_is_imported_from_a_pipe(tmp_path: Path, name: str) -> None:
     shipped = REPOSITORY / "verifiers" / EQUIVALENCE.replace(":", "/") / "transcripts.jsonl"

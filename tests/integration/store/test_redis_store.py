@@ -177,6 +177,7 @@ async def test_a_user_without_rights_is_told_which_it_needs(redis: RedisServer) 
         f"redis://user:{SECRET}@localhost:port",
         f"redis://:{SECRET}@localhost?socket_timeout=soon",
         f"redis://:{SECRET}@localhost?no_such_option=1",
+        f"redis://:{SECRET}@localhost:6379/verdicts",
         "",
     ],
 )

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from countermark_service.api.bodies import Batch, ItemBody, StreamHead, decode_batch, decode_head, decode_line
-from countermark_service.api.repeats import DEEPEST, refuse_double_keys
+from countermark_service.api.repeats import refuse_double_keys
 from countermark_service.api.schemas import ItemSchema, ScoreRequest
 from countermark_service.errors import RequestError
 from countermark_service.model import Item, OnFailure
+from countermark_service.model.json_text import DEEPEST
 
 ITEM: dict[str, Any] = {"response": "a", "reference": "b"}
 

@@ -10,7 +10,16 @@ from typing import Any
 import httpx
 import pytest
 
-from countermark import AsyncClient, Client, HttpxTransport, ProtocolError, Reply, Request, TransportError
+from countermark import (
+    AsyncClient,
+    Client,
+    ConnectError,
+    HttpxTransport,
+    ProtocolError,
+    Reply,
+    Request,
+    TransportError,
+)
 from tests.unit.client.conftest import QUICK
 from tests.unit.client.scripted_server import NAME, PIN, Received, batch
 
@@ -84,6 +93,38 @@ async def test_a_fault_of_the_transport_itself_is_not_tried_again() -> None:
         with pytest.raises(TransportError, match=r"cannot carry a request to .*no such scheme"):
             await client.score(NAME, ITEMS)
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "variable", "value", "said"),
+    [
+        ("http://127.0.0.1:9", "ALL_PROXY", "gopher://x", "Look at HTTP_PROXY"),
+        ("https://127.0.0.1:9", "SSL_CERT_FILE", "/dev/null/none", "Look at HTTP_PROXY"),
+        ("http://999.1.1.1", "NO_PROXY", "", "cannot carry a request to http://999.1.1.1"),
+        ("http://\udcff", "NO_PROXY", "", "cannot carry a request to http://"),
+        ("http://h/" + "a" * 70_000, "NO_PROXY", "", "cannot carry a request to http://h/"),
+    ],
+    ids=["a proxy", "certificates", "numbers", "a surrogate", "a long path"],
+)
+def test_what_no_connection_can_be_made_for_is_an_error_of_the_client(
+    monkeypatch: pytest.MonkeyPatch, url: str, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with Client(url, backoff=QUICK) as client, pytest.raises(TransportError) as caught:
+        client.score(NAME, ITEMS)
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_proxy_that_stands_between_is_named_where_no_answer_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    for exempt, named in (("", True), ("127.0.0.1", False)):
+        monkeypatch.setenv("NO_PROXY", exempt)
+        monkeypatch.setenv("no_proxy", exempt)
+        with Client("http://127.0.0.1:9", max_retries=0) as client, pytest.raises(ConnectError) as caught:
+            client.score(NAME, ITEMS)
+        assert ("asked through the proxy of HTTP_PROXY" in str(caught.value)) is named
 
 
 def test_a_blocking_call_from_the_clients_own_thread_is_refused_and_not_a_deadlock() -> None:

@@ -49,6 +49,17 @@ def test_a_rate_gives_turns_one_after_the_other() -> None:
     assert pace.delay() == 0.0
 
 
+def test_a_turn_that_nobody_can_wait_for_is_left_to_those_who_come_later() -> None:
+    clock = Clock()
+    pace = Pace(endpoint(requests_per_second=0.1), clock)
+    assert [pace.delay(15) for _ in range(30)] == [0.0, 10.0, *[None] * 28]
+    clock.now += 10
+    assert pace.delay(15) == 10.0
+    pace.hold(100)
+    assert pace.delay(100) is None
+    assert pace.delay(101) == 100.0
+
+
 def test_what_one_call_is_told_to_wait_holds_all_back() -> None:
     clock = Clock()
     pace = Pace(endpoint(), clock)

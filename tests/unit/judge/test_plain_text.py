@@ -23,7 +23,7 @@ def table() -> JudgeTable:
 
 
 BEFORE = table().before
-NUMBERS = st.sampled_from([1, 2])
+NUMBERS = st.sampled_from([1, 2, 3])
 PHRASES = [*BEFORE.openers, *BEFORE.claims, *BEFORE.instructions]
 TEXTS = st.lists(
     st.text(st.characters(codec="ascii"), max_size=12) | st.sampled_from(PHRASES).map(str.upper), max_size=6
@@ -38,7 +38,7 @@ def test_what_is_decided_of_a_plain_text_is_decided_of_it_with_a_zero_width_spac
     assert decide(text, reference, BEFORE, rules) == decide(text + ZERO_WIDTH, longer, BEFORE, rules)
 
 
-@pytest.mark.parametrize("rules", [1, 2])
+@pytest.mark.parametrize("rules", [1, 2, 3])
 def test_every_shipped_phrase_is_found_inside_a_plain_text(rules: int) -> None:
     plain = [one for one in BEFORE.instructions if one.isascii()]
     assert plain

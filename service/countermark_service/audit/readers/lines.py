@@ -11,7 +11,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from countermark_service.errors import CountermarkError
+from countermark_service.model.json_text import read_parts, read_value
 
 LARGEST_LINE = 64 << 20
 """Bytes of one line; a longer one is a bad row."""
@@ -204,17 +205,25 @@ class _Zstd(io.RawIOBase):
         return count
 
 
-def read_object(line: bytes) -> dict[str, Any] | str:
-    """Return the JSON object in a line, or what is wrong with it as a sentence without its end."""
+def read_object(line: bytes, wanted: Collection[str] | None = None) -> dict[str, Any] | str:
+    """Return the JSON object in a line, or what is wrong with it as a sentence without its end.
+
+    It is read as a request is: no key twice, no number that would be rounded. Values under other keys than
+    `wanted` are left unread, as whoever wrote them meant them for somebody else.
+    """
+    found: dict[str, Any] = {}
     try:
-        return _decode(line)
+        for key, part in read_parts(line).items():
+            found[key] = read_value(part) if wanted is None or key in wanted else part
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         return json_problem(exc)
+    return found
 
 
 def read_loose_object(line: bytes) -> dict[str, Any] | str:
-    """Do the same, and take what Python's own writer puts into files: NaN, Infinity, numbers without measure.
+    """Read a line of other people's results: the last of repeated keys counts, and numbers are rounded.
 
+    What Python's own writer puts into files is taken: NaN, Infinity, numbers without measure.
     Half of a surrogate pair stays refused: it is no character and has no UTF-8 form.
     """
     try:
@@ -240,6 +249,8 @@ def json_problem(exc: Exception) -> str:
         return "holds a list: write one object a line (`jq -c '.[]'` turns a list into lines)"
     if "surrogate" in text:
         return f"holds half of a surrogate pair, which is no character: {text}"
+    if "is given twice" in text or "more digits" in text:
+        return f"cannot be read: {text}"
     if "trailing characters" in text:
         return "holds something behind its JSON object: write one object a line (`jq -c .` does)"
     return f"is no JSON object: {text}"

@@ -20,7 +20,7 @@ class Receipts(Connected):
         """Yield the receipts, in the order in which they came; without `documents`, theirs are empty."""
         document = "document" if documents else "x''"
         found = self._connection.execute(
-            f"SELECT pin, rows, root, key, {document} FROM receipts ORDER BY number"  # noqa: S608
+            f"SELECT pin, rows, root, key, {document} FROM receipts ORDER BY number"  # noqa: S608 - named above
         )
         for pin, rows, root, key, document in found:
             yield StoredReceipt(pin, decode(rows), root, key, document)

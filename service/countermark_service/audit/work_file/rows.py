@@ -81,7 +81,7 @@ class Rows(Asked):
 
     def _rows(self, where: str, values: Sequence[int]) -> Iterator[OutputRow]:
         found = self._connection.execute(
-            "SELECT row, path, line, task, variant, model, sample, generation, prompt, response, reference, "  # noqa: S608
+            "SELECT row, path, line, task, variant, model, sample, generation, prompt, response, reference, "  # noqa: S608 - callers name columns
             f"params, published, metric, extras FROM rows JOIN inputs USING (file) WHERE {where} ORDER BY row",
             values,
         ).fetchall()

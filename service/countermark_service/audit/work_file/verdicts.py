@@ -148,7 +148,7 @@ class Verdicts(Rows):
             )
         }
         found = self._connection.execute(
-            "SELECT row, pin, outcome, score, reward, cached, surroundings, detail FROM verdicts "  # noqa: S608
+            "SELECT row, pin, outcome, score, reward, cached, surroundings, detail FROM verdicts "  # noqa: S608 - callers name columns
             f"WHERE {where} ORDER BY row, pin",
             values,
         )
@@ -162,7 +162,7 @@ class Verdicts(Rows):
 
     def _verdicts(self, where: str, values: tuple[Any, ...]) -> Iterator[StoredVerdict]:
         found = self._connection.execute(
-            "SELECT v.row, v.pin, v.outcome, v.score, v.reward, v.cached, v.detail, s.value FROM verdicts v "  # noqa: S608
+            "SELECT v.row, v.pin, v.outcome, v.score, v.reward, v.cached, v.detail, s.value FROM verdicts v "  # noqa: S608 - callers name columns
             f"LEFT JOIN surroundings s ON s.id = v.surroundings WHERE {where} ORDER BY v.row, v.pin",
             values,
         )

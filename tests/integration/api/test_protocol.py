@@ -1,0 +1,82 @@
+"""What clients do with HTTP itself: offers of other protocols, requests side by side, bytes that are no request.
+
+Each connection is a plain socket, since client libraries send only what they think is right.
+"""
+
+import json
+import socket
+from typing import Any
+
+import pytest
+
+from tests.integration.api.parts import JSON, SUBJECT, Caller, item
+
+BODY = json.dumps({"verifier": SUBJECT, "items": [item("right")]}).encode()
+HEAD = b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+LENGTH = b"Content-Length: %d\r\n\r\n" % len(BODY)
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
+WEBSOCKET = b"Connection: keep-alive, upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+CLOSE = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+def answers_to(caller: Caller, *pieces: bytes) -> list[tuple[bytes, dict[str, Any]]]:
+    """Return the heads and bodies that come until the service closes the connection."""
+    with socket.create_connection(("127.0.0.1", caller.service.port), timeout=60) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+        rest = b"".join(iter(lambda: connection.recv(65536), b""))
+    found = []
+    while rest:
+        head, _, rest = rest.partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+        found.append((head, json.loads(rest[:length])))
+        rest = rest[length:]
+    return found
+
+
+@pytest.mark.parametrize("offer", [H2C, WEBSOCKET], ids=["HTTP/2", "a WebSocket"])
+@pytest.mark.parametrize("body", [LENGTH + BODY, CHUNKED], ids=["length", "chunks"])
+def test_an_offer_of_another_protocol_is_declined_and_the_request_answered(
+    caller: Caller, offer: bytes, body: bytes
+) -> None:
+    request = HEAD + offer + body
+    for pieces in ([request + CLOSE], [bytes([byte]) for byte in request + CLOSE]):
+        (head, answer), _ = answers_to(caller, *pieces)
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert answer["verdicts"][0]["score"] == 1.0
+
+
+def test_requests_with_offers_side_by_side_are_all_answered_in_order(caller: Caller) -> None:
+    probe = b"GET /livez HTTP/1.1\r\nHost: x\r\n" + WEBSOCKET + b"\r\n"
+    answers = answers_to(caller, (HEAD + H2C + LENGTH + BODY + probe) * 50 + CLOSE)
+    bodies = [body for _, body in answers]
+    assert [next(iter(body)) for body in bodies] == ["verifier", "status"] * 50 + ["status"]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GARBAGE\r\n\r\n",
+        b"GET / HTTP/7.0\r\n\r\n",
+        b"GET http://x HTTP/1.1\r\n\r\n",
+        b"CONNECT /v1/score HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        HEAD + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\n{} ",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+    ids=["noise", "a version", "a path", "a proxy's method", "HTTP/2 at once", "two lengths", "a chunk"],
+)
+def test_what_is_no_request_is_refused_in_the_shape_of_every_error(caller: Caller, request_: bytes) -> None:
+    ((head, problem),) = answers_to(caller, request_)
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head
+    assert (problem["status"], problem["code"]) == (400, "invalid_http")
+    assert problem["detail"].startswith("this is no request of HTTP/1.1: ")
+
+
+def test_what_is_no_request_is_never_answered_in_the_place_of_one_that_was(caller: Caller) -> None:
+    """A client would take the refusal for the answer to its request."""
+    assert answers_to(caller, HEAD + LENGTH + BODY + b"GARBAGE\r\n\r\n") == []
+    answer = caller.http.post("/v1/score", content=BODY, headers={"Content-Type": JSON})
+    assert answer.status_code == 200

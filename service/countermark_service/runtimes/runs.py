@@ -20,6 +20,7 @@ import msgspec
 
 from countermark_service.runtimes.tagged import TooManyValuesError, tag, untag
 from countermark_service.sandbox.code.model import Call, CallResult, Limits, RunResult, Status, TesterResult
+from countermark_service.sandbox.code.outcome import BY_THE_CLOCK
 from countermark_service.sandbox.code.pool import SandboxPool
 
 _HELD_BYTES = 32 << 20
@@ -147,14 +148,17 @@ async def execute(
 
 
 def clock_decided(told: Mapping[str, Any], limits: Limits) -> bool:
-    """Return whether a test was ended by the clock while it had CPU time left, given what `execute` told.
+    """Return whether a test or its compiler was ended by the clock while it had CPU time left, given what was told.
 
     The clock leaves out what a program waits for a processor, but not what it waits for memory or a disk; and
     one that gets no processor at all ends some time. So such a result says nothing of another time.
     """
     rows = [*told.get("tests", ()), *told.get("calls", ()), *([told["tester"]] if "tester" in told else [])]
     ended = [row for row in rows if row["status"] == Status.TIME_LIMIT.value and row["wall_seconds"] > 0]
-    return any(row["cpu_seconds"] < limits.cpu_seconds for row in ended)
+    compilers = [row for row in rows if row["status"] == Status.COMPILE_ERROR.value]
+    return any(row["cpu_seconds"] < limits.cpu_seconds for row in ended) or any(
+        row["message"].endswith(BY_THE_CLOCK) for row in compilers
+    )
 
 
 async def _tests(

@@ -2,6 +2,8 @@
 # One hostile source a line, so that the tables stay tables.
 """Function calls and test programs: forged answers, hostile values, death at the wrong moment."""
 
+from dataclasses import replace
+
 import pytest
 
 from countermark_service.sandbox.code.model import Call, Limits, SandboxInputError, Status
@@ -182,6 +184,38 @@ async def test_an_object_of_the_candidate_decides_no_comparison(pool: SandboxPoo
     assert result.status is not Status.INFRASTRUCTURE
 
 
+@pytest.mark.parametrize(
+    "tester",
+    [
+        b"try:\n    assert f(1) == 3\nexcept:\n    pass",
+        b"def g():\n    try: return f(1) == 3\n    finally: return True\nassert g()",
+        b"from contextlib import suppress\nwith suppress(BaseException): assert f(1) == 3",
+        b"import unittest\nclass T(unittest.TestCase):\n    def test(self):\n        with self.assertRaises(BaseException): f(1)\nunittest.main()",
+    ],
+)
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        b"import os\ndef f(x): os._exit(0)",
+        b"import os\ndef f(x): os.close(4); return 0",
+        b"class E:\n    def __eq__(s, o): return True\n    def __hash__(s): return 1\ndef f(x): return {E()}",
+    ],
+)
+async def test_no_test_that_catches_everything_passes_a_candidate_that_has_gone(
+    pool: SandboxPool, tester: bytes, candidate: bytes
+) -> None:
+    result = await pool.run_tester(tester + b"\nassert f(1) or True", candidate, ["f"], UNHURRIED)
+    assert (result.passed, result.unsupported, result.status) == (False, False, Status.RUNTIME_ERROR), result
+
+
+async def test_no_test_that_catches_value_errors_passes_anybody_on_what_cannot_cross(
+    pool: SandboxPool,
+) -> None:
+    tester = b"import unittest\nclass T(unittest.TestCase):\n    def test(self):\n        with self.assertRaises(ValueError): f(object())\nunittest.main()"
+    result = await pool.run_tester(tester, b"def f(x): return x", ["f"], UNHURRIED)
+    assert (result.passed, result.unsupported) == (False, True), result
+
+
 LYING = {
     "a length that is none": b"class E:\n    def __len__(self): return -1\ndef f(): return E()",
     "an endless list": b"class E:\n    def __iter__(self):\n        while True: yield 1\ndef f(): return E()",
@@ -197,6 +231,68 @@ async def test_an_object_that_lies_of_itself_passes_nothing(pool: SandboxPool, n
     result = await pool.run_tester(tester, LYING[name], ["f"], LIMITS)
     assert not result.passed
     assert result.status is not Status.INFRASTRUCTURE
+
+
+FORGED = {
+    "a counter that adds up to anything": b"from collections import Counter\nclass C(Counter):\n    def __eq__(s, o): return True\nC.__name__ = 'Counter'\nC.__module__ = 'collections'\ndef f(): return C()",
+    "a fraction of nothing": b"from fractions import Fraction\ndef f():\n    x = Fraction(1, 2)\n    x._denominator = 0\n    return x",
+    "parts of no kind": b"import sys\nfor m in list(sys.modules.values()):\n    if hasattr(m, 'parts_of'): m.parts_of = lambda v: (99, 1)\nclass E: pass\ndef f(): return E()",
+    "an array without numbers": b"import sys\nfor m in list(sys.modules.values()):\n    if hasattr(m, 'parts_of'): m.parts_of = lambda v: (9, ('|O', (1,), b'12345678'))\nclass E: pass\ndef f(): return E()",
+    "a deque of a negative length": b"import sys\nfor m in list(sys.modules.values()):\n    if hasattr(m, 'parts_of'): m.parts_of = lambda v: (3, ([], -5))\nclass E: pass\ndef f(): return E()",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORGED)
+async def test_parts_that_make_no_object_pass_nothing(pool: SandboxPool, name: str) -> None:
+    result = await pool.run_tester(b"assert f() == 3", FORGED[name], ["f"], LIMITS)
+    assert (result.passed, result.unsupported) == (False, False), result
+    assert result.status is not Status.INFRASTRUCTURE
+
+
+@pytest.mark.parametrize(
+    "tester",
+    [
+        b"from collections import Counter\nassert f(Counter('aab')).most_common(1) == [('a', 2)] and f(Counter())['x'] == 0",
+        b"from collections import defaultdict\nd = f(defaultdict(list))\nassert d['x'] == [] and type(d) is defaultdict",
+        b"from collections import defaultdict\nassert f(defaultdict(lambda: 1, a=2)) == {'a': 2}",
+        b"from collections import OrderedDict\nassert f(OrderedDict(b=1, a=2)) == OrderedDict(b=1, a=2) != OrderedDict(a=2, b=1)",
+        b"from collections import deque\nassert f(deque([1, 2], 5)) == deque([1, 2]) and f(deque([], 5)).maxlen == 5",
+        b"from fractions import Fraction\nassert f(Fraction(1, 3)) * 3 == 1",
+        b"from decimal import Decimal\nassert f([Decimal('1.50')]) == [Decimal('1.5')]",
+        b"from datetime import date, datetime, timedelta\nfor x in (date(2024, 2, 29), datetime(2024, 1, 2, 3, 4, 5, 6), timedelta(1, 2, 3)): assert f(x) == x",
+        b"from collections import namedtuple\nassert f(namedtuple('P', 'x y')(1, 2)) == (1, 2)",
+    ],
+)
+async def test_objects_of_python_s_own_classes_cross_as_what_they_are(
+    pool: SandboxPool, tester: bytes
+) -> None:
+    result = await pool.run_tester(tester, b"def f(x): return x", ["f"], UNHURRIED)
+    assert result.passed, result
+
+
+@pytest.mark.parametrize(
+    ("tester", "candidate"),
+    [
+        (b"q = deque([1, 2])\nf(q)\nassert q == deque([2])", b"def f(q): q.popleft()"),
+        (b"c = Counter('a')\nf(c)\nassert c == Counter('aab')", b"def f(c): c.update('ab')"),
+        (b"d = defaultdict(list)\nf(d)\nassert d == {1: [2]}", b"def f(d): d[1].append(2)"),
+    ],
+)
+async def test_such_objects_are_changed_in_place_too(
+    pool: SandboxPool, tester: bytes, candidate: bytes
+) -> None:
+    result = await pool.run_tester(b"from collections import *\n" + tester, candidate, ["f"], UNHURRIED)
+    assert result.passed, result
+
+
+async def test_arguments_may_be_larger_than_any_answer(pool: SandboxPool) -> None:
+    tester = b"n = list(range(200_000))\nassert f(n) == 200_000 and n[0] == 199_999"
+    candidate = b"def f(x):\n    x.reverse()\n    return len(x)"
+    result = await pool.run_tester(tester, candidate, ["f"], replace(UNHURRIED, answer_bytes=1 << 16))
+    assert result.passed, result
+    large = b"def f(x): return 'x' * (1 << 20)"
+    result = await pool.run_tester(b"f([1])", large, ["f"], replace(UNHURRIED, answer_bytes=1 << 16))
+    assert not result.passed
 
 
 SUITE = b"""
@@ -254,7 +350,14 @@ async def test_a_wrong_program_fails_what_the_right_one_passes(
 
 @pytest.mark.parametrize(
     "tester",
-    [b"def test_f(): assert f() == 5", b"import unittest\nclass T(unittest.TestCase): pass", b"pass"],
+    [
+        b"def test_f(): assert f() == 5",
+        b"import unittest\nclass T(unittest.TestCase): pass",
+        b"pass",
+        b"import no_such_module\nassert f() == 5",
+        b"assert 1 == 2\nassert f() == 5",
+        b"from solution import f\nassert f() == 5",
+    ],
 )
 async def test_a_test_program_that_tests_nothing_passes_nobody(pool: SandboxPool, tester: bytes) -> None:
     result = await pool.run_tester(tester, b"def f(): return 6", ["f"], UNHURRIED)

@@ -5,6 +5,7 @@
 import shutil
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,15 @@ async def test_a_program_finds_the_three_standard_descriptors_and_no_other(cpp: 
 async def test_a_javascript_program_runs_for_each_test(javascript: SandboxPool) -> None:
     results = await javascript.run_tests(JAVASCRIPT_SUM, [b"1 2\n", b"20 22\n"], UNHURRIED)
     assert [result.stdout for result in results] == [b"3\n", b"42\n"], results
+
+
+@pytest.mark.parametrize("stack_mib", [1, 4, 64])
+async def test_a_javascript_program_meets_its_own_stack_limit_before_the_sandbox_s(
+    javascript: SandboxPool, stack_mib: int
+) -> None:
+    source = b"function f(n) { return n && 1 + f(n - 1) }\nfor (;;) try { f(1e9) } catch (e) { console.log(e.name); break }"
+    (result,) = await javascript.run_tests(source, [b""], replace(UNHURRIED, stack_mib=stack_mib))
+    assert (result.status, result.stdout) == (Status.OK, b"RangeError\n"), result
 
 
 @pytest.mark.parametrize("name", JAVASCRIPT)

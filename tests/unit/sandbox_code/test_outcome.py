@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+from countermark_service.runtimes.runs import clock_decided
 from countermark_service.sandbox.code.inside import report
 from countermark_service.sandbox.code.model import Limits, SandboxInputError, Status
 from countermark_service.sandbox.code.outcome import KILLED, Facts, judge
@@ -97,3 +98,18 @@ def test_the_wall_limit_follows_the_cpu_limit() -> None:
         1.1,
         9,
     )
+
+
+@pytest.mark.parametrize(
+    ("told", "facts", "kept"),
+    [
+        (Status.TIME_LIMIT, Facts(report.WALL, cpu_seconds=0.5), False),
+        (Status.TIME_LIMIT, Facts(report.ENDED, 9, notes="BR", cpu_seconds=2.5), True),
+        (Status.COMPILE_ERROR, Facts(report.WALL, cpu_seconds=5), False),
+        (Status.COMPILE_ERROR, Facts(report.ENDED, 1 << 8, notes="BR", cpu_seconds=5), True),
+    ],
+)
+def test_what_the_clock_has_ended_is_no_verdict_for_ever(told: Status, facts: Facts, kept: bool) -> None:
+    message = judge(facts, LIMITS, (b"", 0), (b"", 0)).message
+    row = {"status": told.value, "wall_seconds": 9.0, "cpu_seconds": facts.cpu_seconds, "message": message}
+    assert clock_decided({"tests": [row]}, LIMITS) is not kept

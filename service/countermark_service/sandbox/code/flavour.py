@@ -73,7 +73,8 @@ class Program:
     product: str
     """File that the compiler leaves; ignored without one."""
     run: tuple[str, ...] | None
-    """Command that runs the source; None runs the product itself."""
+    """Command that runs the source, with `{stack_kib}` for what it may take of the stack; None runs the product
+    itself."""
 
 
 @dataclass(frozen=True)
@@ -116,5 +117,5 @@ def cpp_flavour(python: Path, compiler: str = "/usr/bin/g++") -> Flavour:
 
 def javascript_flavour(python: Path, node: str = "/usr/bin/node") -> Flavour:
     """Return the flavour of JavaScript programs on node; `python` only carries the zygote."""
-    program = Program("main.js", None, "", (node, "--stack-size=8000", "main.js"))
+    program = Program("main.js", None, "", (node, "--stack-size={stack_kib}", "main.js"))
     return Flavour("javascript", Interpreter.find(python), preload=(), program=program)

@@ -85,8 +85,9 @@ def environment(scratch: str) -> dict[str, str]:
     """Return the whole environment of candidates; nothing of the service's is passed on."""
     threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return {
-        "PATH": "/usr/bin:/bin", "HOME": scratch, "TMPDIR": scratch, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8",
-        "TZ": "UTC", "PYTHONHASHSEED": "0", "OPENSSL_CONF": "/dev/null", "LD_BIND_NOW": "1", **threads,
+        "PATH": "/usr/bin:/bin", "USER": "candidate", "HOME": scratch, "TMPDIR": scratch,
+        "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC",
+        "PYTHONHASHSEED": "0", "OPENSSL_CONF": "/dev/null", "LD_BIND_NOW": "1", **threads,
     }  # fmt: skip
 
 

@@ -32,6 +32,8 @@ _SIGNS_WITHIN = 600
 _CPU_TOLERANCE = 0.03
 """Seconds by which the kernel may stop a process early."""
 _KIB = 1024
+BY_THE_CLOCK = "on the clock"
+"""How the message of a test ends that was ended so, or of its compiler."""
 KILLED = 3
 """Outcome of a test whose keeper was ended from outside."""
 
@@ -105,7 +107,7 @@ def _status(facts: Facts, limits: Limits, written: int, errors: bytes) -> tuple[
         status, text = _EXCESS[facts.excess]
         return status, text.format(limits=limits)
     if facts.outcome == report.WALL:
-        return Status.TIME_LIMIT, f"more than {limits.wall:g} s on the clock"
+        return Status.TIME_LIMIT, f"more than {limits.wall:g} s {BY_THE_CLOCK}"
     early = _before_the_program(facts)
     if early is not None:
         return early

@@ -38,14 +38,15 @@ DEFAULT_LIMITS = Limits()
 CANDIDATES_PER_SLOT = 1000
 """After so many a slot is replaced, whatever the zygote may have gathered."""
 COMPILE_LIMITS = Limits(
-    cpu_seconds=10,
-    wall_seconds=60,
+    cpu_seconds=30,
+    wall_seconds=120,
     memory_mib=1024,
     address_space_mib=4096,
     scratch_mib=64,
     scratch_inodes=1000,
 )
-"""For compilers: generous to honest programs, an end to hostile ones."""
+"""For compilers: an end to hostile programs, and ten times what honest ones take, as a second of a busy processor
+does less."""
 _PRODUCT_BYTES = 48 * 1024 * 1024
 _NODE_ENVIRONMENT = {"NODE_DISABLE_COLORS": "1"}
 _CANARY = b"print(sum(map(int, input().split())))"
@@ -243,7 +244,10 @@ class SandboxPool:
             if binary is None:
                 return [built] * (1 if stop_after_failure else len(tests))
         try:
-            argv = list(program.run or ("./" + program.product,))
+            stack_kib = min(
+                _MOST_STACK_KIB, limits.stack_mib * 1024 * 3 // 4
+            )  # beyond it, a program just dies
+            argv = [part.format(stack_kib=stack_kib) for part in program.run or ("./" + program.product,)]
             details = {"argv": argv, **_wanted(fetch, limits)}
             packed = plain.encode(dict(files or {}) if binary is not None else sources)
             jobs = [
@@ -368,6 +372,8 @@ class SandboxPool:
             )
 
 
+_MOST_STACK_KIB = 8000
+"""What a runtime with a stack limit of its own is given, where the program's whole stack allows."""
 _DECODE_INLINE_BYTES = 32 * 1024
 """Larger answers are parsed in a thread, so that the service keeps answering."""
 
@@ -426,11 +432,14 @@ async def _split(
     """Run both halves at once on one slot, each under a keeper of its own."""
     nonce = os.urandom(16)
     theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    frame = {"answer_bytes": limits.answer_bytes}
-    details = {**frame, "entry_points": list(entry_points), "nonce": nonce.hex()}
+    details = {
+        "answer_bytes": limits.answer_bytes,
+        "entry_points": list(entry_points),
+        "nonce": nonce.hex(),
+    }
     tester_limits = replace(limits, wall_seconds=limits.wall + 0.5)
     with theirs, ours:
-        candidate = CandidateRun(slot, candidate_code, [Job("serve", details=frame, peer=theirs)], limits)
+        candidate = CandidateRun(slot, candidate_code, [Job("serve", peer=theirs)], limits)
         job = Job("tester", ask=prelude, answers=True, details=details, peer=ours)
         tester = CandidateRun(slot, tester_code, [job], tester_limits)
         try:

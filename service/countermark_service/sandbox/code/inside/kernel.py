@@ -172,9 +172,10 @@ class Steps:
         """Set the rights that new files are not given."""
         self._add("umask", mode)
 
-    def limit(self, kind: int, most: int) -> None:
-        """Set a resource limit, soft and hard alike; negative for none."""
-        self._add("prlimit64", 0, kind, self._bytes(struct.pack("=QQ", *2 * (most & _UNLIMITED,))))
+    def limit(self, kind: int, most: int, ceiling: int | None = None) -> None:
+        """Set a resource limit, soft and hard alike unless a `ceiling` is given; negative for none."""
+        soft, hard = most & _UNLIMITED, (most if ceiling is None else ceiling) & _UNLIMITED
+        self._add("prlimit64", 0, kind, self._bytes(struct.pack("=QQ", min(soft, hard), hard)))
 
     def lower_priority(self, by: int) -> None:
         """Set the niceness to what it is now, while this is made ready, and `by` more."""

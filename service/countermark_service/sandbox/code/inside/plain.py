@@ -7,13 +7,16 @@ subclass with a clever `__eq__` stays behind, and the decoder is bounded in byte
 depth, count and equal hashes, as it reads bytes that a hostile process wrote.
 
 Each value is one tag byte, then its content; lengths are 4 bytes, big-endian. Where both
-ends agree to it, what is not plain crosses as a number that stands for it (`opaque`).
+ends agree to it, what is not plain crosses as a number that stands for it (`opaque`), and
+objects of some of Python's own classes by their parts (see `kinds`).
 """
 
 import struct
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
 from typing import Any
+
+from . import kinds
 
 MAX_DEPTH = 200
 """Containers inside containers; an honest answer has a handful."""
@@ -68,7 +71,7 @@ def _encode(value: Any, out: list[bytes], depth: int, opaque: Callable[[Any], in
     elif kind is str:
         content = value.encode("utf-8", "surrogatepass")
         out += (b"s", _LENGTH.pack(len(content)), content)
-    elif kind in _SEQUENCES or kind in _LIKE_DICT:
+    elif kind in _SEQUENCES or kind is dict:
         _encode_container(value, kind, out, depth + 1, opaque)
     elif kind is bytes or kind is bytearray:
         out += (b"b" if kind is bytes else b"B", _LENGTH.pack(len(value)), bytes(value))
@@ -76,6 +79,15 @@ def _encode(value: Any, out: list[bytes], depth: int, opaque: Callable[[Any], in
         out += (b"c", _COMPLEX.pack(value.real, value.imag))
     elif kind.__module__ == "numpy" and _is_numpy_scalar(kind):
         _encode(value.item(), out, depth, opaque)
+    elif isinstance(value, tuple) and hasattr(
+        kind, "_fields"
+    ):  # a named one is equal to a tuple of its members
+        _encode_container(value, tuple, out, depth + 1, opaque)
+    elif opaque is not _refuse and (found := kinds.parts_of(value)) is not None:
+        out += (b"k", _LENGTH.pack(found[0]))
+        _encode(found[1], out, depth + 1, opaque)
+    elif kind in _LIKE_DICT:
+        _encode_container(value, kind, out, depth + 1, opaque)
     else:
         out += (b"o", _LENGTH.pack(opaque(value)))
 
@@ -179,6 +191,14 @@ class _Reader:
             return complex(*_COMPLEX.unpack(self.take(16)))
         if tag == b"o" and self.opaque is not None:
             return self.opaque(self.length())
+        if tag == b"k" and self.opaque is not None:
+            number = self.length()
+            try:
+                return kinds.made_of(number, self.value(depth + 1))
+            except NotPlainError:
+                raise
+            except ValueError as error:
+                raise NotPlainError(str(error)) from error
         raise NotPlainError(f"unknown tag {tag!r} at {self.at - 1}")
 
     def members(self, depth: int) -> list[Any]:

@@ -91,7 +91,7 @@ def run(
     if mode == "call":
         leave(finish(_answer, code, request))
     if mode == "serve":
-        leave(finish(_serve, code, job["answer_bytes"]))
+        leave(finish(_serve, code))
     leave(finish(proxy.test, code, request, job, FIRST_EXTRA, FIRST_EXTRA + 1))
 
 
@@ -109,8 +109,8 @@ def _answer(code: CodeType, request: bytes) -> None:
     proxy.answer_once(execute(code, "solution"), request, FIRST_EXTRA)
 
 
-def _serve(code: CodeType, answer_bytes: int) -> None:
-    proxy.serve(execute(code, "solution"), FIRST_EXTRA + 1, answer_bytes)
+def _serve(code: CodeType) -> None:
+    proxy.serve(execute(code, "solution"), FIRST_EXTRA + 1)
 
 
 class Surroundings(Protocol):
@@ -175,9 +175,11 @@ def limiting(limits: dict[str, Any], domain: int | None) -> kernel.Steps:
         (kernel.RLIMIT_CPU, limits["cpu_ceiling"]),
         (kernel.RLIMIT_FSIZE, limits["file_bytes"]),
         (kernel.RLIMIT_NOFILE, limits["open_files"]),
-        (kernel.RLIMIT_STACK, limits["stack_mib"] * _MEBIBYTE),
     ):
         steps.limit(kind, most)
+    # Many a contest program raises its stack first; what it holds then counts as its memory all the same.
+    ceiling = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    steps.limit(kernel.RLIMIT_STACK, limits["stack_mib"] * _MEBIBYTE, ceiling)
     steps.lower_priority(NICENESS)
     if domain is not None:
         steps.landlock_enter(domain)

@@ -15,7 +15,7 @@ it is called, or the candidate is.
 
 Frames are a 4-byte length and plain data (see `plain`). What the candidate writes is
 bounded and parsed strictly; if it is not one valid reply, the candidate is `broken`
-and the test ends.
+and the test ends: whatever a test program catches, what stopped the line is remembered.
 """
 
 import _thread
@@ -24,6 +24,7 @@ import itertools
 import os
 import struct
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from types import CodeType, ModuleType
 from typing import Any, TypeVar
@@ -50,11 +51,13 @@ _ENDS_LOOPS = ("StopIteration", "StopAsyncIteration")
 """What a tester's loops would take for their own end, and with it for the end of the tests."""
 _MOST_HELD = 100_000
 """Objects that a candidate keeps for its tester."""
+_LARGEST_REQUEST = 1 << 30
+"""Bytes that a tester may send: it is trusted, and has its own limit of memory."""
 PASSED, FAILED, BROKEN, UNSUPPORTED = "passed", "failed", "broken", "unsupported"
 
 
 class CandidateBrokenError(BaseException):
-    """The candidate's process died or sent something that is no reply; no test may swallow this."""
+    """The candidate's process died or sent something that is no reply."""
 
 
 class CandidateError(Exception):
@@ -170,11 +173,11 @@ def answer_once(module: dict[str, Any], request: bytes, answer: int) -> None:
     _write(answer, reply(module, request))
 
 
-def serve(module: dict[str, Any], peer: int, limit: int) -> None:
+def serve(module: dict[str, Any], peer: int) -> None:
     """Answer calls from the socket `peer` until the tester closes it."""
     held = Held()
     while True:
-        frame = _read_frame(peer, limit)
+        frame = _read_frame(peer, _LARGEST_REQUEST)
         if frame is None:
             return
         content = reply(module, frame, held)
@@ -199,17 +202,24 @@ def test(code: CodeType, prelude: bytes, job: dict[str, Any], answer: int, peer:
         verdict = (PASSED, "")
     except SystemExit as error:
         verdict = (PASSED, "") if error.code in (None, 0) else (FAILED, f"SystemExit: {error.code}")
-    except CandidateBrokenError as error:
-        verdict = (BROKEN, str(error))
-    except plain.UnboundedError as error:
-        verdict = (FAILED, str(error))
-    except plain.NotPlainError as error:
-        verdict = (UNSUPPORTED, str(error))
     except BaseException as error:  # noqa: BLE001 - whatever stops a test program fails it
-        verdict = (FAILED, f"{type(error).__name__}: {error}")
+        verdict = _stopped(error)
+    if line.stopped is not None:
+        verdict = _stopped(line.stopped)
     if verdict[0] == PASSED and not line.asked:
         verdict = (UNSUPPORTED, "the test program never calls the program")
+    elif verdict[0] == FAILED and not line.asked:  # so it was none of the candidate's doing
+        verdict = (UNSUPPORTED, f"the test program fails before it calls the program: {verdict[1]}")
     _write(answer, plain.encode((nonce, verdict[0], verdict[1][:2000])))
+
+
+def _stopped(error: BaseException) -> tuple[str, str]:
+    """Return the verdict on a test program that an exception has ended."""
+    if isinstance(error, CandidateBrokenError):
+        return BROKEN, str(error)
+    if isinstance(error, plain.NotPlainError):
+        return (FAILED if isinstance(error, plain.UnboundedError) else UNSUPPORTED), str(error)
+    return FAILED, f"{type(error).__name__}: {error}"
 
 
 def _run_prelude(source: bytes, names: dict[str, Any]) -> None:
@@ -229,6 +239,8 @@ class _Line:
         self._lengths: dict[int, int] = {}
         self.asked = False
         """Whether the candidate was asked for anything."""
+        self.stopped: BaseException | None = None
+        """The first thing that must end the test, which the test may have caught."""
 
     def ask(self, what: Any, args: Any, kwargs: Any) -> Any:
         """Have the candidate do `what`, and return the value or raise what it raised. Threads take turns."""
@@ -236,12 +248,22 @@ class _Line:
             self.asked = True
             if type(what) is str or what[0] not in _READS:
                 self._lengths.clear()
-            return self._ask(what, args, kwargs)
+            try:
+                return self._ask(what, args, kwargs)
+            except (CandidateBrokenError, plain.NotPlainError) as error:
+                self.stopped = self.stopped or error
+                raise
+
+    def broken(self, why: str) -> CandidateBrokenError:
+        """Return the exception to raise, and remember it."""
+        error = CandidateBrokenError(why)
+        self.stopped = self.stopped or error
+        return error
 
     def hold_length(self, number: int, length: int) -> None:
         """Hold an object to the length that it has given, if nothing has happened since."""
         if self._lengths.setdefault(number, length) != length:
-            raise CandidateBrokenError("an object of the candidate that changes when it is looked at")
+            raise self.broken("an object of the candidate that changes when it is looked at")
 
     def knows_length(self, number: int) -> bool:
         """Whether an object has given its length, and nothing has happened since."""
@@ -252,7 +274,7 @@ class _Line:
         content = plain.encode((nonce, what, args, kwargs, True), _number_of)
         try:
             _write(self._peer, _LENGTH.pack(len(content)) + content)
-            frame = _read_frame(self._peer, self._limit)
+            frame = _read_frame(self._peer, self._limit + len(content))  # which comes back with the value
         except OSError as error:
             raise CandidateBrokenError(f"the candidate is gone: {error}") from error
         if frame is None:
@@ -294,7 +316,7 @@ class Handle:
         return self._ask(ATTRIBUTE, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise CandidateBrokenError(f"a test sets {name!r} of an object of the candidate")
+        raise self._line.broken(f"a test sets {name!r} of an object of the candidate")
 
     def __getitem__(self, key: Any) -> Any:
         if type(key) is slice:
@@ -302,7 +324,7 @@ class Handle:
         return self._ask(ITEM, key)
 
     def __len__(self) -> int:
-        length = _exactly(int, self._ask(LENGTH))
+        length = self._exactly(int, LENGTH)
         self._line.hold_length(self._number, length)
         return length
 
@@ -310,38 +332,40 @@ class Handle:
         members = self._ask(LIST)
         if members is None:
             return self._one_by_one()
-        found = _exactly(list, members)
+        if type(members) is not list:
+            raise self._line.broken("an answer that is no list")
+        found = members
         if self._line.knows_length(self._number):
             self._line.hold_length(self._number, len(found))
         return iter(found)
 
     def _one_by_one(self) -> Iterator[Any]:
-        while found := _exactly(list, self._ask(NEXT)):
+        while found := self._exactly(list, NEXT):
             yield found[0]
 
     def __next__(self) -> Any:
-        found = _exactly(list, self._ask(NEXT))
+        found = self._exactly(list, NEXT)
         if not found:
             raise CandidateError("StopIteration")
         return found[0]
 
     def __str__(self) -> str:
-        return _exactly(str, self._ask(TEXT))
+        return self._exactly(str, TEXT)
 
     def __repr__(self) -> str:
-        return _exactly(str, self._ask(REPR))
+        return self._exactly(str, REPR)
+
+    def _exactly(self, kind: type[_T], operation: str) -> _T:
+        value = self._ask(operation)
+        if type(value) is not kind:
+            raise self._line.broken(f"an answer that is no {kind.__name__}")
+        return value
 
     def _undecided(self, *_: Any) -> Any:
-        raise CandidateBrokenError("a test compares an object of the candidate, whose own code would decide")
+        raise self._line.broken("a test compares an object of the candidate, whose own code would decide")
 
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = _undecided
     __bool__ = __hash__ = _undecided
-
-
-def _exactly(kind: type[_T], value: Any) -> _T:
-    if type(value) is not kind:
-        raise CandidateBrokenError(f"an answer that is no {kind.__name__}")
-    return value
 
 
 def _number_of(value: Any) -> int:
@@ -398,7 +422,7 @@ def _copy_all_back(args: Any, kwargs: Any, args_after: Any, kwargs_after: Any) -
 
 def _copy_back(mine: Any, theirs: Any) -> bool:
     """Give one argument its new content; return whether that is another than it had."""
-    dicts = isinstance(mine, dict) and type(theirs) is dict  # an OrderedDict has crossed as a dict
+    dicts = isinstance(mine, dict) and isinstance(theirs, dict)  # some defaultdicts have crossed as a dict
     if type(mine) is not type(theirs) and not dicts:
         return False
     if plain.encode(mine, _number_of) == plain.encode(theirs, _number_of):
@@ -408,6 +432,11 @@ def _copy_back(mine: Any, theirs: Any) -> bool:
     elif dicts or type(mine) is set:
         mine.clear()
         mine.update(theirs)
+    elif type(mine) is deque:
+        mine.clear()
+        mine.extend(theirs)
+    elif type(mine).__name__ == "ndarray" and mine.shape == theirs.shape:
+        mine[...] = theirs
     return True
 
 

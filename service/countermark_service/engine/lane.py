@@ -440,7 +440,7 @@ class Lane:
     def _mind_others(self, worker: Worker, chunk: Chunk, index: int) -> None:
         """Have an item that takes long make way, where others wait."""
         pool, seconds, current = self._pool, chunk.seconds, chunk.jobs[index]
-        usual = _HEAVY_FACTOR * self._means[chunk.operation]
+        usual = self._usual(chunk)
         if worker.nice or chunk.place is Place.ASIDE:
             worker.lower_priority(_SLOW_NICE if chunk.place is Place.ASIDE else _CROWDED_NICE)
         if seconds <= max(_TURN_SECONDS, usual):
@@ -458,6 +458,10 @@ class Lane:
             worker.lower_priority(_SLOW_NICE)
             if chunk.place is Place.BACK and pool.has_room(Place.ASIDE):
                 self._move(chunk, Place.ASIDE)
+
+    def _usual(self, chunk: Chunk) -> float:
+        """Return the seconds that an item of a chunk may take without being an outlier."""
+        return _HEAVY_FACTOR * self._means[chunk.operation]
 
     def _step_back(self, worker: Worker, chunk: Chunk, current: Job) -> None:
         rest = [job for job in chunk.jobs if job is not current and not job.answered]
@@ -485,12 +489,21 @@ class Lane:
         self._release(worker, chunk)
 
     def longest_back(self) -> float:
-        """Return the seconds that the longest item has taken of those that have stepped back; 0 for none."""
-        return max((chunk.seconds for chunk in self._chunks.values() if chunk.place is Place.BACK), default=0)
+        """Return the seconds of the longest item that has stepped back and may be stopped; 0 for none."""
+        return max((chunk.seconds for chunk in self._stoppable().values()), default=0)
+
+    def _stoppable(self) -> dict[Worker, Chunk]:
+        """Return what has stepped back and is longer than what is usual: all others may be done at any moment."""
+        least = self._pool.limits.crowded_seconds
+        return {
+            worker: chunk
+            for worker, chunk in self._chunks.items()
+            if chunk.place is Place.BACK and chunk.seconds > max(least, self._usual(chunk))
+        }
 
     def stop_longest_back(self) -> None:
         """Stop that item; it begins again, aside, when there is room."""
-        back = {worker: chunk for worker, chunk in self._chunks.items() if chunk.place is Place.BACK}
+        back = self._stoppable()
         worker = max(back, key=lambda worker: back[worker].seconds)
         self._stop(worker, back[worker], "moved_aside")
         stopped = [job for job in back[worker].jobs if not job.answered]

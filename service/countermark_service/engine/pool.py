@@ -12,7 +12,7 @@ Every 5 ms the pool looks at the workers that are busy. An item that takes longe
 than a turn while others wait *steps back*: its worker gives up its slot and runs on
 beside those in the slots, and the rest of its chunk goes to another worker. Most
 such items are done soon, and their workers come back as if nothing had been. One
-that is not, by `crowded_seconds`, gets a lower priority, and by `slow_seconds` a
+that is not, by `crowded_seconds` and four times what is usual, gets a lower priority, and by `slow_seconds` a
 yet lower one and a place *aside* for as long as its budget lasts. A priority cannot be
 raised again, so such a worker ends with its item. Where too many have stepped back,
 the one that has used most is stopped, and its item begins again when there is room
@@ -258,8 +258,8 @@ class Pool:
         if self.has_room(Place.BACK):
             return True
         slowest = max(self._lanes.values(), key=Lane.longest_back)
-        if slowest.longest_back() <= self.limits.crowded_seconds:
-            return False  # each of them may be done at any moment
+        if not slowest.longest_back():
+            return False
         slowest.stop_longest_back()
         return True
 

@@ -23,8 +23,13 @@ class PoolLimits:
     """Workers that may run aside; 0 means twice the slots."""
     slow_seconds: float = 0.25
     """Seconds after which an item is slow: where others wait, it runs aside."""
-    crowded_seconds: float = 0.025
-    """Seconds after which an item gets less of the processors, where others wait."""
+    crowded_seconds: float = 0.06
+    """Seconds after which an item gets less of the processors, where others wait, and may be stopped.
+
+    Either costs its worker, and about as much as this is what a new one costs until it has learned what the old
+    one knew (pages of its own, what a parser remembers): with 25 ms, items of 30 to 60 ms took half as much
+    again.
+    """
     queue_items: int = 65536
     """Items that may wait; past that a request is refused whole."""
     queue_bytes: int = 512 << 20

@@ -286,7 +286,7 @@ async def test_such_objects_are_changed_in_place_too(
 
 
 async def test_arguments_may_be_larger_than_any_answer(pool: SandboxPool) -> None:
-    tester = b"n = list(range(200_000))\nassert f(n) == 200_000 and n[0] == 199_999"
+    tester = b"n = list(range(40_000))\nassert f(n) == 40_000 and n[0] == 39_999"
     candidate = b"def f(x):\n    x.reverse()\n    return len(x)"
     result = await pool.run_tester(tester, candidate, ["f"], replace(UNHURRIED, answer_bytes=1 << 16))
     assert result.passed, result

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +180,8 @@ def test_a_rotation_is_noticed_by_a_service_that_runs(services: list[ServiceProc
 
 def test_what_was_issued_is_found_by_the_verifiers_digest(services: list[ServiceProcess]) -> None:
     reply = score(services[0])
-    issued = Ledger(services[0].data / "receipts.sqlite").receipts_naming(reply["verifier"]["digest"])
+    with closing(Ledger(services[0].data / "receipts.sqlite")) as ledger:
+        issued = ledger.receipts_naming(reply["verifier"]["digest"])
     assert json.loads(issued[-1].envelope) == reply["receipt"]["envelope"]
 
 
@@ -227,7 +229,8 @@ def test_a_release_is_named_in_the_receipts_of_what_was_scored_by_it(services: l
     assert finding["valid"], finding
     named = finding["statement"]["predicate"]["release"]
     assert (named["ref"], named["task"]) == (reply["release"]["ref"], "sums")
-    issued = Ledger(services[0].data / "receipts.sqlite").receipts_naming(reply["release"]["digest"])
+    with closing(Ledger(services[0].data / "receipts.sqlite")) as ledger:
+        issued = ledger.receipts_naming(reply["release"]["digest"])
     assert [one.items for one in issued] == [4]
 
 

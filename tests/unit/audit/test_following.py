@@ -4,6 +4,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ def test_what_is_scored_later_is_in_the_files_as_if_they_were_written_at_the_end
         write_verdicts(work, after, "jsonl")
         write_every_eval_ever(work, after)
         whole = read_table(work)
-    with sqlite3.connect(path) as there:
+    with closing(sqlite3.connect(path)) as there, there:
         later = {
             name: there.execute(f"SELECT * FROM {name} WHERE row >= ?", (FIRST,)).fetchall()
             for name in ("verdicts", "refusals")
@@ -67,7 +68,7 @@ def test_what_is_scored_later_is_in_the_files_as_if_they_were_written_at_the_end
         wait_for(
             lambda: (out / "verdicts.jsonl.partial").exists() and any(out.rglob("*_samples.jsonl.partial"))
         )
-        with sqlite3.connect(path) as there:
+        with closing(sqlite3.connect(path)) as there, there:
             for name, rows in later.items():
                 for row in rows:
                     there.execute(f"INSERT INTO {name} VALUES ({','.join('?' * len(row))})", row)

@@ -1,6 +1,7 @@
 """The work file: what goes in comes out, in order, and what is due is known."""
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ ROWS = 96
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> WorkFile:
-    return make_work_file(tmp_path / "audit.sqlite")
+def work(tmp_path: Path) -> Iterator[WorkFile]:
+    with make_work_file(tmp_path / "audit.sqlite") as made:
+        yield made
 
 
 def test_rows_come_out_as_they_went_in_and_in_order(work: WorkFile) -> None:

@@ -1,5 +1,6 @@
 """A verifier, a batch with every outcome, and whoever issues receipts of it; time stands where a test puts it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,8 +59,9 @@ ITEMS = [Item(f"it is {n}\n", "4", {"tolerance": 0.0}, "2 + 2?", n) for n in ran
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
+def desk(tmp_path: Path) -> Iterator[Desk]:
     """A desk with a key that is valid for 100 days."""
     made = Desk(tmp_path / "data", make_bundle(tmp_path / "bundles", "def verify(item): ..."), Clock())
     made.keyring.make(days=100, label="of the tests")
-    return made
+    yield made
+    made.ledger.close()

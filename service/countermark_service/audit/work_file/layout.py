@@ -129,11 +129,15 @@ class Connected:
 def connect(path: Path, cache_kib: int = _CACHE_KIB) -> sqlite3.Connection:
     """Open the file; raises what sqlite3 does."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-    connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute(f"PRAGMA cache_size = {-cache_kib}")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+    try:
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA cache_size = {-cache_kib}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -277,32 +277,36 @@ def _is_addressed(text: str, phrases: tuple[str, ...], rules: _Rules) -> bool:
     """Whether one of the phrases stands in a text: between spaces, save in scripts that do not part words."""
     words = _words(text, rules)
     parted, run_on = f" {words} ", words.replace(" ", "") if rules.folds_words else words
-    if any(one in parted if one.startswith(" ") else one in run_on for one in _inner(phrases, rules)):
+    spaced, unspaced = _inner(phrases, rules)
+    # `map` looks for some hundred phrases in a third of the time of a loop of our own.
+    if any(map(parted.__contains__, spaced)) or any(map(run_on.__contains__, unspaced)):
         return True
     if not rules.reads_through:
         return False
     plain = words.translate(_LATIN_LOOKALIKES)
-    if plain != words and any(one in f" {plain} " for one in _inner(phrases, rules)):
+    if plain != words and any(map(f" {plain} ".__contains__, spaced + unspaced)):
         return True
-    together = plain.replace(" ", "")
-    return any(one in together for one in _long(phrases, rules))
+    return any(map(plain.replace(" ", "").__contains__, _long(phrases, rules)))
 
 
 @lru_cache(maxsize=256)
-def _inner(phrases: tuple[str, ...], rules: _Rules) -> tuple[str, ...]:
-    """Return phrases as they are looked for: those that are parted from others, with a space at each end."""
-    found = []
+def _inner(phrases: tuple[str, ...], rules: _Rules) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return phrases as they are looked for: those that are parted from others, with a space at each end, and
+    those of scripts that part no words, without any."""
+    spaced, unspaced = [], []
     for phrase in phrases:
         words = _words(phrase, rules)
-        run_on = words.replace(" ", "") if rules.folds_words else words
-        found.append(run_on if _unspaced(words, rules) else f" {words} ")
-    return tuple(found)
+        if _unspaced(words, rules):
+            unspaced.append(words.replace(" ", "") if rules.folds_words else words)
+        else:
+            spaced.append(f" {words} ")
+    return tuple(spaced), tuple(unspaced)
 
 
 @lru_cache(maxsize=256)
 def _long(phrases: tuple[str, ...], rules: _Rules) -> tuple[str, ...]:
     """Return the phrases that are long enough to be found without their spaces, without them."""
-    found = [one.replace(" ", "") for one in _inner(phrases, rules)]
+    found = [one.replace(" ", "") for kind in _inner(phrases, rules) for one in kind]
     return tuple(one for one in found if len(one) >= _LONG_PHRASE)
 
 

@@ -56,7 +56,8 @@ class OneWriteProtocol(HttpToolsProtocol):
 
         What is handed on has the methods of a transport that uvicorn calls, and is none by its class.
         """
-        super().connection_made(JoiningTransport(transport, self.loop))  # type: ignore[arg-type]
+        self._joining = JoiningTransport(transport, self.loop)
+        super().connection_made(self._joining)  # type: ignore[arg-type]
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -157,7 +158,7 @@ class OneWriteProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Send what is held of the answer: nothing more belongs to it. See uvicorn, which calls it."""
-        self.transport.flush()  # type: ignore[attr-defined]  # a JoiningTransport
+        self._joining.flush()
         super().on_response_complete()
 
     def on_body(self, body: bytes) -> None:

@@ -452,7 +452,7 @@ class Lane:
             self._step_back(worker, chunk, current)
         if chunk.place is Place.SLOT or not pool.waiting_items:
             return
-        if seconds > max(pool.limits.crowded_seconds, usual):
+        if self._is_crowding(chunk):
             worker.lower_priority(_CROWDED_NICE)
         if seconds > max(pool.limits.slow_seconds, usual):
             worker.lower_priority(_SLOW_NICE)
@@ -462,6 +462,10 @@ class Lane:
     def _usual(self, chunk: Chunk) -> float:
         """Return the seconds that an item of a chunk may take without being an outlier."""
         return _HEAVY_FACTOR * self._means[chunk.operation]
+
+    def _is_crowding(self, chunk: Chunk) -> bool:
+        """Whether an item has taken so long that it may cost its worker; all others may be done at any moment."""
+        return chunk.seconds > max(self._pool.limits.crowded_seconds, self._usual(chunk))
 
     def _step_back(self, worker: Worker, chunk: Chunk, current: Job) -> None:
         rest = [job for job in chunk.jobs if job is not current and not job.answered]
@@ -493,12 +497,11 @@ class Lane:
         return max((chunk.seconds for chunk in self._stoppable().values()), default=0)
 
     def _stoppable(self) -> dict[Worker, Chunk]:
-        """Return what has stepped back and is longer than what is usual: all others may be done at any moment."""
-        least = self._pool.limits.crowded_seconds
+        chunks = self._chunks.items()
         return {
             worker: chunk
-            for worker, chunk in self._chunks.items()
-            if chunk.place is Place.BACK and chunk.seconds > max(least, self._usual(chunk))
+            for worker, chunk in chunks
+            if chunk.place is Place.BACK and self._is_crowding(chunk)
         }
 
     def stop_longest_back(self) -> None:

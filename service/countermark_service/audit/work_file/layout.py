@@ -135,7 +135,7 @@ def connect(path: Path, cache_kib: int = _CACHE_KIB) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA cache_size = {-cache_kib}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
-    except BaseException:
+    except BaseException:  # whatever it was, nobody else has the connection to close it
         connection.close()
         raise
     return connection

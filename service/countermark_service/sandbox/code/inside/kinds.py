@@ -88,6 +88,5 @@ def made_of(number: int, parts: Any) -> Any:
     found = _KINDS[number]
     try:
         return found.made(getattr(importlib.import_module(found.module), found.name), parts)
-    except Exception as error:
-        # A hostile process chose the parts, so that any error may come of them.
+    except Exception as error:  # a hostile process chose the parts: any error may come of them
         raise ValueError(f"no {found.name}: {type(error).__name__}: {error}") from error

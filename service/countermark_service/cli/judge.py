@@ -270,19 +270,22 @@ async def _import(settings: "Settings", name: str, content: BinaryIO) -> tuple[i
         while batch := list(islice(transcripts, _BATCH)):
             ids = [id_of(encoded) for _, encoded in batch]
             firsts = [pointers(one.question(), one.revision)[0] for one, _ in batch]
-            there = await store.get_many(ids)
-            pointed = await store.get_many(firsts)
-            new += len({mine for mine, value in zip(ids, there, strict=True) if value is None})
+            kept = kept_entries(batch)
+            present = dict(zip(kept, await store.get_many(list(kept)), strict=True))
+            new += sum(present[mine] is None for mine in set(ids))
+            # What a full store evicted may still be pointed to: as if nothing were there.
+            targets = list({value for key, value in present.items() if value and key not in ids} - set(ids))
+            found = await store.get_many(targets)
+            lost = {target for target, value in zip(targets, found, strict=True) if value is None}
+            astray = [key for key, value in present.items() if value in lost]
             other |= {
                 first
-                for first, mine, theirs in zip(firsts, ids, pointed, strict=True)
-                if theirs not in (None, mine)
+                for first, mine in zip(firsts, ids, strict=True)
+                if present[first] not in (None, mine, *lost)
             }
-            kept = kept_entries(batch)
-            missing = await store.get_many(list(kept))
-            await store.put_many(
-                {key: kept[key] for key, value in zip(kept, missing, strict=True) if value is None}
-            )
+            await store.discard_many(astray)
+            missing = {key for key, value in present.items() if value is None}.union(astray)
+            await store.put_many({key: value for key, value in kept.items() if key in missing})
     finally:
         await store.close()
     return new, len(other)

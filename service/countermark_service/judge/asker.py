@@ -26,7 +26,7 @@ from countermark_service.judge.transcripts import (
     question_digest,
     request_bytes,
 )
-from countermark_service.store import TieredStore
+from countermark_service.store import Lookup, TieredStore
 
 if TYPE_CHECKING:
     from countermark_service.judge.client import ModelClient
@@ -128,22 +128,39 @@ class Asker:
             return {}
         ways = [self._pointers(question) for question in questions]
         keys = [key for way in ways for key in way]
-        targets = dict(zip(keys, await self._get(keys), strict=True))
-        firsts = [next(filter(None, map(targets.__getitem__, way)), None) for way in ways]
-        found = [(question, first) for question, first in zip(questions, firsts, strict=True) if first]
-        blobs = await self._get([target for _, target in found])
+        targets = dict(zip(keys, (await self._get(keys)).values, strict=True))
+        firsts = [next(filter(targets.__getitem__, way), None) for way in ways]
+        found = [
+            (question, first, targets[first] or b"")
+            for question, first in zip(questions, firsts, strict=True)
+            if first
+        ]
+        lookup = await self._get([target for _, _, target in found])
         told: dict[bytes, Told] = {}
-        for (question, target), blob in zip(found, blobs, strict=True):
+        astray: list[bytes] = []
+        for (question, pointer, target), blob in zip(found, lookup.values, strict=True):
             if blob is None:
+                astray.append(pointer)
                 continue
             try:
                 transcript, reply = decode(blob, target)
             except ValueError:
-                continue  # a store that was tampered with: as good as empty
-            if transcript.answers(blob, question.body, question.ask):
-                told[question.digest] = Told(transcript, reply, target, kept=True)
-                self.counters.of(question.model).replays += 1
+                astray += [pointer, target]  # a store that was tampered with: as good as empty
+                continue
+            if not transcript.answers(blob, question.body, question.ask):
+                astray.append(pointer)
+                continue
+            told[question.digest] = Told(transcript, reply, target, kept=True)
+            self.counters.of(question.model).replays += 1
+        if astray and not lookup.degraded:
+            await self._let_go(astray)
         return told
+
+    async def _let_go(self, keys: Sequence[bytes]) -> None:
+        """Drop pointers to transcripts that a full store evicted: kept values stay, and would hide the next reply."""
+        mine = [key for key in keys if key not in self._fixed]
+        if self._store is not None and mine:
+            await self._store.discard_many(mine)
 
     def _pointers(self, question: Question) -> tuple[bytes, ...]:
         """Return where to look, best first: of the endpoint's revision; in a replay then of any."""
@@ -214,19 +231,20 @@ class Asker:
                 raise
             return None, spent
 
-    async def _get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    async def _get(self, keys: Sequence[bytes]) -> Lookup:
         values = [self._fixed.get(key) for key in keys]
         if self._store is None or None not in values:
-            return values
+            return Lookup(values, degraded=False)
         await self._open()
         lookup = await self._store.get_many(keys)
         if lookup.degraded and self.mode is JudgeMode.REPLAY:
             raise CallError(
                 "transcripts_unavailable", "the store of transcripts does not answer: ask again later."
             )
-        return [
+        joined = [
             mine if mine is not None else theirs for mine, theirs in zip(values, lookup.values, strict=True)
         ]
+        return Lookup(joined, lookup.degraded)
 
     async def _open(self) -> None:
         """Open the store once, at its first use."""

@@ -76,6 +76,14 @@ class Store(Protocol):
             StoreUnavailableError: The entries may or may not have been kept; putting them again is safe.
         """
 
+    async def discard_many(self, keys: Sequence[bytes]) -> None:
+        """Let go of what is kept under some keys, for a holder that knows it to be of no use; return when it is gone.
+
+        Raises:
+            ValueError: A key has not 32 bytes.
+            StoreUnavailableError: It may or may not be there still.
+        """
+
     async def close(self) -> None:
         """Finish what was started and let go of files and connections. May be called twice."""
 

@@ -85,6 +85,13 @@ class Lru:
             self._bytes -= len(value) + ENTRY_OVERHEAD_BYTES
             self._evictions += 1
 
+    def discard_many(self, keys: Sequence[bytes]) -> None:
+        """Let go of what is kept under some keys."""
+        for key in keys:
+            value = self._entries.pop(key, None)
+            if value is not None:
+                self._bytes -= len(value) + ENTRY_OVERHEAD_BYTES
+
 
 class MemoryStore:
     """A store that lives as long as the process."""
@@ -115,6 +122,15 @@ class MemoryStore:
         """
         check_keys(entries)
         self._lru.put_many(entries)
+
+    async def discard_many(self, keys: Sequence[bytes]) -> None:
+        """Let go of what is kept under some keys.
+
+        Raises:
+            ValueError: A key has not 32 bytes.
+        """
+        check_keys(keys)
+        self._lru.discard_many(keys)
 
     async def close(self) -> None:
         """Do nothing; what was kept stays until the store is dropped."""

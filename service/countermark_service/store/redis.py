@@ -32,7 +32,7 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.AuthenticationError, "Check user and password in the store's URL."),
     (exceptions.OutOfMemoryError, "Set a maxmemory-policy that evicts (allkeys-lru), or more memory."),
     (exceptions.ReadOnlyError, "The URL names a replica: name its master."),
-    (exceptions.NoPermissionError, "Allow this user PING, MGET and MSET on the keys `cm1:*`."),
+    (exceptions.NoPermissionError, "Allow this user PING, MGET, MSET and DEL on the keys `cm1:*`."),
     (exceptions.BusyLoadingError, "It is loading its data set and will answer when that is done."),
     (exceptions.ResponseError, "The server refused the command; its own words say why."),
 )
@@ -124,6 +124,18 @@ class RedisStore:
                 return
         words = [word for key, value in entries.items() for word in (self._prefix + key, value)]
         await self._command("MSET", _packed(b"MSET", *words))
+
+    async def discard_many(self, keys: Sequence[bytes]) -> None:
+        """Delete what is kept under some keys. One DEL.
+
+        Raises:
+            ValueError: A key has not 32 bytes.
+            StoreUnavailableError: The server could not be asked.
+        """
+        if not keys:
+            return
+        check_keys(keys)
+        await self._command("DEL", _packed(b"DEL", *[self._prefix + key for key in keys]))
 
     async def close(self) -> None:
         """Close all connections."""

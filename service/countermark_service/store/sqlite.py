@@ -91,6 +91,16 @@ class SqliteStore:
         if entries:
             self.evicted += await self._in(self._writes, self._writer.put_many, entries)
 
+    async def discard_many(self, keys: Sequence[bytes]) -> None:
+        """Delete what is kept under some keys, in one transaction.
+
+        Raises:
+            ValueError: A key has not 32 bytes.
+            StoreUnavailableError: It is still there.
+        """
+        if keys:
+            await self._in(self._writes, self._writer.discard_many, keys)
+
     async def close(self) -> None:
         """Finish the calls under way and close the file."""
         if self._closed:
@@ -123,6 +133,6 @@ class SqliteStore:
 
     def _discard(self, damaged: list[int]) -> None:
         try:
-            self._writer.discard(damaged)
+            self._writer.discard_damaged(damaged)
         except StoreUnavailableError as exc:
             log.warning("damaged verdicts could not be deleted, the next lookup tries again: %s", exc)

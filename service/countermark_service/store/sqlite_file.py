@@ -186,7 +186,7 @@ class VerdictWriter(_SqliteFile):
                     )
             return self._make_room(connection)
 
-    def discard(self, ids: Sequence[int]) -> None:
+    def discard_damaged(self, ids: Sequence[int]) -> None:
         """Delete damaged rows, so that their verdicts can be kept anew.
 
         Raises:
@@ -194,6 +194,20 @@ class VerdictWriter(_SqliteFile):
         """
         with self._connection() as connection, _transaction(connection):
             connection.executemany("DELETE FROM verdicts WHERE id = ?", [(each,) for each in ids])
+
+    def discard_many(self, keys: Sequence[bytes]) -> None:
+        """Delete what is kept under some keys.
+
+        Raises:
+            ValueError: A key has not 32 bytes.
+            StoreUnavailableError: It is still there.
+        """
+        rows = list(zip(_row_ids(keys), keys, strict=True))
+        with self._connection() as connection, _transaction(connection):
+            connection.executemany(
+                f"DELETE FROM verdicts WHERE id = ? AND substr(head, 1, {KEY_BYTES}) = ?",  # noqa: S608 - a number of ours only
+                rows,
+            )
 
     def _make_room(self, connection: sqlite3.Connection) -> int:
         """Delete range after range until the pages in use are within the bound; return how many entries."""

@@ -233,6 +233,22 @@ class TieredStore:
         self._lru.put_many(small)
         self._writes.add(small)
 
+    async def discard_many(self, keys: Sequence[bytes]) -> None:
+        """Let go of what is kept under some keys. A backend that does not take it keeps it, until this is asked again.
+
+        Raises:
+            ValueError: A key has not 32 bytes.
+        """
+        check_keys(keys)
+        self._lru.discard_many(keys)
+        try:
+            async with asyncio.timeout(self._limits.write_seconds):
+                await self._backend.discard_many(keys)
+        except (StoreUnavailableError, TimeoutError) as exc:
+            log.warning(
+                "%d entries that are of no use stay in the store for now: %s", len(keys), exc or "too slow"
+            )
+
     async def flush(self) -> int:
         """Write what is queued, as far as the backend takes it; return how many entries are still queued."""
         return await self._writes.flush()

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -90,6 +92,30 @@ async def test_a_replay_without_the_transcript_is_an_error_even_beside_a_stored_
     verdict = await judging(mode="replay").verdict(item())
     assert (verdict.outcome, verdict.detail()["code"]) == (Outcome.ERROR, "transcript_missing")
     assert len(server.seen) == 1
+
+
+async def test_a_transcript_that_a_full_store_evicted_is_asked_for_once_more_and_then_there(
+    judging: Make, server: ScriptedJudge, tmp_path: Path
+) -> None:
+    made = judging()
+    lost = (await made.verdict(item())).detail()["transcripts"]
+    await made.close()
+    file = tmp_path / "data" / "transcripts.sqlite"
+    with closing(
+        sqlite3.connect(file)
+    ) as kept:  # eviction by range takes the one and leaves the pointer to it
+        kept.execute(
+            "DELETE FROM verdicts WHERE lower(hex(substr(head, 1, 32))) = ?",
+            (lost[0].removeprefix("sha256:"),),
+        )
+        kept.commit()
+    (tmp_path / "data" / "verdicts.sqlite").unlink()
+    again = judging()
+    found = (await again.verdict(item())).detail()["transcripts"]
+    await again.close()
+    assert (len(server.seen), found == lost) == (2, False)
+    replay = judging(server=None, mode="replay")
+    assert (await replay.verdict(item())).detail()["transcripts"] == found
 
 
 async def test_failures_are_asked_again_and_never_stored(judging: Make, server: ScriptedJudge) -> None:

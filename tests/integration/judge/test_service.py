@@ -18,7 +18,7 @@ from countermark_service.api.app import create_app
 from countermark_service.assembly import assemble, build_transcripts
 from countermark_service.errors import SettingsError
 from countermark_service.judge import Transcript, archive_line, read_endpoints
-from countermark_service.judge.transcripts import id_of
+from countermark_service.judge.transcripts import id_of, pointers
 from countermark_service.settings import Settings
 from tests.integration.judge import scripted
 from tests.integration.judge.parts import EQUIVALENCE, MODEL
@@ -232,6 +232,23 @@ async def test_an_import_counts_what_is_new_and_each_question_once(tmp_path: Pat
     others = line("a", "DIFFERENT") * 2 + line("a", "UNCLEAR") + line("b", "SAME")
     told = await command("import", "-", "--json", data=tmp_path, stdin=others)
     assert json.loads(told.stdout) == {"transcripts": 4, "new": 2, "other_reply_here": 1}
+
+
+async def test_import_mends_a_pointer_to_a_transcript_that_was_evicted(tmp_path: Path) -> None:
+    def made(word: str) -> Transcript:
+        raw = scripted.completion(word).decode()
+        return Transcript(request={"model": MODEL}, ask=0, raw=raw, served_as="m")
+
+    old, new = made("SAME"), made("DIFFERENT")
+    await command("import", "-", data=tmp_path, stdin=archive_line(old.encode()).decode())
+    store = build_transcripts(Settings(data=tmp_path))
+    await store.discard_many([id_of(old.encode())])
+    await store.close()
+    told = await command("import", "-", "--json", data=tmp_path, stdin=archive_line(new.encode()).decode())
+    assert json.loads(told.stdout) == {"transcripts": 1, "new": 1, "other_reply_here": 0}
+    store = build_transcripts(Settings(data=tmp_path))
+    assert await store.get_many(pointers(new.question(), "")) == [id_of(new.encode())]
+    await store.close()
 
 
 async def test_an_export_of_one_model_leaves_out_what_names_none(tmp_path: Path) -> None:

@@ -122,3 +122,23 @@ async def test_close_may_be_called_twice_and_a_closed_store_that_held_something_
     if store.name != "memory":
         with pytest.raises(StoreUnavailableError, match="it is closed"):
             await store.get_many([key(1)])
+
+
+async def test_what_is_discarded_is_gone_and_can_be_kept_anew(store: Store) -> None:
+    kept = entries(0, 300)
+    await store.put_many(kept)
+    gone = [key(1), key(7), key(299), key(500)]
+    await store.discard_many(gone)
+    assert await store.get_many(list(kept)) == [None if each in gone else kept[each] for each in kept]
+    await store.put_many({key(7): b"another"})
+    assert await store.get_many([key(1), key(7)]) == [None, b"another"]
+    await store.discard_many([])
+
+
+async def test_discarding_spares_a_key_that_shares_its_first_eight_bytes(store: Store) -> None:
+    start = b"8 bytes!"
+    await store.put_many({start + b"a" * 24: b"of a"})
+    await store.discard_many([start + b"b" * 24])
+    assert await store.get_many([start + b"a" * 24]) == [b"of a"]
+    with pytest.raises(ValueError, match="32 bytes"):
+        await store.discard_many([b"short"])

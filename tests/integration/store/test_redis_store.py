@@ -164,7 +164,7 @@ async def test_a_user_without_rights_is_told_which_it_needs(redis: RedisServer) 
     store = RedisStore(f"unix://reader:{SECRET}@{redis.socket}")
     await store.start()
     assert await store.get_many([key(1)]) == [None]
-    with pytest.raises(StoreUnavailableError, match="Allow this user PING, MGET and MSET"):
+    with pytest.raises(StoreUnavailableError, match="Allow this user PING, MGET, MSET and DEL"):
         await store.put_many({key(1): b"x"})
     await store.close()
 

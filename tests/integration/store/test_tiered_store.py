@@ -47,6 +47,17 @@ async def fresh_lookup(backend: Store, keys: Sequence[bytes]) -> list[bytes | No
 # All is well
 
 
+async def test_what_is_discarded_is_gone_from_the_lru_and_the_backend(store: Store) -> None:
+    async with tiered(store) as mine:
+        mine.put_many(entries(0, 3))
+        assert await mine.flush() == 0
+        await mine.discard_many([key(0), key(2)])
+        wanted = [None, entries(1, 1)[key(1)], None]
+        assert (await mine.get_many([key(0), key(1), key(2)])).values == wanted
+        assert mine.health().lru_bytes == len(entries(1, 1)[key(1)]) + 256
+        assert await fresh_lookup(_Shared(store), [key(0), key(1), key(2)]) == wanted
+
+
 async def test_what_was_put_is_there_at_once_and_for_the_next_service(store: Store) -> None:
     kept = entries(0, 300)
     async with tiered(store) as mine:
@@ -350,6 +361,9 @@ class _Shared:
 
     async def put_many(self, entries: Mapping[bytes, bytes]) -> None:
         await self._store.put_many(entries)
+
+    async def discard_many(self, keys: Sequence[bytes]) -> None:
+        await self._store.discard_many(keys)
 
     async def close(self) -> None:
         """Leave it open."""

@@ -222,12 +222,17 @@ class _Connection(asyncio.Protocol):
         self._until_close = not (sized or self._informational or status in (204, 304))
 
     def on_body(self, data: bytes) -> None:
-        """Take a piece of the body, up to the bound."""
+        """Take a piece of the body, up to the bound; of an error's body the rest would tell nothing new."""
         self._size += len(data)
-        if self._size > self._most_bytes:
-            self._fail(ReplyTooLargeError(f"the reply is over {self._most_bytes} bytes"))
-        elif self._waiter is not None and not self._waiter.done():
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._size <= self._most_bytes:
             self._body.append(data)
+        elif self._parser.get_status_code() == httpx.codes.OK:
+            self._fail(ReplyTooLargeError(f"the reply is over {self._most_bytes} bytes"))
+        else:
+            self._answer()
+            self.abort()
 
     def on_message_complete(self) -> None:
         """Hand the reply over."""
@@ -237,6 +242,10 @@ class _Connection(asyncio.Protocol):
         if self._waiter is None or self._waiter.done():
             return
         self.reusable = self._parser.should_keep_alive() and not self.closed
+        self._answer()
+
+    def _answer(self) -> None:
+        assert self._waiter is not None  # noqa: S101 - its callers have looked
         status, headers, body = self._parser.get_status_code(), self._headers, b"".join(self._body)
         waiter, self._waiter = self._waiter, None
         # The body goes beside the stream as well: reading the stream costs more than all of the parsing.

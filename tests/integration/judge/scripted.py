@@ -221,12 +221,16 @@ async def drip(exchange: Exchange) -> None:
         await asyncio.sleep(0.01)
 
 
-async def endless(exchange: Exchange) -> None:
-    """Send a body without a length and without an end."""
-    exchange.writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-    while True:
-        exchange.writer.write(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
-        await exchange.writer.drain()
+def endless(code: int) -> Fault:
+    """Return a fault: a body without a length and without an end."""
+
+    async def fault(exchange: Exchange) -> None:
+        exchange.writer.write(b"HTTP/1.1 %d X\r\ntransfer-encoding: chunked\r\n\r\n" % code)
+        while True:
+            exchange.writer.write(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+            await exchange.writer.drain()
+
+    return fault
 
 
 async def bomb(exchange: Exchange) -> None:

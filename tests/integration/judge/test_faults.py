@@ -23,7 +23,7 @@ Make = Callable[..., Judging]
     "fault",
     [
         status(408), status(429), status(429, retry_after="0.01"), status(500), status(502), status(503),
-        status(529), scripted.drop, scripted.half, scripted.no_http, scripted.body(b"not json"),
+        status(529), scripted.endless(500), scripted.drop, scripted.half, scripted.no_http, scripted.body(b"not json"),
         scripted.body(b"{}"), scripted.body(b'{"choices": []}'), scripted.body(b"\xff\xfe"),
         scripted.body(b"[" * 100_000), scripted.bomb, scripted.upgrade,
         scripted.body(b'{"choices": [{"message": {"content": "DIFFERENT", "content": "SAME"}}]}'),
@@ -57,7 +57,9 @@ async def test_a_passing_fault_is_met_by_asking_again(
         (status(401), "judge_refused_request", 1),
         (status(404), "judge_refused_request", 1),
         (status(302, location="http://elsewhere.invalid/"), "judge_refused_request", 1),
-        (scripted.endless, "judge_reply_too_large", 1),
+        (scripted.endless(200), "judge_reply_too_large", 1),
+        (scripted.endless(503), "judge_unavailable", 3),
+        (scripted.endless(404), "judge_refused_request", 1),
         (scripted.endless_trailers, "judge_reply_too_large", 1),
         (scripted.many_keys, "judge_bad_reply", 3),
         (status(429, retry_after="3600"), "judge_rate_limited", 1),
@@ -85,7 +87,8 @@ async def test_a_server_that_does_not_end_its_reply_runs_into_the_time_of_an_att
 
 
 @pytest.mark.parametrize(
-    ("last", "code"), [(status(400), "judge_refused_request"), (scripted.endless, "judge_reply_too_large")]
+    ("last", "code"),
+    [(status(400), "judge_refused_request"), (scripted.endless(200), "judge_reply_too_large")],
 )
 async def test_a_question_that_is_given_up_says_after_how_many_attempts(
     judging_in_memory: Make, server: ScriptedJudge, last: scripted.Fault, code: str

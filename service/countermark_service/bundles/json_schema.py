@@ -4,8 +4,10 @@ The library that knows it takes as long to import as a third of the web framewor
 at when the service starts needs it. So nobody else imports it, and it is imported here with the first schema.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 
@@ -46,6 +48,23 @@ def schema_problem(schema: Any) -> str | None:
 
     A `pattern` that is no regular expression is a problem too: it would fail at the first item only.
     """
+    try:
+        return _problem_of(json.dumps(schema))
+    except (
+        TypeError,
+        ValueError,
+        RecursionError,
+    ):  # more than JSON can say, which is for the library to tell
+        return _problem(schema)
+
+
+@lru_cache(maxsize=512)
+def _problem_of(text: str) -> str | None:
+    """Return what `_problem` finds. Versions of one bundle mostly share their parameters."""
+    return _problem(json.loads(text))
+
+
+def _problem(schema: Any) -> str | None:
     from jsonschema import Draft202012Validator, SchemaError  # imported here: see the module
 
     try:

@@ -4,7 +4,6 @@ This module is the command: options, and how findings are shown. What is scored 
 compared is in `attribute_run`; the rules are in `audit.attribution`.
 """
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -79,6 +78,8 @@ def attribute(
 
     The folder --out gets `attribution.json` and `attribution.html`.
     """
+    import asyncio
+
     from countermark_service.audit.verdict_files import OutputError
     from countermark_service.cli.attribute_run import compare_pair, compare_runs, read_runs
 

@@ -4,7 +4,6 @@ This module is the command: options, progress, the summary. Reading is in
 `audit.intake`, scoring in `audit.run`, who judges in `judges`.
 """
 
-import asyncio
 import fcntl
 import importlib.util
 import re
@@ -162,6 +161,8 @@ def audit(
     A failure has no score and is never averaged. The exit code is 4 where the audit ran to its end but rows
     could not be used or have no verdict, 1 where it could not go on.
     """
+    import asyncio
+
     from countermark_service.audit.plan import refs_of
     from countermark_service.cli.console import note, print_json, show
     from countermark_service.cli.judges import choose_judge

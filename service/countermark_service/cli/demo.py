@@ -5,7 +5,6 @@ start a service on the embedded store, score a file over HTTP under every versio
 score it again, stop the service.
 """
 
-import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -65,6 +64,8 @@ def demo(
     disagree, both passes and the pins. The first run builds environments, which takes a minute or two;
     the next ones take seconds. The exit code is 1 where anything failed.
     """
+    import asyncio
+
     from countermark_service.assembly import build_environments, build_registry
     from countermark_service.cli.console import console, note, print_json, show
     from countermark_service.cli.demo_report import Report
@@ -123,6 +124,8 @@ async def _score_twice(
     url: str, bundles: "Sequence[Bundle]", items: "Sequence[SampleItem]"
 ) -> "list[tuple[list[Pass], float]]":
     """Score all items under all bundles, twice; per pass what came for each bundle, and its seconds."""
+    import asyncio
+
     import countermark
     from countermark_service.cli.console import progress
 

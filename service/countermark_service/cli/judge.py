@@ -1,6 +1,5 @@
 """`countermark judge`: probe a model's server, and move transcripts between machines."""
 
-import asyncio
 import shutil
 import sys
 import tempfile
@@ -43,6 +42,8 @@ def probe(
     The models and their servers are those of the file that COUNTERMARK_JUDGES names. What is found is kept and
     goes into every transcript from then on. The exit code is 1 where a server does not answer.
     """
+    import asyncio
+
     from countermark_service.cli.console import note, print_json
 
     settings = command_settings(data)
@@ -108,6 +109,8 @@ def export_(
 
     Of several replies to one question, the one that is replayed here comes first: an import takes the first.
     """
+    import asyncio
+
     from countermark_service.cli.console import note
 
     settings = command_settings(data)
@@ -206,6 +209,8 @@ def import_(
     A line whose content is not what its id names refuses the whole file. Where a question has another
     transcript here already, that one stays the one that is replayed; both are kept.
     """
+    import asyncio
+
     from countermark_service.cli.console import note, print_json
 
     settings = command_settings(data)

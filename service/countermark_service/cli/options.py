@@ -16,6 +16,10 @@ DataOption = Annotated[
         show_default=False,
     ),
 ]
+CardArgument = Annotated[
+    Path,
+    typer.Argument(metavar="CARD", help="The card's file, or the folder that has it as countermark.json."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

@@ -4,7 +4,6 @@ This module is the command: options, the file of verdicts, the progress bar, the
 summary. The work is in `score_run`, and who judges in `judges`.
 """
 
-import asyncio
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -100,6 +99,8 @@ def score(
     by its lines; `countermark receipt verify` checks it offline. A service that wants a key finds it in
     COUNTERMARK_API_KEY.
     """
+    import asyncio
+
     from countermark_service.cli.console import print_json, show
     from countermark_service.cli.judges import choose_judge
     from countermark_service.cli.rows import Columns

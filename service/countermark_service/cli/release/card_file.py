@@ -8,16 +8,10 @@ import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from countermark_service.releases import CARD_NAME, CardError, Outputs, Release, read_release_file
 
-CardArgument = Annotated[
-    Path,
-    typer.Argument(metavar="CARD", help="The card's file, or the folder that has it as countermark.json."),
-]
 _CHUNK = 1 << 20
 _INDENT = re.compile(r"\n([ \t]+)\"")
 

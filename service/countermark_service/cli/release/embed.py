@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from countermark_service.cli.options import JsonOption
-from countermark_service.cli.release.card_file import CardArgument
+from countermark_service.cli.options import CardArgument, JsonOption
 
 
 def embed(

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import typer
 
-from countermark_service.cli.options import DataOption, JsonOption, command_settings
-from countermark_service.cli.release.card_file import CardArgument
+from countermark_service.cli.options import CardArgument, DataOption, JsonOption, command_settings
 
 
 def lock(card: CardArgument = Path(), data: DataOption = None, as_json: JsonOption = False) -> None:

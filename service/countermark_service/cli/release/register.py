@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from countermark_service.cli.options import DataOption, JsonOption, command_settings
-from countermark_service.cli.release.card_file import CardArgument
+from countermark_service.cli.options import CardArgument, DataOption, JsonOption, command_settings
 
 if TYPE_CHECKING:
     from countermark_service.releases import Release

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from countermark_service.cli.options import DataOption, JsonOption, command_settings
-from countermark_service.cli.release.card_file import CardArgument
+from countermark_service.cli.options import CardArgument, DataOption, JsonOption, command_settings
 
 if TYPE_CHECKING:
     from countermark_service.releases import Release

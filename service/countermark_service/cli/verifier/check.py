@@ -1,6 +1,5 @@
 """`countermark verifier check`: a bundle proves itself, or says where it does not."""
 
-import asyncio
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,6 +46,8 @@ def check(
 
 def check_bundle(bundle: "Bundle", settings: "Settings") -> "Report":
     """Check a bundle, with a word on a terminal meanwhile; raises what `prove` raises."""
+    import asyncio
+
     from countermark_service.cli.console import console
     from countermark_service.cli.verifier.proof import prove
 

@@ -29,7 +29,7 @@ import msgspec
 from countermark_service.bundles import Bundle
 from countermark_service.engine.pool import Failed, Pool, Result
 from countermark_service.engine.wire import Judged, Reduced
-from countermark_service.errors import UnavailableError
+from countermark_service.errors import RequestError, UnavailableError
 from countermark_service.model import Outcome, Verdict
 from countermark_service.runtimes.interface import OnReduction, OnVerdict
 from countermark_service.runtimes.runs import Run, clock_decided, effective_limits, execute, read_plan
@@ -96,12 +96,14 @@ class SandboxRuntime:
 
 
 def kind_of(bundle: Bundle) -> Kind:
-    """Return what the candidates of a bundle find."""
+    """Return what the candidates of a bundle find.
+
+    Raises:
+        RequestError: The bundle runs no programs.
+    """
     table = bundle.manifest.sandbox
     if table is None or bundle.manifest.python is None:
-        raise UnavailableError(
-            f"{bundle.ref} has no [sandbox] table: its manifest is not one of this runtime."
-        )
+        raise RequestError(f"{bundle.ref} runs no programs: name a code verifier in its place.")
     lock = b"" if table.requirements is None else bundle.files[table.requirements]
     return Kind(table.language, bundle.manifest.python, lock, table.preload)
 

@@ -66,3 +66,14 @@ def test_a_python_without_ensurepip_and_pip_is_told_which_package_to_install(che
     assert ended.returncode == 1
     assert "sudo apt-get install python3.11-venv" in ended.stderr
     assert not (checkout / ".venv").exists()
+
+
+def test_where_the_sources_are_can_be_read_in_every_locale() -> None:
+    """Python reads the file in the locale's encoding: the path of a folder with an umlaut ended every start."""
+    (file,) = (REPOSITORY / ".venv" / "lib").glob("python3.*/site-packages/_countermark.pth")
+    lines = file.read_text().splitlines()
+    assert [(file.parent / line).resolve() for line in lines] == [
+        REPOSITORY / "clients",
+        REPOSITORY / "service",
+    ]
+    assert not any(Path(line).is_absolute() for line in lines)

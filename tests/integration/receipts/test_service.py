@@ -250,6 +250,7 @@ def test_without_a_signing_key_a_receipt_is_refused_before_anything_is_scored(
         (b'{"receipt": 1, "receipt": 2}', "given twice"),
         (b'{"receipt": {}, "item": []}', "unknown field `item`"),
         (b'{"receipt": {}, "items": [{}]}', "missing required field `response`"),
+        (b'{"receipt": {}, "verdicts": [{}, 1]}', "field `verdicts[1]`: must be an object"),
         (b"{", "truncated"),
     ],
 )

@@ -43,7 +43,20 @@ def test_a_batch_is_read_as_it_was_sent() -> None:
 
 
 def test_what_is_null_is_what_is_left_out() -> None:
-    assert decode_batch(body({**ITEM, "prompt": None, "id": None})).items == [Item("a", "b")]
+    batch = decode_batch(body({**ITEM, "prompt": None, "id": None}, judge_mode=None))
+    assert (batch.items, batch.wished_mode) == ([Item("a", "b")], None)
+    assert decode_head(b'{"verifier":"exact:1.0.0","judge_mode":null}').wished_mode is None
+
+
+def test_null_is_taken_where_the_document_says_so_and_nowhere_else() -> None:
+    for name, schema in ScoreRequest.model_json_schema()["properties"].items():
+        documented = {"type": "null"} in schema.get("anyOf", ())
+        try:
+            decode_batch(json.dumps({"verifier": "exact:1.0.0", "items": [], name: None}).encode())
+        except RequestError:
+            assert not documented, name
+        else:
+            assert documented, name
 
 
 def test_an_empty_list_of_items_is_a_batch() -> None:

@@ -52,7 +52,11 @@ class RunRequest(BaseModel):
     files: dict[str, Annotated[bytes, BeforeValidator(_from_base64)]] = Field(
         {}, description="Content by relative path, as base64."
     )
-    limits: dict[str, FiniteFloat] = Field({}, description=f"Some of {', '.join(SANDBOX_LIMITS)}.")
+    limits: dict[str, FiniteFloat] = Field(
+        {},
+        description=f"Some of {', '.join(SANDBOX_LIMITS)}.",
+        json_schema_extra={"propertyNames": {"enum": list(SANDBOX_LIMITS)}},
+    )
 
 
 class RunResponse(BaseModel):

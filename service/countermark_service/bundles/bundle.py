@@ -4,6 +4,7 @@ Everything later (digest, vectors, what a worker runs) comes from the bytes read
 here, so a folder that changes under a running service changes nothing.
 """
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,10 +19,23 @@ from countermark_service.bundles.manifest import (
     read_manifest,
 )
 from countermark_service.bundles.vectors import Vector, read_vectors
-from countermark_service.errors import BundleError, ManifestError
+from countermark_service.errors import BundleError, ManifestError, UnavailableError
 from countermark_service.model import BundleRef
 
 _LARGEST_FILE = 64 * 1024 * 1024
+_PASSING = frozenset(
+    {
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.EIO,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+    }
+)
+"""Failures of the machine, which say nothing of the file: no descriptor or memory left, a disk or server that hangs."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,7 @@ def read_bundle(folder: Path) -> Bundle:
     Raises:
         ManifestError: The manifest is missing or wrong.
         BundleError: A declared file is missing, a link, or too large.
+        UnavailableError: The machine cannot read a file now, whatever the file is.
     """
     manifest_file = folder / MANIFEST_NAME
     if not (manifest_file.exists() or manifest_file.is_symlink()):
@@ -87,6 +102,8 @@ def _read(folder: Path, path: str) -> bytes:
     try:
         return _read_plain(folder, path)
     except (OSError, RuntimeError) as exc:  # RuntimeError: links that lead in a circle
+        if isinstance(exc, OSError) and exc.errno in _PASSING:
+            raise UnavailableError(f"{folder / path} cannot be read now: {exc.strerror}.") from exc
         raise BundleError(f"{folder / path} cannot be read: {exc}.") from exc
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from countermark_service.bundles import Bundle
 from countermark_service.bundles.composite_table import Child
 from countermark_service.bundles.json_schema import Schema
-from countermark_service.errors import BundleError, CountermarkError
+from countermark_service.errors import BundleError, CountermarkError, UnavailableError
 
 DEEPEST = 8
 """Composites inside of composites."""
@@ -38,6 +38,7 @@ def check_children(bundle: Bundle, known: Resolves) -> None:
 
     Raises:
         ChildError: A child is unknown, changed, leads back here, lies too deep, or does not take its parameters.
+        UnavailableError: The machine cannot read a child now.
     """
     _walk(bundle, bundle, known, ())
 
@@ -65,6 +66,8 @@ def _walk(top: Bundle, bundle: Bundle, known: Resolves, above: tuple[str, ...]) 
             raise ChildError(top, child.name, f"composites lie more than {DEEPEST} deep: {' -> '.join(way)}.")
         try:
             found = known.resolve(child.verifier)
+        except UnavailableError:
+            raise
         except CountermarkError as exc:
             raise ChildError(top, child.name, str(exc)) from exc
         _check_params(top, child, found)

@@ -4,7 +4,8 @@ Folders come in order: the operator's, then the ones shipped with Countermark. A
 bundle is read when it is first asked for, held to what was published, and kept: a
 service with many of them starts as soon as one with few. One that cannot be used
 (malformed, or not what was published) is kept as its reason: asking for it raises
-that reason, the others go on.
+that reason, the others go on. A machine that cannot read one for a while, as it has no
+descriptor left, is no such reason.
 """
 
 import re
@@ -16,6 +17,7 @@ from countermark_service.bundles.manifest import MANIFEST_NAME
 from countermark_service.errors import (
     BundleError,
     DigestMismatchError,
+    UnavailableError,
     UnknownVerifierError,
     VersionRequiredError,
 )
@@ -61,7 +63,11 @@ class Registry:
                 self._folders.setdefault(claimed, []).append((folder, published))
 
     def _find(self, key: _Key) -> Bundle | BundleError:
-        """Return the bundle that the folders of `key` hold, or why it cannot be used."""
+        """Return the bundle that the folders of `key` hold, or why it cannot be used.
+
+        Raises:
+            UnavailableError: The machine cannot read it now.
+        """
         if key not in self._read:
             try:
                 bundle = self._read_folders(key)
@@ -69,6 +75,9 @@ class Registry:
                 check_children(bundle, self)
             except BundleError as exc:
                 self._read[key] = exc
+            except UnavailableError:  # it says nothing of the bundle, which may be read the next time
+                self._read.pop(key, None)
+                raise
         return self._read[key]
 
     def _read_folders(self, key: _Key) -> Bundle:
@@ -125,6 +134,7 @@ class Registry:
             UnknownVerifierError: Nothing of that name and version is here.
             DigestMismatchError: The pin and the folder disagree.
             BundleError: The folder cannot be used; the reason is in the error.
+            UnavailableError: The machine cannot read it now.
         """
         wanted = BundleRef.parse(ref) if isinstance(ref, str) else ref
         if wanted.version is None:

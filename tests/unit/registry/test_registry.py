@@ -1,14 +1,20 @@
 """Which bundle a reference means, and that one which cannot be trusted is never the answer."""
 
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from countermark_service.bundles import Bundle
 from countermark_service.errors import (
     BundleError,
     DigestMismatchError,
     ManifestError,
     RefError,
+    UnavailableError,
     UnknownVerifierError,
     VersionRequiredError,
 )
@@ -221,3 +227,56 @@ def test_the_operators_folders_come_before_the_shipped_ones(tmp_path: Path) -> N
     assert roots[0] == tmp_path
     assert len(roots) == 2
     assert (roots[1] / "exact").is_dir()
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """Let this process open nothing."""
+    os.close(lowest := os.open("/", os.O_RDONLY))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_bundle_that_could_not_be_read_for_want_of_descriptors_is_read_the_next_time(
+    tmp_path: Path,
+) -> None:
+    """What is kept of it would be answered until the service starts again, and clients would give up."""
+    write(tmp_path, "1.0.0", "2.0.0")
+    registry = Registry([tmp_path])
+
+    with (
+        no_descriptor_left(),
+        pytest.raises(UnavailableError, match="cannot be read now: Too many open files"),
+    ):
+        registry.resolve("subject:1.0.0")
+    with no_descriptor_left(), pytest.raises(UnavailableError):
+        registry.versions("subject")
+
+    assert registry.resolve("subject:1.0.0").digest
+    assert registry.broken == {}
+
+
+def test_a_composite_whose_child_could_not_be_read_is_looked_at_again() -> None:
+    name = "composite/boxed-numeric:1.0.0"
+    registry = Registry(bundle_roots())
+    bundle = registry.resolve(name)
+    assert bundle.manifest.composite is not None
+    child = bundle.manifest.composite.children[0].ref
+
+    again = Registry(bundle_roots())
+    read = again._read_folders
+
+    def read_no_child(key: tuple[str, str]) -> Bundle:
+        if key == (child.name, child.version):
+            raise UnavailableError("not now")
+        return read(key)
+
+    again._read_folders = read_no_child  # type: ignore[method-assign]
+    with pytest.raises(UnavailableError, match="not now"):
+        again.resolve(name)
+    again._read_folders = read  # type: ignore[method-assign]
+    assert again.resolve(name).digest == bundle.digest

@@ -1,12 +1,15 @@
 """Bundles and services that tests make for themselves."""
 
+import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +73,27 @@ def kept_folder() -> Path:
     folder = Path(os.environ.get("COUNTERMARK_TEST_DATA") or REPOSITORY / ".countermark" / "tests")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@contextlib.contextmanager
+def no_more_than(descriptors: int) -> Iterator[None]:
+    """Let this process open so many descriptors more than it has."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free: list[int] = []
+    while len(free) <= descriptors:
+        free.append(os.dup(2))
+    for descriptor in free:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[-1], before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def open_descriptors() -> int:
+    """Return how many descriptors this process has open."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def python_of(bundle: Path) -> Path:

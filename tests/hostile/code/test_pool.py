@@ -18,6 +18,7 @@ from countermark_service.sandbox.code.levels import probe, survivors
 from countermark_service.sandbox.code.model import Call, Level, Limits, SandboxUnavailableError, Status
 from countermark_service.sandbox.code.pool import SandboxPool
 from tests.integration.api.parts import is_alive
+from tests.support import no_more_than, open_descriptors
 
 ENDLESS = b"while True: pass"
 HONEST = b"a, b = map(int, input().split())\nprint(a + b)"
@@ -189,6 +190,36 @@ def busy_machine() -> Iterator[None]:
     for loop in loops:
         loop.kill()
         loop.wait()
+
+
+@pytest.mark.parametrize("kind", ["tests", "calls", "tester"])
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_service_without_descriptors_says_so_and_blames_no_candidate(
+    pool: SandboxPool, kind: str
+) -> None:
+    async def run() -> bool:
+        if kind == "tests":
+            results = await pool.run_tests(b"print(input())", [b"1", b"2"], PATIENT)
+            return [result.stdout for result in results] == [b"1\n", b"2\n"]
+        if kind == "calls":
+            (called,) = await pool.run_calls(b"def f(x): return x", "f", [Call((1,))], PATIENT)
+            return called.run.status is Status.OK
+        return (await pool.run_tester(b"assert f(1) == 1", b"def f(x): return x", ["f"], PATIENT)).passed
+
+    async def run_with(descriptors: int) -> bool | None:
+        try:
+            with no_more_than(descriptors):
+                return await run()
+        except SandboxUnavailableError:
+            return None
+
+    assert all(await asyncio.gather(run(), run()))  # both slots are there
+    before = open_descriptors()
+    passed = [await run_with(descriptors) for descriptors in range(16)]
+    assert (passed[0], passed[-1]) == (None, True)
+    assert False not in passed
+    assert await run()
+    assert open_descriptors() == before
 
 
 @pytest.mark.asyncio(loop_scope="module")

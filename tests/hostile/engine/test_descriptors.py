@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import os
-import resource
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ from countermark_service.engine.pool import Pool
 from countermark_service.engine.wire import Judged
 from countermark_service.errors import UnavailableError
 from countermark_service.model import Item
-from tests.support import make_bundle
+from tests.support import make_bundle, no_more_than, open_descriptors
 
 CODE = """
 def verify(item):
@@ -27,26 +25,6 @@ def verify(item):
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
     return make_bundle(tmp_path / "bundles", CODE)
-
-
-@contextlib.contextmanager
-def no_more_than(descriptors: int) -> Iterator[None]:
-    """Let this process open so many descriptors more than it has."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free: list[int] = []
-    while len(free) <= descriptors:
-        free.append(os.dup(2))
-    for descriptor in free:
-        os.close(descriptor)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free[-1], before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
-def open_descriptors() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 async def judge(pool: Pool, bundle: Bundle, responses: list[str]) -> list[float | None]:

@@ -1,9 +1,5 @@
 """Which bundle a reference means, and that one which cannot be trusted is never the answer."""
 
-import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +15,7 @@ from countermark_service.errors import (
     VersionRequiredError,
 )
 from countermark_service.registry import Registry, append_published, bundle_roots
-from tests.support import write_bundle
+from tests.support import no_more_than, write_bundle
 
 CODE = "def verify(item): ...\n"
 
@@ -229,18 +225,6 @@ def test_the_operators_folders_come_before_the_shipped_ones(tmp_path: Path) -> N
     assert (roots[1] / "exact").is_dir()
 
 
-@contextmanager
-def no_descriptor_left() -> Iterator[None]:
-    """Let this process open nothing."""
-    os.close(lowest := os.open("/", os.O_RDONLY))
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 def test_a_bundle_that_could_not_be_read_for_want_of_descriptors_is_read_the_next_time(
     tmp_path: Path,
 ) -> None:
@@ -249,11 +233,11 @@ def test_a_bundle_that_could_not_be_read_for_want_of_descriptors_is_read_the_nex
     registry = Registry([tmp_path])
 
     with (
-        no_descriptor_left(),
+        no_more_than(0),
         pytest.raises(UnavailableError, match="cannot be read now: Too many open files"),
     ):
         registry.resolve("subject:1.0.0")
-    with no_descriptor_left(), pytest.raises(UnavailableError):
+    with no_more_than(0), pytest.raises(UnavailableError):
         registry.versions("subject")
 
     assert registry.resolve("subject:1.0.0").digest

@@ -22,8 +22,12 @@ def memory_file(content: bytes = b"", *, sealable: bool = False) -> int:
     descriptor = os.memfd_create(_NAME, flags)
     view = memoryview(content)
     at = 0
-    while at < len(view):
-        at += os.pwrite(descriptor, view[at:], at)
+    try:
+        while at < len(view):
+            at += os.pwrite(descriptor, view[at:], at)
+    except OSError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 

@@ -67,7 +67,11 @@ class CandidateRun:
             await self._run_alone()
             return self.finished
         code = memory_file(self._code)
-        cache = memory_file(sealable=True)
+        try:
+            cache = memory_file(sealable=True)
+        except OSError:
+            _close(code)
+            raise
         try:
             while len(self.finished) < len(self._jobs) and not self._over():
                 candidate = self._slot.open(self._limits, code, cache)

@@ -254,8 +254,11 @@ class AdvisoryBook:
         """
         self._files = list(files)
         self._stamps = self._look()
+        """Of the lists as they were last looked at; empty where they are to be read whatever they are."""
         self._by_digest = self._read()
         self._next_look = time.monotonic() + _LOOK_SECONDS
+        self._problem = ""
+        """Why the lists could not be read again, as it was logged."""
         self.edition = 0
         """Counts the times that the lists were read again."""
 
@@ -289,8 +292,13 @@ class AdvisoryBook:
             self._by_digest = self._read()
         except AdvisoryError as exc:
             # What was known stands: a list that is damaged while the service runs must not clear anything.
-            _log.error("advisories cannot be read again", problem=str(exc))
+            if isinstance(exc.__cause__, OSError):  # the list itself may be sound, and not change any more
+                self._stamps = []
+            if str(exc) != self._problem:
+                _log.error("advisories cannot be read again", problem=str(exc))
+            self._problem = str(exc)
             return
+        self._problem = ""
         self.edition += 1
 
     def _look(self) -> list[tuple[int, int] | None]:

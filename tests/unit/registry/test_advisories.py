@@ -18,7 +18,7 @@ from countermark_service.registry import (
     read_advisories,
 )
 from tests.cards import EXACT, NUMERIC
-from tests.support import REPOSITORY
+from tests.support import REPOSITORY, no_more_than
 
 EXACT_DIGEST, NUMERIC_DIGEST = EXACT.partition("@")[2], NUMERIC.partition("@")[2]
 
@@ -99,6 +99,18 @@ def test_a_list_that_grows_is_noticed_within_a_second_and_one_that_breaks_clears
     time.sleep(1.1)
 
     assert book.about([EXACT_DIGEST]) == (yanked(),)
+
+
+def test_a_list_that_could_not_be_read_for_a_while_is_read_when_it_can_be(tmp_path: Path) -> None:
+    """It does not change any more, so its time says nothing."""
+    file = tmp_path / "advisories.toml"
+    book = AdvisoryBook([file])
+    append_advisory(file, yanked())
+    with no_more_than(0):
+        time.sleep(1.1)
+        assert book.about([EXACT_DIGEST]) == ()
+
+    assert _soon(book, 1) == (yanked(),)
 
 
 def _soon(book: AdvisoryBook, count: int) -> tuple[Advisory, ...]:

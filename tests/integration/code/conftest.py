@@ -43,7 +43,7 @@ def score(client: httpx.AsyncClient) -> Score:
     """Score items over the API; return their verdicts."""
 
     async def call(verifier: str, *items: dict[str, Any]) -> list[dict[str, Any]]:
-        body = {"verifier": f"{verifier}:1.0.3", "items": list(items)}
+        body = {"verifier": f"{verifier}:1.0.4", "items": list(items)}
         async with asyncio.timeout(_SECONDS):
             answer = await client.post("/v1/score", json=body)
         assert answer.status_code == 200, answer.text

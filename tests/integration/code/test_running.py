@@ -168,8 +168,9 @@ async def test_who_cannot_wait_is_told_and_finds_the_run_under_way_or_done(runne
 
 async def test_a_result_that_nobody_was_there_for_is_held_for_a_while(runner: Runner, parts: Service) -> None:
     program = Program(PYTHON, UNIQUE + "while True: pass", limits={"cpu_seconds": 0.2})
-    with pytest.raises(SaturatedError):
-        await runner.run(program, within=0.05)
+    while runner.counters.run == 0:  # on a busy machine the time may be over before the run has begun
+        with pytest.raises(SaturatedError):
+            await runner.run(program, within=0.05)
     while parts.sandboxes.waiting:
         await asyncio.sleep(0.01)
     ran, before = await runner.run(program, within=30)

@@ -274,7 +274,7 @@ async def test_a_program_that_the_clock_ended_is_run_again_the_next_time(client:
         item = {"response": response, "reference": reference, "params": {"limits": limits}}
         told = []
         for _ in range(2):
-            answer = await client.post("/v1/score", json={"verifier": f"{verifier}:1.0.3", "items": [item]})
+            answer = await client.post("/v1/score", json={"verifier": f"{verifier}:1.0.4", "items": [item]})
             (verdict,) = answer.json()["verdicts"]
             assert (verdict["outcome"], verdict["score"]) == ("scored", 0.0)
             assert verdict["detail"]["class"] == "time_limit"

@@ -63,6 +63,7 @@ def test_too_much_output_counts_even_after_a_good_ending() -> None:
         (b"terminate called after throwing an instance of 'std::bad_alloc'", Status.MEMORY_LIMIT),
         (b"RuntimeError: can't start new thread\n", Status.RESOURCE_LIMIT),
         (b"OSError: [Errno 28] No space left on device\n", Status.RESOURCE_LIMIT),
+        (b"OSError: [Errno 27] File too large\n", Status.RESOURCE_LIMIT),
         (b"MemoryError\n" + b"x" * 1000, Status.RUNTIME_ERROR),
     ],
 )

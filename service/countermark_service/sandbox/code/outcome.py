@@ -23,8 +23,10 @@ _RESOURCE_SIGNS = (
     b"BlockingIOError: [Errno 11]",
     b"can't start new thread",
     b"[Errno 24]",
+    b"[Errno 27]",
     b"[Errno 28]",
     b"Resource temporarily unavailable",
+    b"File too large",
     b"No space left on device",
 )
 _SIGNS_WITHIN = 600

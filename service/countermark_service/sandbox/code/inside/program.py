@@ -18,7 +18,9 @@ Jobs have one of five modes:
 
 import atexit
 import builtins
+import contextlib
 import fcntl
+import gc
 import importlib
 import marshal
 import os
@@ -26,7 +28,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
-from types import CodeType, ModuleType
+from types import BuiltinMethodType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, NoReturn, Protocol
 
 from . import kernel, plain, proxy
@@ -38,7 +40,12 @@ FIRST_EXTRA = 3
 KEPT_FOLDERS = 5
 """From here on: folder descriptors that imports go through (level `landlock` only)."""
 _FIRST_UNUSED = 1 << 20
+_RECURSION = sys.getrecursionlimit()
+_LONG = 1 << 63
+"""Exit statuses from here on are -1 to the interpreter."""
 
+_File: Any = importlib.import_module("_io")._IOBase
+"""What all files are, those of a program's own making too."""
 _signal: Any = importlib.import_module("_signal")
 """The C part alone: the module around it looks up enums, which would cost every fork dear."""
 _exit: Callable[[int], NoReturn] = os._exit
@@ -248,10 +255,20 @@ def _keep(code: CodeType, cache: int) -> None:
 def execute(code: CodeType, name: str) -> dict[str, Any]:
     """Run `code` as the top level of a fresh module `name`; return its globals."""
     module = ModuleType(name)
-    module.__dict__.update(__builtins__=builtins, __file__="main.py")
+    module.__dict__.update(__builtins__=builtins, __file__="main.py", __annotations__={})
     sys.modules[name] = module
+    sys.setrecursionlimit(_RECURSION + _frames())  # as deep as where nothing stands above a program
     exec(code, module.__dict__)  # noqa: S102 - this is what the sandbox is for
     return module.__dict__
+
+
+def _frames() -> int:
+    """Return how many frames stand above the one that calls this."""
+    frame: FrameType | None = sys._getframe(1)
+    found = 0
+    while frame is not None:
+        frame, found = frame.f_back, found + 1
+    return found
 
 
 def finish(work: Callable[..., object], *arguments: object) -> int:
@@ -269,35 +286,49 @@ def finish(work: Callable[..., object], *arguments: object) -> int:
         if threading is not None:
             threading._shutdown()
         atexit._run_exitfuncs()
-        _run_finalizers()
     except BaseException as error:  # noqa: BLE001 - an exit handler's own error
         status = status or 1
         _show(error)
-    return status if _flush() else status or 120
+    flushed = _flush()
+    try:
+        _let_go()
+    except BaseException:  # noqa: BLE001 - of a value that nobody will see, as the interpreter shows none either
+        leave(status if flushed else status or 120)
+    return status if flushed else status or 120
 
 
-def _run_finalizers() -> None:
-    """Let go of the program's variables where one of its classes has a `__del__`, which may print.
+def _let_go() -> None:
+    """Write out the files that the program has left open, and let go of its variables where that may print.
 
-    The interpreter does so at its end; without such a class nobody would see it, and it takes time.
+    The interpreter does so at its end. Without a class that has a `__del__` nobody would see the latter, and it takes
+    time.
     """
     module = sys.modules.get("__main__")
     names = module.__dict__ if type(module) is ModuleType else {}
-    for value in names.values():
-        if type(value) is type and "__del__" in value.__dict__:
-            break
-    else:
-        return
-    for name in list(names):
-        if name != "__builtins__":
-            names[name] = None
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+    if True in list(map(_may_print, names.values())):
+        for name in list(names):
+            if name != "__builtins__":
+                names[name] = None
+        gc.collect()
+    _flush()
+
+
+def _may_print(value: Any) -> bool:
+    """Return whether letting go of a value may run code of the program; a file is written out at once instead."""
+    owner = value.__self__ if type(value) is BuiltinMethodType else value
+    if isinstance(owner, _File):
+        with contextlib.suppress(OSError, ValueError):  # closed, detached or full: nobody is told
+            owner.flush()
+    kind = owner if isinstance(owner, type) else type(owner)
+    return type(getattr(kind, "__del__", None)) is FunctionType
 
 
 def _exit_status(error: SystemExit) -> int:
     if error.code is None:
         return 0
     if isinstance(error.code, int):
-        return error.code & 0xFF
+        return error.code & 0xFF if abs(error.code) < _LONG else 0xFF
     print(error.code, file=sys.stderr)
     return 1
 
@@ -314,13 +345,15 @@ def _show(error: BaseException) -> None:
 
 
 def _flush() -> bool:
-    """Write out what the program printed; False if that failed."""
+    """Write out what the program printed; False if that failed. A stream that the program has closed is no failure."""
     done = True
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name, None)
         try:
-            stream.flush()
-        except BaseException:  # noqa: BLE001 - closed, replaced or full: output ends here
-            done = done and stream is None
+            if stream is not None and not getattr(stream, "closed", False):
+                stream.flush()
+        except BaseException:  # noqa: BLE001 - replaced or full: output ends here
+            done = False
     return done
 
 

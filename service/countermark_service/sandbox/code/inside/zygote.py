@@ -94,6 +94,7 @@ def _prepare(config: dict[str, Any]) -> Confinement:
     builtins.exit = _sitebuiltins.Quitter(
         "exit", "Ctrl-D (i.e. EOF)"
     )  # what `site` adds, which does not run here
+    builtins.help = _sitebuiltins._Helper()
     builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
     _renew_streams()
     own = Confinement(config)

@@ -11,7 +11,7 @@ lookup could not ask says `degraded`.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from countermark_service.store.breaker import Breaker
@@ -232,6 +232,44 @@ class TieredStore:
         self._too_large += len(entries) - len(small)
         self._lru.put_many(small)
         self._writes.add(small)
+
+    async def settle(
+        self, entries: Mapping[bytes, bytes], contested: Sequence[bytes]
+    ) -> list[bytes | None] | None:
+        """Keep entries, wait until the backend has them, and return what stands there under some of their keys.
+
+        For values that differ from one making to the next: what somebody else wrote first stays, and is what
+        everybody has to go by.
+
+        Args:
+            entries: What is kept.
+            contested: Keys among them that others may have written first. They are in the LRU as the backend has them.
+
+        Returns:
+            One value per contested key, in order; None where the backend does not take the entries in time. They
+            are written all the same when it does.
+
+        Raises:
+            ValueError: A key has not 32 bytes.
+        """
+        check_keys(entries)
+        small = {key: value for key, value in entries.items() if len(value) <= self._limits.value_bytes}
+        self._too_large += len(entries) - len(small)
+        queued = self._writes.add(small) and len(small) == len(entries)
+        self._lru.put_many({key: value for key, value in small.items() if key not in contested})
+        values = await self._ask(contested) if queued and await self._taken(small) else None
+        if values is not None:
+            found = {key: value for key, value in zip(contested, values, strict=True) if value is not None}
+            self._lru.put_many(found)
+        return values
+
+    async def _taken(self, keys: Collection[bytes]) -> bool:
+        """Wait until what is queued under some keys is written; not longer than for a lookup."""
+        try:
+            async with asyncio.timeout(self._limits.read_seconds):
+                return await self._writes.settle(keys)
+        except TimeoutError:
+            return False
 
     async def discard_many(self, keys: Sequence[bytes]) -> None:
         """Let go of what is kept under some keys. A backend that does not take it keeps it, until this is asked again.

@@ -10,7 +10,7 @@ A dropped write costs one computation later, never a verdict.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from countermark_service.store.breaker import Breaker
 from countermark_service.store.interface import Store, StoreUnavailableError
@@ -80,9 +80,9 @@ class WriteBehind:
             self._task = asyncio.create_task(self._write_for_ever(), name="store write-behind")
             self._task.add_done_callback(self._ended)
 
-    def add(self, entries: Mapping[bytes, bytes]) -> None:
-        """Queue entries, as far as there is room; return at once."""
-        queue = self._queue
+    def add(self, entries: Mapping[bytes, bytes]) -> bool:
+        """Queue entries, as far as there is room; return at once, and whether there was room for all."""
+        queue, dropped = self._queue, self.dropped
         for key, value in entries.items():
             if key in queue:
                 continue
@@ -93,6 +93,24 @@ class WriteBehind:
             self._queued_bytes += len(value)
         if queue:
             self._work.set()
+        return self.dropped == dropped
+
+    async def settle(self, keys: Collection[bytes]) -> bool:
+        """Wait until none of the keys is queued; return False at once where the store takes nothing now."""
+        failures = self.failures
+        while not self._queue.keys().isdisjoint(keys):
+            if self.problem is not None or self.failures != failures or self._task is None:
+                return False
+            await self._attempted(self._task)
+        return True
+
+    async def _attempted(self, task: asyncio.Task[None]) -> None:
+        """Wait for the end of the next batch. Shows a bug that ended the writing: nobody would wait for ever."""
+        if task.done():
+            task.result()
+        if self._attempt is None:
+            self._attempt = asyncio.get_running_loop().create_future()
+        await asyncio.wait({self._attempt, task}, return_when=asyncio.FIRST_COMPLETED)
 
     async def flush(self) -> int:
         """Try to write what is queued, now; return how many entries are still queued.
@@ -103,12 +121,7 @@ class WriteBehind:
         failures = self.failures
         self._hurry.set()
         while self._queue and self.failures == failures and self._task is not None:
-            if self._task.done():
-                self._task.result()  # a bug ended it: show that here rather than wait for ever
-                break
-            if self._attempt is None:
-                self._attempt = asyncio.get_running_loop().create_future()
-            await asyncio.wait({self._attempt, self._task}, return_when=asyncio.FIRST_COMPLETED)
+            await self._attempted(self._task)
         return len(self._queue)
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ lookup could not ask says `degraded`.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from countermark_service.store.breaker import Breaker
@@ -255,21 +255,15 @@ class TieredStore:
         check_keys(entries)
         small = {key: value for key, value in entries.items() if len(value) <= self._limits.value_bytes}
         self._too_large += len(entries) - len(small)
-        queued = self._writes.add(small) and len(small) == len(entries)
         self._lru.put_many({key: value for key, value in small.items() if key not in contested})
-        values = await self._ask(contested) if queued and await self._taken(small) else None
+        values = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.read_seconds):
+                values = await self._writes.settle(small, contested)
         if values is not None:
             found = {key: value for key, value in zip(contested, values, strict=True) if value is not None}
             self._lru.put_many(found)
-        return values
-
-    async def _taken(self, keys: Collection[bytes]) -> bool:
-        """Wait until what is queued under some keys is written; not longer than for a lookup."""
-        try:
-            async with asyncio.timeout(self._limits.read_seconds):
-                return await self._writes.settle(keys)
-        except TimeoutError:
-            return False
+        return values if len(small) == len(entries) else None
 
     async def discard_many(self, keys: Sequence[bytes]) -> None:
         """Let go of what is kept under some keys. A backend that does not take it keeps it, until this is asked again.

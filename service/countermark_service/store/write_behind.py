@@ -10,7 +10,7 @@ A dropped write costs one computation later, never a verdict.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 
 from countermark_service.store.breaker import Breaker
 from countermark_service.store.interface import Store, StoreUnavailableError
@@ -57,6 +57,8 @@ class WriteBehind:
         self._hurry = asyncio.Event()
         self._attempt: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._contested: dict[bytes, bytes | None] = {}
+        """Keys whose values somebody waits for, with what the store had under them after they were written."""
         self.problem: str | None = None
         """Why the last batch was not taken; None when it was."""
         self.written = 0
@@ -95,14 +97,26 @@ class WriteBehind:
             self._work.set()
         return self.dropped == dropped
 
-    async def settle(self, keys: Collection[bytes]) -> bool:
-        """Wait until none of the keys is queued; return False at once where the store takes nothing now."""
-        failures = self.failures
-        while not self._queue.keys().isdisjoint(keys):
-            if self.problem is not None or self.failures != failures or self._task is None:
-                return False
-            await self._attempted(self._task)
-        return True
+    async def settle(
+        self, entries: Mapping[bytes, bytes], contested: Sequence[bytes]
+    ) -> list[bytes | None] | None:
+        """Queue entries, wait until the store has them, and return what it has under some of their keys, in order.
+
+        None where there is no room, or the store takes nothing now; what is queued is written when it does.
+        """
+        failures, task = self.failures, self._task
+        if not self.add(entries) or task is None:
+            return None
+        self._contested.update(dict.fromkeys(contested))
+        try:
+            while not self._queue.keys().isdisjoint(entries):
+                if self.problem is not None or self.failures != failures:
+                    return None
+                await self._attempted(task)
+            return [self._contested.get(key) for key in contested]
+        finally:
+            for key in contested:
+                self._contested.pop(key, None)
 
     async def _attempted(self, task: asyncio.Task[None]) -> None:
         """Wait for the end of the next batch. Shows a bug that ended the writing: nobody would wait for ever."""
@@ -110,7 +124,7 @@ class WriteBehind:
             task.result()
         if self._attempt is None:
             self._attempt = asyncio.get_running_loop().create_future()
-        await asyncio.wait({self._attempt, task}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.shield(self._attempt)
 
     async def flush(self) -> int:
         """Try to write what is queued, now; return how many entries are still queued.
@@ -155,12 +169,17 @@ class WriteBehind:
         try:
             async with asyncio.timeout(self._deadline):
                 await self._store.put_many(batch)
+                contested = [key for key in batch if key in self._contested]
+                stand = await self._store.get_many(contested) if contested else []
         except StoreUnavailableError as exc:
             self._note_failure(str(exc))
             return False
         except TimeoutError:
             self._note_failure(f"{self._store.name} store: a batch took over {self._deadline:g} s")
             return False
+        self._contested.update(
+            {key: value for key, value in zip(contested, stand, strict=True) if key in self._contested}
+        )
         for key, value in batch.items():
             del self._queue[key]
             self._queued_bytes -= len(value)
@@ -202,7 +221,8 @@ class WriteBehind:
             self._attempt = None
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """Tell of a bug that ended the task, at the time it happens."""
+        """Tell of a bug that ended the task, at the time it happens, and who waits for it of any end."""
+        self._signal_attempt()
         if not task.cancelled() and (bug := task.exception()) is not None:
             self.problem = f"{self._store.name} store: a bug has ended the writing: {bug!r}"
             log.error("writing verdicts to the store has ended", exc_info=bug)

@@ -367,5 +367,7 @@ def _transcript(
         seconds=round(answer.seconds, 6),
         cost=answer.cost,
         asked_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        probe=probe,
+        probe=None
+        if probe is None
+        else dict(sorted(probe.items())),  # as it is read again, for verdicts show it
     )

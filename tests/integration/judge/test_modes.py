@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from countermark_service.errors import CountermarkError
-from countermark_service.judge import JudgeMode, Transcript, read_archive
+from countermark_service.judge import JudgeMode, ProbeBook, Transcript, read_archive
 from countermark_service.judge import judging as judge_mode
 from countermark_service.judge.transcripts import archive_line, id_of, written
 from countermark_service.model import Outcome
@@ -120,6 +120,16 @@ async def test_a_replay_on_a_second_machine_gives_the_same_bytes_without_a_serve
     replay = judging(server=None, data=second, mode="replay")
     assert [one.json for one in await replay.verdicts(ITEMS)] == [one.json for one in made]
     assert [one.json for one in await replay.verdicts(ITEMS)] == [one.json for one in made]
+
+
+async def test_what_a_probe_found_is_shown_alike_by_a_verdict_and_by_its_replay(
+    judging: Make, server: ScriptedJudge, tmp_path: Path
+) -> None:
+    first = judging(options={"probe": "first_use"}, probes=ProbeBook(tmp_path / "probes.json"))
+    made = await first.verdict(item())
+    assert made.detail()["probe"]["calls"] > 1
+    await first.close()
+    assert (await judging(server=None, mode="replay").verdict(item())).json == made.json
 
 
 async def test_a_replay_without_the_transcript_is_an_error_even_beside_a_stored_verdict(

@@ -175,6 +175,9 @@ install_packages() {
     say "installing the packages of requirements.lock"
     "$uv" pip sync --quiet --python "$venv/bin/python" --require-hashes --compile-bytecode requirements.lock
     "$uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable .
+    # Where the sources are, seen from site-packages: Python reads this file in the locale's encoding, so the
+    # whole path of a folder with an umlaut would stop every start under LC_ALL=C.
+    printf '../../../../%s\n' clients service >"$(echo "$venv"/lib/python3.*/site-packages/_countermark.pth)"
 }
 
 # --- What makes a finished set-up stale ----------------------------------------------------------

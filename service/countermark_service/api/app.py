@@ -56,6 +56,7 @@ def create_app(service: Service) -> FastAPI:
     routers = (score, verifiers, releases, receipts, run, health)
     for router in (each.router for each in routers):
         app.include_router(router)
+    app.state.native_routes = [route for each in routers for route in each.router.routes]
     facades.install(app, service.settings.facades)
     app.router.routes.insert(0, ByPath(score.router.routes))
     app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's own way to extend the document

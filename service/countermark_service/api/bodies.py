@@ -43,7 +43,7 @@ class _Head(msgspec.Struct, forbid_unknown_fields=True, gc=False, kw_only=True):
     release: str | msgspec.UnsetType = msgspec.UNSET
     task: str | msgspec.UnsetType = msgspec.UNSET
     on_failure: OnFailure | msgspec.UnsetType = msgspec.UNSET
-    judge_mode: JudgeMode | msgspec.UnsetType = msgspec.UNSET
+    judge_mode: JudgeMode | msgspec.UnsetType | None = msgspec.UNSET
 
     @property
     def subject(self) -> str:
@@ -197,6 +197,12 @@ def decode_receipt_body(body: bytes) -> ReceiptBody:
     """Read a receipt that is to be checked; raises `RequestError`."""
     found = decode_with(_receipt_decoder, body)
     refuse_double_keys(body, 1)
+    for index, verdict in enumerate(found.verdicts or ()):
+        if not bytes(verdict).lstrip().startswith(b"{"):
+            field = f"verdicts[{index}]"
+            raise RequestError(
+                f"the body, field `{field}`: must be an object, as it was replied.", field=field
+            )
     return ReceiptBody(
         bytes(found.receipt),
         None if found.items is None else _items_of(found.items),

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from countermark_service.api.document import PROBLEM_JSON
 from countermark_service.errors import (
@@ -145,8 +146,11 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def framework(request: Request, exc: HTTPException) -> Response:
         code = _CODES.get(exc.status_code, "http_error")
-        text = f"{request.method} {request.url.path[:200]}: {_told(request, exc)}"
-        return answer(problem(exc.status_code, code, text), exc.headers)
+        headers = dict(exc.headers or {})
+        if exc.status_code == 405:
+            headers["Allow"] = ", ".join(_methods(request, headers.get("Allow", "")))
+        text = f"{request.method} {request.url.path[:200]}: {_told(request, exc, headers)}"
+        return answer(problem(exc.status_code, code, text), headers)
 
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, exc: ClientDisconnect) -> Response:
@@ -154,10 +158,10 @@ def install(app: FastAPI) -> None:
         return answer(problem(400, "client_gone", "the client went away before its request was whole."))
 
 
-def _told(request: Request, exc: HTTPException) -> str:
+def _told(request: Request, exc: HTTPException, headers: Mapping[str, str]) -> str:
     """Return what is wrong with a path or its method, and what to do."""
-    if exc.status_code == 405 and exc.headers:
-        return f"this path takes {exc.headers.get('Allow', 'other methods')}."
+    if exc.status_code == 405:
+        return f"this path takes {headers['Allow'].replace(', ', ' and ')}."
     if exc.status_code != 404:
         return str(exc.detail)
     name = request.url.path.split("/")[1]
@@ -166,6 +170,15 @@ def _told(request: Request, exc: HTTPException) -> str:
     return (
         "nothing is served there. GET /openapi.json has the routes; those of the facades are in facades.md."
     )
+
+
+def _methods(request: Request, first: str) -> list[str]:
+    """Return what a path takes; the framework tells of the `first` of its routes, and each has one method."""
+    found = {method for method in first.split(", ") if method}
+    for route in request.app.state.native_routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return sorted(found)
 
 
 def status_of(error: CountermarkError) -> int:

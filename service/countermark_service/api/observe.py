@@ -1,5 +1,6 @@
 """One log line and one observation a request, never a text of an item; and the edge that no bug passes."""
 
+import asyncio
 import time
 
 import structlog
@@ -7,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from countermark_service.api.errors import answer, bug, problem_of
 from countermark_service.api.metrics import Metrics
+from countermark_service.errors import UnavailableError
 
 _log = structlog.get_logger("countermark.request")
 _QUIET = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
@@ -40,6 +42,12 @@ class Observe:
 
         try:
             await self._app(scope, receive, note)
+        except asyncio.CancelledError:
+            if status:
+                raise
+            # The server does it, when it stops and has waited long enough; its own answer would be a bug's.
+            stopped = UnavailableError("the service stops, and this request is not done: send it again.")
+            await answer(problem_of(stopped))(scope, receive, note)
         except Exception as exc:
             body = problem_of(bug(scope["path"], exc))
             if status:  # an answer has begun that cannot be taken back

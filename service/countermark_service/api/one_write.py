@@ -1,4 +1,4 @@
-"""What the server under the API leaves to be wished for: one write per answer, a bound on headers, no other protocol.
+"""What the server under the API leaves to be wished for: one write per answer, a bound on headers, one protocol.
 
 An answer's head and body reach the server one after the other, and it hands each to the
 socket at once. Each write wakes the client, which takes the head, finds no body, and
@@ -10,6 +10,10 @@ Headers are kept until they end, and trailers too, before any key is looked at. 
 no body is bounded here: whoever sends more is answered 431, and the connection is closed.
 So is one on which the headers of a request take longer to come than an idle one is kept:
 whoever begins many requests and ends none would use up the service's descriptors.
+
+A client may say that it has sent everything by ending its side of the connection, and then
+wait for the answer. Nothing tells that from one that has gone but a write that fails. So
+what was asked for whole is answered, and the connection is closed behind it.
 
 Some clients offer to go on in another protocol with their first request (`Upgrade: h2c`).
 A server may go on as if they had not, but the parser takes all that follows the headers
@@ -64,6 +68,14 @@ class OneWriteProtocol(HttpToolsProtocol):
         """Give up what is open; see `asyncio.Protocol`."""
         self._have_head()
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep a connection open whose last request is whole and not answered; see `asyncio.Protocol`."""
+        last = self.cycle
+        if self._in_head or last is None or last.more_body or last.response_complete:
+            return False
+        last.keep_alive = False
+        return True
 
     def _await_head(self) -> None:
         if self._head_timer is None:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from countermark_service.engine.installed import (
     installed_distributions,
@@ -26,6 +27,7 @@ from countermark_service.engine.installed import (
 from countermark_service.engine.interpreters import Interpreter
 from countermark_service.engine.lockfile import LOCK_FILE, LockedRequirement, applicable
 from countermark_service.engine.seal import write_seal
+from countermark_service.engine.shelf import lay_out
 from countermark_service.engine.uv_command import Ended, run, run_uv
 from countermark_service.errors import CountermarkError
 
@@ -189,13 +191,15 @@ class Build:
 
     def _install(self, folder: Path, lock_file: Path) -> None:
         """Install what the lock names, from the nearest place that has all of it."""
-        *nearer, last = sources(self.wheelhouses, offline=self.offline)
-        for places in nearer:
-            try:
-                return self._sync(folder, lock_file, places)
-            except WheelUnavailableError:
-                continue  # any other error would be hidden, not mended, by another place
-        return self._sync(folder, lock_file, last)
+        with TemporaryDirectory(prefix="countermark-") as shelf:
+            found = lay_out(self.wheelhouses, self.requirements, Path(shelf))
+            *nearer, last = sources(Path(shelf) if found else None, offline=self.offline)
+            for places in nearer:
+                try:
+                    return self._sync(folder, lock_file, places)
+                except WheelUnavailableError:
+                    continue  # any other error would be hidden, not mended, by another place
+            return self._sync(folder, lock_file, last)
 
     def _sync(self, folder: Path, lock_file: Path, places: Sequence[str | Path]) -> None:
         options = ["--require-hashes", "--only-binary", ":all:", "--allow-empty-requirements"]
@@ -249,13 +253,17 @@ class Build:
         return max(1.0, self.deadline - time.monotonic())
 
 
-def sources(wheelhouses: Sequence[Path], *, offline: bool) -> Iterator[list[str | Path]]:
+def sources(shelf: Path | None, *, offline: bool) -> Iterator[list[str | Path]]:
     """Yield uv's options for each set of places to take wheels from, nearest first.
 
-    The wheelhouses alone come first: uv would ask the index even for what they have,
+    The wheels at hand alone come first: uv would ask the index even for what they have,
     and an imported bundle must build where no index answers.
+
+    Args:
+        shelf: A folder with the wheels at hand, as `lay_out` fills it; None where there are none.
+        offline: Whether to ask no index.
     """
-    links = [part for folder in wheelhouses if folder.is_dir() for part in ("--find-links", folder)]
+    links: list[str | Path] = [] if shelf is None else ["--find-links", shelf]
     if links:
         yield ["--offline", "--no-index", *links]
     yield [*(["--offline"] if offline else []), *links]

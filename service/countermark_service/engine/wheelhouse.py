@@ -39,6 +39,7 @@ from countermark_service.engine.build import (
 )
 from countermark_service.engine.interpreters import Interpreter, find_interpreter
 from countermark_service.engine.lockfile import LOCK_FILE, LockedRequirement, applicable, read_lock
+from countermark_service.engine.shelf import lay_out
 from countermark_service.engine.uv_command import find_uv, run_uv
 
 _LISTING_SECONDS = 300.0
@@ -101,23 +102,25 @@ def collect_wheels(
     wanted = applicable(requirements, interpreter.version)
     try:
         into.mkdir(parents=True, exist_ok=True)
-        offered = _offered(lock, interpreter, uv, wheelhouses, label, offline=offline) if wanted else {}
-        ranks = _ranks(interpreter)
-        chosen = [_choose(requirement, offered, ranks, label) for requirement in wanted]
-        with httpx.Client(timeout=_TIMEOUT, follow_redirects=True) as client:
-            return [_fetch(wheel, into, client, label) for wheel in chosen]
+        with TemporaryDirectory(prefix="countermark-") as shelf:
+            at_hand = Path(shelf) if lay_out(wheelhouses, wanted, Path(shelf)) else None
+            offered = _offered(lock, interpreter, uv, at_hand, label, offline=offline) if wanted else {}
+            ranks = _ranks(interpreter)
+            chosen = [_choose(requirement, offered, ranks, label) for requirement in wanted]
+            with httpx.Client(timeout=_TIMEOUT, follow_redirects=True) as client:
+                return [_fetch(wheel, into, client, label) for wheel in chosen]
     except OSError as exc:
         raise os_failure(label, into, exc) from exc
 
 
 def _offered(
-    lock: bytes, interpreter: Interpreter, uv: Path, wheelhouses: Sequence[Path], label: str, *, offline: bool
+    lock: bytes, interpreter: Interpreter, uv: Path, shelf: Path | None, label: str, *, offline: bool
 ) -> Mapping[str, list[_Wheel]]:
     """Return the wheels that uv finds for each locked distribution, by its name."""
     with TemporaryDirectory(prefix="countermark-") as folder:
         lock_file = Path(folder) / "requirements.txt"
         lock_file.write_bytes(lock)
-        *nearer, last = sources(wheelhouses, offline=offline)
+        *nearer, last = sources(shelf, offline=offline)
         for places in nearer:
             try:
                 return _listing(lock_file, interpreter, uv, places, label)

@@ -81,23 +81,17 @@ class Archive:
     """SHA-256 of each wheel by its file name; the bundle's lock names them all."""
 
     def copy_wheels(self, into: Path) -> list[Path]:
-        """Copy the wheels into the folder `into`; those that are there already stay as they are.
+        """Copy each wheel to ``<sha256>/<name>`` in the folder `into`; those that are there stay as they are.
 
-        Raises:
-            BundleError: A file of a wheel's name is there, with other content.
+        Another bundle may have brought another file of the same name. Both are needed.
         """
-        into.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(self.file) as package:
             for name, digest in self.wheels.items():
-                target = into / name
-                if not target.exists():
+                target = into / digest / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if not (target.is_file() and _sha256(target) == digest):
                     _unpack(package, _WHEELS + name, target)
-                elif _sha256(target) != digest:
-                    raise BundleError(
-                        f"{target} is there already, and it is another file than the one in {self.file}. "
-                        "If no bundle needs it any more, remove it and import again."
-                    )
-        return [into / name for name in self.wheels]
+        return [into / digest / name for name, digest in self.wheels.items()]
 
 
 def _unpack(package: zipfile.ZipFile, name: str, target: Path) -> None:

@@ -34,9 +34,9 @@ def axolotl(fetched: Fetched) -> Path:
 
 
 @pytest.fixture(scope="module")
-def verifiers(fetched: Fetched) -> Path:
+def verifiers(fetched_whole: Fetched) -> Path:
     """The folder with verifiers."""
-    return fetched(VERIFIERS)
+    return fetched_whole(VERIFIERS)
 
 
 def rewarded(

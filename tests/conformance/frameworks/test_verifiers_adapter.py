@@ -28,13 +28,13 @@ REWARDS, OWN_REWARDS = (
 
 @pytest.fixture(scope="module")
 def said(
-    fetched: Fetched, own_service: ServiceProcess, tmp_path_factory: pytest.TempPathFactory
+    fetched_whole: Fetched, own_service: ServiceProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
     """What verifiers v1 made of everything, the service being killed and started again in between."""
     half = tmp_path_factory.mktemp("half") / "half"
     with hung_service() as hung, restarted_at(half, own_service):
         answer: dict[str, Any] = drive(
-            fetched(V1), "adapter_verifiers", url=own_service.url, hung=hung, verifier=VERIFIER, rows=ROWS, many=MANY,
+            fetched_whole(V1), "adapter_verifiers", url=own_service.url, hung=hung, verifier=VERIFIER, rows=ROWS, many=MANY,
             rewards=REWARDS, own_rewards=OWN_REWARDS, my_rewards=pasted("verifiers", "python")[0], half=str(half),
         )  # fmt: skip
     return answer

@@ -180,6 +180,12 @@ def test_a_request_of_another_kind_is_refused_in_the_same_shape(
         assert "GET /openapi.json" in problem["detail"]
 
 
+def test_all_methods_of_a_path_are_told_to_who_uses_another(caller: Caller) -> None:
+    answer = caller.http.request("DELETE", "/v1/releases")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, POST")
+    assert answer.json()["detail"] == "DELETE /v1/releases: this path takes GET and POST."
+
+
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
 def test_scoring_is_a_post(caller: Caller, method: str) -> None:
     answer = caller.http.request(method, "/v1/score")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.api.parts import JSON, SUBJECT, Caller, item
+from tests.integration.api.parts import JSON, NDJSON, SUBJECT, Caller, item
 
 BODY = json.dumps({"verifier": SUBJECT, "items": [item("right")]}).encode()
 HEAD = b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -20,11 +20,15 @@ WEBSOCKET = b"Connection: keep-alive, upgrade\r\nUpgrade: websocket\r\nSec-WebSo
 CLOSE = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
-def answers_to(caller: Caller, *pieces: bytes) -> list[tuple[bytes, dict[str, Any]]]:
+def answers_to(
+    caller: Caller, *pieces: bytes, half_closed: bool = False
+) -> list[tuple[bytes, dict[str, Any]]]:
     """Return the heads and bodies that come until the service closes the connection."""
     with socket.create_connection(("127.0.0.1", caller.service.port), timeout=60) as connection:
         for piece in pieces:
             connection.sendall(piece)
+        if half_closed:
+            connection.shutdown(socket.SHUT_WR)
         rest = b"".join(iter(lambda: connection.recv(65536), b""))
     found = []
     while rest:
@@ -33,6 +37,38 @@ def answers_to(caller: Caller, *pieces: bytes) -> list[tuple[bytes, dict[str, An
         found.append((head, json.loads(rest[:length])))
         rest = rest[length:]
     return found
+
+
+@pytest.mark.parametrize("asked", [1, 3])
+def test_who_ends_its_side_after_its_request_is_answered(caller: Caller, asked: int) -> None:
+    """The verdicts take far longer than the end of the connection takes to come."""
+    requests = []
+    for number in range(asked):
+        items = [item(f"work 20 half closed {asked} {number} {n}") for n in range(20)]
+        body = json.dumps({"verifier": SUBJECT, "items": items}).encode()
+        requests.append(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    answers = answers_to(caller, b"".join(requests), half_closed=True)
+    assert [head.partition(b"\r\n")[0] for head, _ in answers] == [b"HTTP/1.1 200 OK"] * asked
+    assert all(len(answer["verdicts"]) == 20 for _, answer in answers)
+    assert b"connection: close" in answers[-1][0].lower()
+
+
+def test_a_stream_of_who_ends_its_side_is_answered_whole(caller: Caller) -> None:
+    lines = [{"verifier": SUBJECT}, *(item(f"work 20 half closed stream {n}") for n in range(20))]
+    body = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    head = HEAD.replace(b"/score", b"/score/stream").replace(JSON.encode(), NDJSON.encode())
+    with socket.create_connection(("127.0.0.1", caller.service.port), timeout=60) as connection:
+        connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.count(b'"index":') == 20
+    assert b'{"summary":' in answer
+
+
+def test_a_request_that_ends_in_the_middle_is_not_waited_for(caller: Caller) -> None:
+    request = HEAD + LENGTH + BODY
+    for cut in (len(HEAD) - 10, len(request) - 1):
+        assert answers_to(caller, request[:cut], half_closed=True) == []
 
 
 @pytest.mark.parametrize("offer", [H2C, WEBSOCKET], ids=["HTTP/2", "a WebSocket"])

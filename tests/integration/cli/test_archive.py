@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from countermark_service.bundles import Bundle, read_bundle
-from countermark_service.errors import BundleError, DigestMismatchError
+from countermark_service.errors import DigestMismatchError
 from countermark_service.registry.archive import FACTS_NAME, ArchiveError, read_archive, write_archive
 
 WHEEL = b"not a real wheel, but bytes with a hash"
@@ -74,15 +74,19 @@ def test_an_archive_takes_the_place_of_no_pipe_and_no_device(bundle: Bundle, tmp
     assert pipe.is_fifo()
 
 
-def test_a_wheel_of_the_same_name_with_other_content_is_not_replaced(archive: Path, tmp_path: Path) -> None:
+def test_wheels_of_one_name_stand_side_by_side_and_a_damaged_one_is_replaced(
+    archive: Path, tmp_path: Path
+) -> None:
     wheels = tmp_path / "wheels"
-    wheels.mkdir()
-    (wheels / WHEEL_NAME).write_bytes(b"another")
+    (there,) = read_archive(archive).copy_wheels(wheels)
+    there.write_bytes(b"damaged")
+    other = wheels / hashlib.sha256(b"another").hexdigest() / WHEEL_NAME
+    other.parent.mkdir()
+    other.write_bytes(b"another")
 
-    with pytest.raises(BundleError, match="it is another file"):
-        read_archive(archive).copy_wheels(wheels)
+    assert read_archive(archive).copy_wheels(wheels) == [there]
 
-    assert (wheels / WHEEL_NAME).read_bytes() == b"another"
+    assert (there.read_bytes(), other.read_bytes()) == (WHEEL, b"another")
 
 
 Entries = dict[str, bytes]

@@ -79,11 +79,12 @@ def test_a_published_version_that_changed_is_refused_everywhere(cli: Cli, tmp_pa
         file.write("# a harmless change\n")
     bundles = {"COUNTERMARK_BUNDLES": str(tmp_path / "verifiers")}
 
-    for command in ("check", "publish"):
-        ended = cli("verifier", command, "verifiers/rules/1.0.0")
+    for command, *options in (("check",), ("publish",), ("export", "--out", "rules.zip")):
+        ended = cli("verifier", command, "verifiers/rules/1.0.0", *options)
         assert ended.code == 1
         assert "does not match published.toml" in ended.err
         assert "publish the change as a new version" in ended.err
+    assert not (tmp_path / "rules.zip").exists()
     listed = cli("verifier", "list", "--json", env=bundles)
     assert [one["code"] for one in listed.json["broken"]] == ["digest_mismatch"]
     assert cli("doctor", env=bundles).code == 1
@@ -266,7 +267,8 @@ def test_a_bundle_moves_to_a_machine_without_an_index_and_scores_there(cli: Cli,
     assert imported.code == 0, imported.err
     assert imported.out == exported.out
     assert again.json["folder"] == str(there / "bundles/locked/1.0.0")
-    assert (there / "wheels/tinynumbers-1.0-py3-none-any.whl").is_file()
+    (wheel,) = (there / "wheels").rglob("*.whl")
+    assert wheel.parent.name == hashlib.sha256(wheel.read_bytes()).hexdigest()
     assert scored.code == 0, scored.err
     assert scored.lines[0]["verdicts"][0]["score"] == 1.0
 

@@ -115,6 +115,9 @@ async def test_other_languages_run(client: httpx.AsyncClient, language: str, com
         ({"language": "python", "code": "", "files": {"a": "?"}}, "files.a"),
         ({"language": "python", "code": "", "files": {"../a": ""}}, None),
         ({"language": "python", "code": "", "files": {"/etc/a": ""}}, None),
+        ({"language": "python", "code": "", "files": {"a": "", "a/b": ""}}, None),
+        ({"language": "python", "code": "", "files": {"a/b/c": "", "a/b": ""}}, None),
+        ({"language": "python", "code": "", "files": {"ü" * 128: ""}}, None),
     ],
 )
 async def test_what_cannot_be_run_is_refused_and_says_where(
@@ -124,6 +127,25 @@ async def test_what_cannot_be_run_is_refused_and_says_where(
 
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert answer.json().get("field") == field
+
+
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        (b'{"language": "python", "code": "print(1)", "code": "print(2)"}', "code"),
+        (b'{"language": "python", "code": "", "files": {"a": "YQ==", "a": "Yg=="}}', "a"),
+        (
+            b'{"language": "python", "code": "", "limits": {"cpu_seconds": 1, "cpu_\\u0073econds": 9}}',
+            "cpu_seconds",
+        ),
+    ],
+)
+async def test_a_key_that_is_given_twice_is_refused_and_nothing_runs(
+    client: httpx.AsyncClient, body: bytes, key: str
+) -> None:
+    answer = await client.post("/v1/run", content=body, headers={"Content-Type": "application/json"})
+
+    assert (answer.status_code, answer.json()["field"]) == (422, key)
 
 
 async def test_a_key_needs_the_scope_run(client: httpx.AsyncClient, service: Service) -> None:

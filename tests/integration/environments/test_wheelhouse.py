@@ -155,6 +155,31 @@ def test_wheels_are_collected_from_a_wheelhouse_without_an_index(
         assert wheel.read_bytes() == (shelf / wheel.name).read_bytes()
 
 
+def test_wheels_that_other_bundles_brought_stop_no_build_whatever_they_are_called(
+    shelf: Path, bake: Bake, collected: Path, root: Path, tmp_path: Path
+) -> None:
+    """Each was named by the lock of the bundle that brought it, one of them under a name of another."""
+    lock = bake(shelf, "tinyfruit") + bake(shelf, "tinyroot")
+    names = [f"{name}-1.0-py3-none-any.whl" for name in ("tinyfruit", "tinyroot")]
+    wheels = tmp_path / "wheels"
+
+    def bring(content: bytes, name: str) -> None:
+        folder = wheels / hashlib.sha256(content).hexdigest()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+    fruit, tree = ((shelf / name).read_bytes() for name in names)
+    bring(fruit, names[0])
+    bring(tree, names[1])
+    bring(fruit, names[1])
+    bring(b"another", names[0])
+
+    cache = EnvironmentCache(root, wheelhouses=[wheels], offline=True)
+    assert (cache.ensure(lock, PYTHON).site_packages[0] / "tinyroot.py").is_file()
+    exported = collect_wheels(lock, PYTHON, collected, wheelhouses=[wheels], offline=True)
+    assert [wheel.read_bytes() for wheel in exported] == [fruit, tree]
+
+
 def test_what_is_there_already_is_not_fetched_again_and_what_is_damaged_is(
     index: Index, shelf: Path, bake: Bake, collected: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """The edge of the API: a bug in a route is answered once, logged once, and told to nobody outside."""
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -69,6 +70,25 @@ async def test_a_bug_in_the_middle_of_an_answer_breaks_it_off(client: httpx.Asyn
     """A reply that ended in order would look whole."""
     with pytest.raises(KeyError):
         await client.get("/buggy-in-the-middle")
+
+
+async def test_a_request_that_a_stop_ends_may_be_sent_again(app: FastAPI, client: httpx.AsyncClient) -> None:
+    """The server cancels what is not done when its patience is over; a 500 would be final for clients."""
+    begun = asyncio.Event()
+
+    async def endless() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    app.add_api_route("/endless", endless)
+    asked = asyncio.create_task(client.get("/endless"))
+    await begun.wait()
+    asked.cancel("Task cancelled, timeout graceful shutdown exceeded")
+    answer = await asked
+
+    assert (answer.status_code, answer.headers["Content-Type"]) == (503, "application/problem+json")
+    assert answer.json()["code"] == "unavailable"
+    assert 'route="/endless",status="503"' in (await client.get("/metrics")).text
 
 
 async def test_what_is_known_is_no_bug(client: httpx.AsyncClient) -> None:

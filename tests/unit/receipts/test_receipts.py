@@ -267,6 +267,7 @@ def test_a_signature_of_another_key_under_a_known_name_is_refused(
     other = Desk(tmp_path / "other", desk.bundle, Clock())
     other.keyring.make()
     document, forged = json.loads(receipt), json.loads(other.issue(ITEMS, VERDICTS))
+    other.ledger.close()
     forged["envelope"]["signatures"][0]["keyid"] = document["envelope"]["signatures"][0]["keyid"]
     assert fault(desk, forged).code == "bad_signature"
 

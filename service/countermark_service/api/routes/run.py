@@ -11,6 +11,7 @@ from countermark_service.api.dependencies import RunningDep
 from countermark_service.api.document import KEYS, problems
 from countermark_service.api.examples import RUN
 from countermark_service.api.intake import JSON_TYPES, read_body, require_type
+from countermark_service.api.repeats import refuse_double_keys
 from countermark_service.bundles.manifest import SANDBOX_LIMITS
 from countermark_service.errors import RequestError
 from countermark_service.runtimes.raw_run import RawRun, run_raw
@@ -101,12 +102,14 @@ async def run(request: Request, parts: RunningDep) -> RunResponse:
 
 def _read(body: bytes) -> RunRequest:
     try:
-        return RunRequest.model_validate_json(body)
+        asked = RunRequest.model_validate_json(body)
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         problem = first["msg"].removeprefix("Value error, ")
         raise RequestError(f"{where or 'the body'}: {problem}.", field=where or None) from exc
+    refuse_double_keys(body, 1)
+    return asked
 
 
 def _response(ran: RawRun) -> RunResponse:

@@ -26,13 +26,16 @@ def export(
 
     from countermark_service.assembly import imported_wheels
     from countermark_service.cli.console import note, print_json
-    from countermark_service.cli.verifier.subject import find_bundle
+    from countermark_service.cli.verifier.subject import bundle_root, find_bundle, refuse_change
     from countermark_service.engine.nursery import platform_name
     from countermark_service.engine.wheelhouse import collect_wheels
     from countermark_service.registry.archive import write_archive
 
     settings = command_settings(data)
     bundle = find_bundle(ref, settings)
+    root = bundle_root(bundle)
+    if root is not None:
+        refuse_change(bundle, root)
     with TemporaryDirectory(prefix="countermark-export-") as folder:
         for lock in bundle.locks:
             collect_wheels(

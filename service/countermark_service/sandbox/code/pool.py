@@ -53,6 +53,8 @@ _CANARY = b"print(sum(map(int, input().split())))"
 _MOST_WANTED, _MOST_WANTED_CHARACTERS = 64, 8192
 """Files that may be wanted after a test."""
 _MAX_SOURCE_BYTES = 16 * 1024 * 1024
+_MAX_NAME_BYTES = 255
+"""What a file system takes as the name of one file or folder."""
 
 
 class SandboxPool:
@@ -384,6 +386,11 @@ def _check(code: bytes, files: Mapping[str, bytes] | None) -> None:
         raise SandboxInputError(f"a source of {len(code)} bytes; {_MAX_SOURCE_BYTES} are allowed")
     for name in files or {}:
         _check_name(name)
+        if max(len(part.encode("utf-8", "surrogatepass")) for part in name.split("/")) > _MAX_NAME_BYTES:
+            raise SandboxInputError(f"file name {name[:100]!r} has a part of over {_MAX_NAME_BYTES} bytes")
+        for place, sign in enumerate(name):
+            if sign == "/" and name[:place] in (files or {}):
+                raise SandboxInputError(f"{name[:place][:100]!r} is a file, and the folder of {name[:100]!r}")
 
 
 def _check_name(name: str) -> None:

@@ -98,6 +98,12 @@ class Asker:
         """Where answers come from, for whoever asks now."""
         return asked_mode() or self._mode
 
+    @property
+    def degraded(self) -> str | None:
+        """What does not work now: ``transcripts_unavailable``, ``transcripts_not_writable`` or None."""
+        word = None if self._store is None else self._store.degraded
+        return None if word is None else word.replace("store", "transcripts", 1)
+
     def client(self, model: str) -> "ModelClient":
         """Return the client of a model.
 

@@ -115,6 +115,10 @@ class JudgeRuntime:
         """False in the mode `fresh`, where every verdict is made anew; see `OwnKeys`."""
         return self.asker.mode is not JudgeMode.FRESH
 
+    def degraded(self, bundle: Bundle) -> str | None:
+        """Say whether transcripts are kept and found now; see `OwnKeys`."""
+        return self.asker.degraded
+
     async def verify(self, bundle: Bundle, payloads: Sequence[bytes], on_verdict: OnVerdict) -> None:
         """Judge each item; see `Runtime`."""
         if self._waiting and self._waiting + len(payloads) > _MOST_WAITING:

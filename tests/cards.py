@@ -3,7 +3,7 @@
 from typing import Any
 
 EXACT = "exact:1.0.0@sha256:a21a9193d402d7f2e60a346b72f215bb917058e407607b70f43e768a661c2eb6"
-NUMERIC = "numeric:1.0.0@sha256:e3b117f342a3baf38451ef71619122b18a44eee468d6d1a02954329bc92242ce"
+NUMERIC = "numeric:1.2.0@sha256:cb8f5928674817c96de5fff0616e26fa571e85a9806059902349da4db4fa8fda"
 
 
 def bare_card(**more: Any) -> dict[str, Any]:

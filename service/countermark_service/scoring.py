@@ -246,6 +246,11 @@ class Scorer:
         own = self._own_keys(bundle)
         return own is None or own.kept(bundle)
 
+    def degraded(self, bundle: Bundle) -> str | None:
+        """What a bundle's verdicts are made without now, besides their own store; None where all is there."""
+        own = self._own_keys(bundle)
+        return None if own is None else own.degraded(bundle)
+
     def _own_keys(self, bundle: Bundle) -> OwnKeys | None:
         return self._keyed.get(bundle.manifest.runtime)
 
@@ -380,6 +385,8 @@ class Scorer:
             await self._judge(bundle, runtime, missing, report)
             if self.store.degraded and not run.degraded:  # what was judged just now is not kept
                 run.degraded.add(self.store.degraded)
+            if (without := self.degraded(bundle)) is not None:
+                run.degraded.add(without)
 
     async def _find_kept(self, bundle: Bundle, keys: Sequence[bytes], run: Run) -> Sequence[Scored | None]:
         """Look verdicts up, where the bundle's are kept at all."""

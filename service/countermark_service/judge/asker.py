@@ -6,7 +6,7 @@ whoever waits for them. What was asked is kept at once.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +98,12 @@ class Asker:
         """Where answers come from, for whoever asks now."""
         return asked_mode() or self._mode
 
+    @property
+    def degraded(self) -> str | None:
+        """What does not work now: ``transcripts_unavailable``, ``transcripts_not_writable`` or None."""
+        word = None if self._store is None else self._store.degraded
+        return None if word is None else word.replace("store", "transcripts", 1)
+
     def client(self, model: str) -> "ModelClient":
         """Return the client of a model.
 
@@ -143,14 +149,14 @@ class Asker:
                 astray.append(pointer)
                 continue
             try:
-                transcript, reply = decode(blob, target)
+                one = _read(question, target, blob)
             except ValueError:
                 astray += [pointer, target]  # a store that was tampered with: as good as empty
                 continue
-            if not transcript.answers(blob, question.body, question.ask):
+            if one is None:
                 astray.append(pointer)
                 continue
-            told[question.digest] = Told(transcript, reply, target, kept=True)
+            told[question.digest] = one
             self.counters.of(question.model).replays += 1
         if astray and not lookup.degraded:
             await self._let_go(astray)
@@ -187,9 +193,10 @@ class Asker:
             self._flights[question.digest] = flight
         else:
             self.counters.of(question.model).coalesced += 1
-        return await flight.wait()
+        came = await flight.wait()
+        return came.own if self.mode is JudgeMode.FRESH else came.first
 
-    async def _call(self, question: Question) -> Told:
+    async def _call(self, question: Question) -> "_Came":
         client = self.client(question.model)
         endpoint = client.endpoint
         probe, spent = await self._probed(client)
@@ -203,13 +210,37 @@ class Asker:
             0
         )  # who waited for this call's place writes its question before this reply is kept
         transcript = _transcript(question, endpoint, answer, probe)
+        return await self._kept(question, transcript, answer.reply)
+
+    async def _kept(self, question: Question, transcript: Transcript, reply: Reply) -> "_Came":
+        """Keep a reply before anything is made of it, and look whose reply to the question was kept first.
+
+        Another service on the same store may have asked the same, or the mode is `fresh`: a replay takes the first, so
+        whoever did not want another one must, too.
+        """
         encoded = transcript.encode()
-        kept = False
-        if self._store is not None:
-            await self._open()
-            self._store.put_many(entries(transcript, encoded))
-            kept = self._store.degraded is None
-        return Told(transcript, answer.reply, id_of(encoded), kept)
+        own = Told(transcript, reply, id_of(encoded), kept=False)
+        if self._store is None:
+            return _Came(own, own)
+        await self._open()
+        ways = pointers(question.digest, transcript.revision)
+        firsts = await self._store.settle(entries(transcript, encoded), ways)
+        if firsts is None:
+            return _Came(own, own)
+        if firsts[0] == own.digest:
+            own = replace(own, kept=True)
+            return _Came(own, own)
+        return _Came(own, await self._told(question, firsts[0]) or own)
+
+    async def _told(self, question: Question, target: bytes | None) -> Told | None:
+        """Return the transcript that a pointer names; None where it is gone or not to be trusted."""
+        if target is None:
+            return None
+        blob = (await self._get([target])).values[0]
+        try:
+            return None if blob is None else _read(question, target, blob)
+        except ValueError:
+            return None
 
     async def _probed(self, client: "ModelClient") -> tuple[dict[str, Any] | None, float]:
         """Return what is known of a server, and the seconds that finding out cost the question.
@@ -267,27 +298,36 @@ class Asker:
             await self._store.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Came:
+    """What a call brought."""
+
+    own: Told
+    first: Told
+    """What is replayed from now on: its own reply, or one that another service had kept before."""
+
+
 class _Flight:
     """A call that several may wait for; it ends when nobody does."""
 
-    def __init__(self, call: Coroutine[Any, Any, Told], leave: Callable[[], object]) -> None:
+    def __init__(self, call: Coroutine[Any, Any, _Came], leave: Callable[[], object]) -> None:
         """Start `call`; `leave` is called once, as soon as nobody may join any more."""
         self._leave = leave
         self._waiting = 0
         self.task = asyncio.get_running_loop().create_task(self._run(call))
 
-    async def _run(self, call: Coroutine[Any, Any, Told]) -> Told:
+    async def _run(self, call: Coroutine[Any, Any, _Came]) -> _Came:
         try:
-            told = await call
+            came = await call
         finally:
             self._depart()
-        return told
+        return came
 
     def _depart(self) -> None:
         leave, self._leave = self._leave, lambda: None
         leave()
 
-    async def wait(self) -> Told:
+    async def wait(self) -> _Came:
         self._waiting += 1
         try:
             return await asyncio.shield(self.task)
@@ -296,6 +336,18 @@ class _Flight:
             if not self._waiting and not self.task.done():
                 self._depart()
                 self.task.cancel()
+
+
+def _read(question: Question, target: bytes, blob: bytes) -> Told | None:
+    """Return what a kept transcript says to a question; None where it is another question's.
+
+    Raises:
+        ValueError: It is not what its id names.
+    """
+    transcript, reply = decode(blob, target)
+    if not transcript.answers(blob, question.body, question.ask):
+        return None
+    return Told(transcript, reply, target, kept=True)
 
 
 def wire_body(question: Question, endpoint: Endpoint) -> bytes:
@@ -321,5 +373,7 @@ def _transcript(
         seconds=round(answer.seconds, 6),
         cost=answer.cost,
         asked_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        probe=probe,
+        probe=None
+        if probe is None
+        else dict(sorted(probe.items())),  # as it is read again, for verdicts show it
     )

@@ -23,11 +23,19 @@ _FENCE = "```"
 _LABEL = re.compile(
     r"\A(?:(?:final\s+)?(?:verdict|answer|label|judg(?:e)?ment)\s*[:=]\s*)?(.*)\Z", re.IGNORECASE
 )
+_LABEL_IN_MARKDOWN = re.compile(
+    r"\A(?:(?:final\s+)?(?:verdict|answer|label|judg(?:e)?ment)[\s*_]*[:=]\s*)?(.*)\Z", re.IGNORECASE
+)
 _NUMBER = re.compile(
     r"\A(?:(?:final\s+)?(?:score|rating|grade)\s*[:=]\s*)?([+-]?[0-9]{1,9}(?:\.[0-9]{1,9})?)\Z", re.IGNORECASE
 )
+_NUMBER_IN_MARKDOWN = re.compile(
+    r"\A(?:(?:final\s+)?(?:score|rating|grade)[\s*_]*[:=][\s*_]*)?([+-]?[0-9]{1,9}(?:\.[0-9]{1,9})?)\Z",
+    re.IGNORECASE,
+)
+"""By rules 4: `**Verdict**: SAME`, `**Score:** 7`."""
 _TRIM = " \t*_`\"'.[]()"
-_TRIM_BEFORE_NUMBER = {1: _TRIM, 2: _TRIM, 3: _TRIM.replace(".", "")}
+_TRIM_BEFORE_NUMBER = {1: _TRIM, 2: _TRIM, 3: _TRIM.replace(".", ""), 4: _TRIM.replace(".", "")}
 """By the number of the rules; rules 1 and 2 take .5 for 5."""
 
 
@@ -69,17 +77,19 @@ def read_vote(
     Raises:
         UnreadableError: The reply breaks the contract.
     """
-    text = after_reasoning(content)
+    text = after_reasoning(content, rules)
     if text is None or not text.strip():
         raise UnreadableError("empty")
     text = text.strip()
     if cut and output.kind in ("tokens", "range") and not _is_one_label(text, output, labels):
         raise UnreadableError("cut_short")
     if output.kind == "tokens":
-        return _label(_LABEL.sub(r"\1", _last_line(text, rules).strip(_TRIM)).strip(_TRIM), output, labels)
+        label = _LABEL if rules < 4 else _LABEL_IN_MARKDOWN
+        return _label(label.sub(r"\1", _last_line(text, rules).strip(_TRIM)).strip(_TRIM), output, labels)
     if output.kind == "range":
         line = _last_line(text, rules)
-        return _number(line.rstrip(_TRIM).lstrip(_TRIM_BEFORE_NUMBER[rules]), output)
+        number = _NUMBER if rules < 4 else _NUMBER_IN_MARKDOWN
+        return _number(number.match(line.rstrip(_TRIM).lstrip(_TRIM_BEFORE_NUMBER[rules])), output)
     value = _json(text)
     if output.kind == "criteria":
         return _criteria(value, weights)
@@ -121,8 +131,7 @@ def _label(text: str, output: Output, labels: Mapping[str, float]) -> Vote:
     raise UnreadableError("unknown_label")
 
 
-def _number(text: str, output: Output) -> Vote:
-    match = _NUMBER.match(text)
+def _number(match: re.Match[str] | None, output: Output) -> Vote:
     if match is None:
         raise UnreadableError("not_a_number")
     return _in_range(float(match.group(1)), match.group(1), output)

@@ -6,6 +6,8 @@ number of `[judge]` do never changes; other rules get another number. Rules 2 se
 more: other signs for the same punctuation, marks on letters, spaces where none belong.
 Rules 3 see through what draws nothing in TeX and HTML, openers and claims in a row,
 letters of other scripts that look Latin, and spaces inside words or missing between them.
+Rules 4 refuse nothing that the reference says as well, find answers on the line after their mark and behind marks
+in Markdown and other languages, and take a tag of reasoning inside a line for a word about it.
 """
 
 import re
@@ -20,10 +22,23 @@ from countermark_service.bundles.judge_table import Before, Show
 Decided = Literal["no_answer", "abstain"]
 
 _OPENING = re.compile(r"<(think|thinking|reasoning|thought)>", re.IGNORECASE)
+_OPENING_A_LINE = re.compile(
+    r"^[^\w\"'`<\n]*<(?:think|thinking|reasoning|thought)>", re.IGNORECASE | re.MULTILINE
+)
 _CLOSING = re.compile(r"</(?:think|thinking|reasoning|thought)>", re.IGNORECASE)
 _ANSWER_OPENING = re.compile(r"<answer>", re.IGNORECASE)
 _ANSWER_CLOSING = re.compile(r"</answer>", re.IGNORECASE)
-_MARKED = re.compile(r"(?:####|\banswer\s*(?:is|:|=))[ \t:]*(?=\S)", re.IGNORECASE)
+_MARKED = re.compile(r"(?:#{4,}|\banswer\s*(?:is|:|=))[ \t:]*(?=\S)", re.IGNORECASE)
+_MARKED_MORE = re.compile(
+    r"(?:#{4,}|\b(?:answer|antwort|réponse|respuesta|resposta|risposta|ответ)[*_]*\s*"
+    r"(?:(?:is|ist|lautet|est|es|é|è)\b|[:=\uff1a])|(?:答案|答え|정답)[*_]*\s*(?:是|为|為|は|[:=\uff1a]))"
+    r"[ \t:\uff1a*_]*",
+    re.IGNORECASE,
+)
+_LABEL = re.compile(r"[^:\uff1a.,\uff0c\u3002\n]*(?=[:\uff1a.,\uff0c\u3002\n])")
+_SEEN = re.compile(r"\S")
+_OPENS_A_BLOCK = re.compile(r"(?:\$\$|\\\[|```\w*)[ \t]*\n\s*")
+"""A line that only begins a formula or a block of code."""
 _BRACE = re.compile(r"[{}]")
 _ASCII_WORDS = {point: " " for point in range(128) if not chr(point).isalnum()}
 _SHORT_CHARS = 200
@@ -48,6 +63,13 @@ _LATIN_LOOKALIKES = str.maketrans(
     "aeopcyxijsdhqwkoavipkuigabcdefghijklmnoprstuvwyz",
 )
 """Small letters of Cyrillic and Greek, and small capitals, to the letters that they are read as."""
+_SIGN_WORDS = re.compile(
+    r"\\(?:[lg]t|[lg]eq?|[lg]eqslant|neq?|emptyset|varnothing|approx|equiv|sim|cdot|times|div|pm|mp|cup|cap|in|notin"
+    r"|subset|supset|subseteq|supseteq|parallel|perp)(?![A-Za-z])|&(?:lt|gt|le|ge|ne);"
+)
+"""TeX's and HTML's words for signs of which punctuation may be another form."""
+_AFFIRMED = frozenset("TtYyOo√✓✔○\u3007")
+"""References of one sign that say yes."""
 _LONG_PHRASE, _OPENER_WORDS, _ROW_WORDS = 20, 3, 60
 """Letters of a phrase that is found without its spaces; words of a phrase that shows a row of several to be
 openers and claims, where short ones could be an answer; most words of such a row."""
@@ -66,6 +88,8 @@ class _Rules(NamedTuple):
     """Punctuation counts nowhere in an opener or a claim; else at its ends only."""
     reads_through: bool
     """What draws nothing does not count, nor how phrases are put together and written."""
+    heeds_reference: bool = False
+    """What the reference says is an answer."""
 
 
 _SECOND = _Rules(
@@ -75,10 +99,12 @@ _SECOND = _Rules(
     folds_words=True,
     reads_through=False,
 )
+_THIRD = _SECOND._replace(silent=_SECOND.silent | {*_MORE_LOOKALIKES}, reads_through=True)
 _BY_NUMBER = {
     1: _Rules(_BLANKS, frozenset(), frozenset({"Cf"}), folds_words=False, reads_through=False),
     2: _SECOND,
-    3: _SECOND._replace(silent=_SECOND.silent | {*_MORE_LOOKALIKES}, reads_through=True),
+    3: _THIRD,
+    4: _THIRD._replace(heeds_reference=True),
 }
 
 
@@ -96,12 +122,12 @@ def shown_part(response: str, show: Show, rules: int) -> Shown:
     """Return the part of a response that is shown, by the rules of a number."""
     text = response
     if show.part != "whole":
-        after = after_reasoning(response)
+        after = after_reasoning(response, rules)
         if after is None:
             return Shown("", "no_answer", "reasoning_not_closed")
         text = after
     if show.part == "final_answer":
-        answer = final_answer(text)
+        answer = final_answer(text, rules)
         if answer is None:
             return Shown("", "no_answer", "blank" if not visible(text, rules) else "no_final_answer")
         text = answer
@@ -114,21 +140,26 @@ def shown_part(response: str, show: Show, rules: int) -> Shown:
     return Shown(text[:half] + _MIDDLE % (len(text) - 2 * half) + text[-half:])
 
 
-def after_reasoning(response: str) -> str | None:
-    """Return what follows the last closing tag of a reasoning; None where one was opened and never closed."""
+def after_reasoning(response: str, rules: int) -> str | None:
+    """Return what follows the last closing tag of a reasoning; None where one was opened and never closed.
+
+    By rules 4 a tag opens one where no word, quotation or other tag stands before it in its line.
+    """
     end = 0
     for match in _CLOSING.finditer(response):
         end = match.end()
     rest = response[end:]
-    return None if _OPENING.search(rest) else rest
+    opening = _OPENING if rules < 4 else _OPENING_A_LINE
+    return None if opening.search(rest) else rest
 
 
-def final_answer(text: str) -> str | None:
+def final_answer(text: str, rules: int) -> str | None:
     r"""Return the final answer that a text states, or None.
 
     It is the last `\boxed{…}` or `\fbox{…}`; else the last `<answer>…</answer>`; else what stands
     after the last `####`, `answer is`, `answer:` or `answer =` up to the end of that line; else the
-    text itself where it is one line of 200 characters at most.
+    text itself where it is one line of 200 characters at most. By rules 4 the mark in a longer text may be in
+    Markdown or another language, and what it marks may stand on the next line that is not blank.
     """
     boxed = _last_box(text)
     if boxed is not None:
@@ -136,11 +167,14 @@ def final_answer(text: str) -> str | None:
     tagged = _last_tag(text)
     if tagged is not None:
         return tagged.strip() or None
+    short = text.strip()
+    is_short = 0 < len(short) <= _SHORT_CHARS and len(short.splitlines()) == 1
+    if rules >= 4 and not is_short:
+        return _behind_last_mark(text)
     marked = _last(_MARKED, as_known(text))
     if marked is not None:
         return text[marked.end() :].split("\n", 1)[0].strip(" \t\r*_") or None
-    short = text.strip()
-    return short if short and len(short) <= _SHORT_CHARS and len(short.splitlines()) == 1 else None
+    return short if is_short else None
 
 
 def _last_box(text: str) -> str | None:
@@ -157,6 +191,21 @@ def _last_box(text: str) -> str | None:
             if depth == 0:
                 return text[content : brace.start()]
         end = start
+    return None
+
+
+def _behind_last_mark(text: str) -> str | None:
+    """Return what the last mark with anything behind it marks, on its line or else on the next that is not blank."""
+    for mark in reversed([*_MARKED_MORE.finditer(as_known(text))]):
+        seen = _SEEN.search(text, mark.end())
+        if seen is None:
+            continue
+        block = _OPENS_A_BLOCK.match(text, seen.start())
+        start = block.end() if block else seen.start()
+        end = text.find("\n", start)
+        line = text[start : len(text) if end < 0 else end].strip(" \t\r*_")
+        if line:
+            return line
     return None
 
 
@@ -177,22 +226,64 @@ def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
 def decide(text: str, reference: object, before: Before, rules: int) -> tuple[Decided, str] | None:
     """Return the outcome and the reason of a shown part that needs no judge, or None; by the rules of a number."""
     own, text = _BY_NUMBER[rules], as_known(text)
+    expected = reference if own.heeds_reference and isinstance(reference, str) else None
+    if expected is not None and text.strip() == as_known(expected).strip():
+        return None
     if own.reads_through:
         text = _DRAWS_NOTHING.sub(" ", text)
     if not visible(text, rules):
         return "no_answer", "blank"
     if not any(one.isalnum() and _counts(one, own) for one in text) and not _has_symbol(text, own):
-        return "no_answer", "punctuation"
+        return None if expected is not None and _is_sign(expected) else ("no_answer", "punctuation")
     openers, claims = _set(before.openers, own), _set(before.claims, own)
     if not isinstance(reference, str) or not _says(_fold(reference, own), openers | claims, own):
         folded = _fold(text, own)
-        if _says(folded, openers, own):
+        answers = expected is not None and _answers(folded, expected, openers, claims, own)
+        if _says(folded, openers, own) and not answers:
             return "no_answer", "opener"
-        if _says(folded, claims, own) or _says(folded, openers | claims, own):
+        if _says(folded, openers | claims, own) and not answers:
             return "no_answer", "claim"
-    if before.instructions and _is_addressed(text, before.instructions, own):
+    speaks_so = expected is not None and _is_addressed(as_known(expected), before.instructions, own)
+    if before.instructions and not speaks_so and _is_addressed(text, before.instructions, own):
         return before.addressed, "instruction"
     return None
+
+
+def _is_sign(reference: str) -> bool:
+    """Whether a reference is signs only, so that punctuation may answer it."""
+    return not any(
+        one.isalnum() for one in _SIGN_WORDS.sub(" ", _DRAWS_NOTHING.sub(" ", as_known(reference)))
+    )
+
+
+def _answers(
+    folded: str, reference: str, openers: frozenset[str], claims: frozenset[str], rules: _Rules
+) -> bool:
+    """Whether an opener or claim is an answer all the same.
+
+    It is where it is an opener of one word, or a claim of two at most, and the reference has these words too (not
+    as a label before the answer, such as "Solution: 5"); or where both the reference begins with, and the text is, a
+    claim of one word, such as yes and true.
+    """
+    count = folded.count(" ") + 1
+    if not ((count == 1 and folded in openers) or (count <= 2 and folded in claims)):
+        return False
+    expected = _fold(reference, rules)
+    within = folded in expected if _unspaced(folded, rules) else f" {folded} " in f" {expected} "
+    if within and not (folded in openers and _is_label(folded, reference, rules)):
+        return True
+    says_yes = reference.strip() in _AFFIRMED or any(
+        expected.startswith(one) if _unspaced(one, rules) else expected.split(" ", 1)[0] == one
+        for one in claims
+        if " " not in one
+    )
+    return folded in claims and count == 1 and says_yes
+
+
+def _is_label(folded: str, reference: str, rules: _Rules) -> bool:
+    """Whether a reference begins with a word and a sign that parts it from what follows."""
+    label = _LABEL.match(reference.strip())
+    return label is not None and _fold(label.group(), rules) == folded
 
 
 def _says(folded: str, phrases: frozenset[str], rules: _Rules) -> bool:

@@ -43,6 +43,9 @@ class ChildScorer(Protocol):
     def kept(self, bundle: Bundle) -> bool:
         """Whether its verdicts are stored."""
 
+    def degraded(self, bundle: Bundle) -> str | None:
+        """What its verdicts are made without now."""
+
     def check_params(self, bundle: Bundle, params: dict[str, Any]) -> None:
         """Raise `RequestError` for parameters that it does not take."""
 
@@ -121,6 +124,10 @@ class CompositeRuntime:
     def kept(self, bundle: Bundle) -> bool:
         """Whether all children's verdicts are; see `OwnKeys`."""
         return all(self._children.scorer.kept(child) for child in self._bundles(bundle))
+
+    def degraded(self, bundle: Bundle) -> str | None:
+        """Say what a child's verdicts are made without; see `OwnKeys`."""
+        return next(filter(None, map(self._children.scorer.degraded, self._bundles(bundle))), None)
 
     async def verify(self, bundle: Bundle, payloads: Sequence[bytes], on_verdict: OnVerdict) -> None:
         """Ask the children and combine; see `Runtime`."""

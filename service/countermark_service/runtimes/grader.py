@@ -62,6 +62,10 @@ class GraderRuntime:
         """Whether the verdicts that make its own are; see `OwnKeys`."""
         return all(self._children.scorer.kept(child) for child in _below(_inline(bundle)))
 
+    def degraded(self, bundle: Bundle) -> str | None:
+        """Say what the verdicts that make its own are made without; see `OwnKeys`."""
+        return next(filter(None, map(self._children.scorer.degraded, _below(_inline(bundle)))), None)
+
     async def verify(self, bundle: Bundle, payloads: Sequence[bytes], on_verdict: OnVerdict) -> None:
         """Render, ask and read each item; see `Runtime`."""
         grader = _inline(bundle)

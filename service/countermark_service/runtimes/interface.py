@@ -50,3 +50,6 @@ class OwnKeys(Protocol):
 
     def kept(self, bundle: Bundle) -> bool:
         """Whether verdicts of the bundle are stored and looked up; False makes each anew."""
+
+    def degraded(self, bundle: Bundle) -> str | None:
+        """What its verdicts are made without now, as a stable word; None where all is there."""

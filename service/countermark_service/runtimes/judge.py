@@ -41,6 +41,24 @@ _PART, _PART_BYTES = 64, 256 << 10
 _AT_ANY_END = frozenset({"length", "abort", "aborted", "error", "cancelled", "canceled", "timeout"})
 _ENDED_EARLY = {1: frozenset({"length"}), 2: _AT_ANY_END, 3: _AT_ANY_END}
 """What servers say of a reply whose last words need not be the judge's last words, by the number of the rules."""
+_ENDED = frozenset(
+    {"", "stop", "stop_sequence", "stop_token", "eos", "eos_token", "end_turn", "complete", "completed"}
+)
+"""By rules 4, what they say of all other replies. Servers have too many words for an end that is none to list:
+``model_length``, ``insufficient_system_resource``, ``tool_calls``, ``network_error``, ``MAX_TOKENS``."""
+_WITHHELD = frozenset(
+    {
+        "content_filter",
+        "safety",
+        "sensitive",
+        "recitation",
+        "refusal",
+        "prohibited_content",
+        "blocklist",
+        "spii",
+    }
+)
+"""By rules 4, what they say of a reply that something kept back or cut."""
 _MOST_WAITING = 65_536
 _TRIES = 2
 """Askings of one vote: an unreadable reply is asked for once more."""
@@ -96,6 +114,10 @@ class JudgeRuntime:
     def kept(self, bundle: Bundle) -> bool:
         """False in the mode `fresh`, where every verdict is made anew; see `OwnKeys`."""
         return self.asker.mode is not JudgeMode.FRESH
+
+    def degraded(self, bundle: Bundle) -> str | None:
+        """Say whether transcripts are kept and found now; see `OwnKeys`."""
+        return self.asker.degraded
 
     async def verify(self, bundle: Bundle, payloads: Sequence[bytes], on_verdict: OnVerdict) -> None:
         """Judge each item; see `Runtime`."""
@@ -186,7 +208,7 @@ class JudgeRuntime:
                 ballot.problem = "refused"
                 return ballot
             try:
-                cut = reply.finish_reason in _ENDED_EARLY[table.rules]
+                cut = _is_cut(reply, table.rules)
                 ballot.vote = read_vote(
                     reply.content, table.output, case.labels, case.weights, rules=table.rules, cut=cut
                 )
@@ -216,7 +238,16 @@ def _parts(payloads: Sequence[bytes]) -> Iterator[tuple[int, Sequence[bytes]]]:
 def _is_refused(reply: Reply, rules: int) -> bool:
     """Whether a judge would not answer; by rules 1 not where it says something beside its refusal."""
     refused = reply.refuses if rules > 1 else reply.refusal is not None and not reply.content
-    return refused or reply.finish_reason == "content_filter"
+    if rules < 4:
+        return refused or reply.finish_reason == "content_filter"
+    return refused or (reply.finish_reason or "").casefold() in _WITHHELD
+
+
+def _is_cut(reply: Reply, rules: int) -> bool:
+    """Whether the last words of a reply need not be the judge's last words."""
+    if rules < 4:
+        return reply.finish_reason in _ENDED_EARLY[rules]
+    return (reply.finish_reason or "").casefold() not in _ENDED
 
 
 def _table(bundle: Bundle) -> JudgeTable:
@@ -265,7 +296,10 @@ def _case(table: JudgeTable, payload: bytes) -> "_Case | Verdict":
             )
     if parts[0].decided is not None:
         return _unasked(parts[0].decided, parts[0].reason)
-    decided = decide(parts[0].text, reference, table.before, table.rules)
+    compared = (
+        None if table.reference == "pair" and table.rules >= 4 else reference
+    )  # no reference, if another response
+    decided = decide(parts[0].text, compared, table.before, table.rules)
     if decided is not None:
         return _unasked(*decided)
     return _ready(table, [part.text for part in parts], reference, line, prompt)

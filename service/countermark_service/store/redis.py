@@ -32,7 +32,7 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.AuthenticationError, "Check user and password in the store's URL."),
     (exceptions.OutOfMemoryError, "Set a maxmemory-policy that evicts (allkeys-lru), or more memory."),
     (exceptions.ReadOnlyError, "The URL names a replica: name its master."),
-    (exceptions.NoPermissionError, "Allow this user PING, MGET, MSET and DEL on the keys `cm1:*`."),
+    (exceptions.NoPermissionError, "Allow this user PING, MGET, MSET, MSETNX and DEL on the keys `cm1:*`."),
     (exceptions.BusyLoadingError, "It is loading its data set and will answer when that is done."),
     (exceptions.ResponseError, "The server refused the command; its own words say why."),
 )
@@ -108,7 +108,7 @@ class RedisStore:
         return found
 
     async def put_many(self, entries: Mapping[bytes, bytes]) -> None:
-        """Write all entries, or those that are not there yet, with one MSET.
+        """Write all entries with one MSET, or those that are not there yet with one MSETNX.
 
         Raises:
             ValueError: A key has not 32 bytes.
@@ -118,12 +118,21 @@ class RedisStore:
             return
         check_keys(entries)
         if self._looks_first:
+            await self._put_new(entries)
+        else:
+            await self._command("MSET", self._with_entries(b"MSET", entries))
+
+    async def _put_new(self, entries: Mapping[bytes, bytes]) -> None:
+        """Write what is not there yet; where another replica is quicker with a part of it, look again."""
+        while True:
             there = await self.get_many(list(entries))
             entries = {key: entries[key] for key, value in zip(entries, there, strict=True) if value is None}
-            if not entries:
+            if not entries or await self._command("MSETNX", self._with_entries(b"MSETNX", entries)):
                 return
+
+    def _with_entries(self, command: bytes, entries: Mapping[bytes, bytes]) -> Sequence[bytes]:
         words = [word for key, value in entries.items() for word in (self._prefix + key, value)]
-        await self._command("MSET", _packed(b"MSET", *words))
+        return _packed(command, *words)
 
     async def discard_many(self, keys: Sequence[bytes]) -> None:
         """Delete what is kept under some keys. One DEL.

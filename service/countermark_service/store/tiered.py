@@ -233,6 +233,38 @@ class TieredStore:
         self._lru.put_many(small)
         self._writes.add(small)
 
+    async def settle(
+        self, entries: Mapping[bytes, bytes], contested: Sequence[bytes]
+    ) -> list[bytes | None] | None:
+        """Keep entries, wait until the backend has them, and return what stands there under some of their keys.
+
+        For values that differ from one making to the next: what somebody else wrote first stays, and is what
+        everybody has to go by.
+
+        Args:
+            entries: What is kept.
+            contested: Keys among them that others may have written first. They are in the LRU as the backend has them.
+
+        Returns:
+            One value per contested key, in order; None where the backend does not take the entries in time. They
+            are written all the same when it does.
+
+        Raises:
+            ValueError: A key has not 32 bytes.
+        """
+        check_keys(entries)
+        small = {key: value for key, value in entries.items() if len(value) <= self._limits.value_bytes}
+        self._too_large += len(entries) - len(small)
+        self._lru.put_many({key: value for key, value in small.items() if key not in contested})
+        values = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.read_seconds):
+                values = await self._writes.settle(small, contested)
+        if values is not None:
+            found = {key: value for key, value in zip(contested, values, strict=True) if value is not None}
+            self._lru.put_many(found)
+        return values if len(small) == len(entries) else None
+
     async def discard_many(self, keys: Sequence[bytes]) -> None:
         """Let go of what is kept under some keys. A backend that does not take it keeps it, until this is asked again.
 

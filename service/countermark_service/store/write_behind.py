@@ -10,7 +10,7 @@ A dropped write costs one computation later, never a verdict.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from countermark_service.store.breaker import Breaker
 from countermark_service.store.interface import Store, StoreUnavailableError
@@ -57,6 +57,8 @@ class WriteBehind:
         self._hurry = asyncio.Event()
         self._attempt: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._contested: dict[bytes, bytes | None] = {}
+        """Keys whose values somebody waits for, with what the store had under them after they were written."""
         self.problem: str | None = None
         """Why the last batch was not taken; None when it was."""
         self.written = 0
@@ -80,9 +82,9 @@ class WriteBehind:
             self._task = asyncio.create_task(self._write_for_ever(), name="store write-behind")
             self._task.add_done_callback(self._ended)
 
-    def add(self, entries: Mapping[bytes, bytes]) -> None:
-        """Queue entries, as far as there is room; return at once."""
-        queue = self._queue
+    def add(self, entries: Mapping[bytes, bytes]) -> bool:
+        """Queue entries, as far as there is room; return at once, and whether there was room for all."""
+        queue, dropped = self._queue, self.dropped
         for key, value in entries.items():
             if key in queue:
                 continue
@@ -93,6 +95,36 @@ class WriteBehind:
             self._queued_bytes += len(value)
         if queue:
             self._work.set()
+        return self.dropped == dropped
+
+    async def settle(
+        self, entries: Mapping[bytes, bytes], contested: Sequence[bytes]
+    ) -> list[bytes | None] | None:
+        """Queue entries, wait until the store has them, and return what it has under some of their keys, in order.
+
+        None where there is no room, or the store takes nothing now; what is queued is written when it does.
+        """
+        failures, task = self.failures, self._task
+        if not self.add(entries) or task is None:
+            return None
+        self._contested.update(dict.fromkeys(contested))
+        try:
+            while not self._queue.keys().isdisjoint(entries):
+                if self.problem is not None or self.failures != failures:
+                    return None
+                await self._attempted(task)
+            return [self._contested.get(key) for key in contested]
+        finally:
+            for key in contested:
+                self._contested.pop(key, None)
+
+    async def _attempted(self, task: asyncio.Task[None]) -> None:
+        """Wait for the end of the next batch. Shows a bug that ended the writing: nobody would wait for ever."""
+        if task.done():
+            task.result()
+        if self._attempt is None:
+            self._attempt = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._attempt)
 
     async def flush(self) -> int:
         """Try to write what is queued, now; return how many entries are still queued.
@@ -103,12 +135,7 @@ class WriteBehind:
         failures = self.failures
         self._hurry.set()
         while self._queue and self.failures == failures and self._task is not None:
-            if self._task.done():
-                self._task.result()  # a bug ended it: show that here rather than wait for ever
-                break
-            if self._attempt is None:
-                self._attempt = asyncio.get_running_loop().create_future()
-            await asyncio.wait({self._attempt, self._task}, return_when=asyncio.FIRST_COMPLETED)
+            await self._attempted(self._task)
         return len(self._queue)
 
     async def close(self) -> None:
@@ -142,12 +169,17 @@ class WriteBehind:
         try:
             async with asyncio.timeout(self._deadline):
                 await self._store.put_many(batch)
+                contested = [key for key in batch if key in self._contested]
+                stand = await self._store.get_many(contested) if contested else []
         except StoreUnavailableError as exc:
             self._note_failure(str(exc))
             return False
         except TimeoutError:
             self._note_failure(f"{self._store.name} store: a batch took over {self._deadline:g} s")
             return False
+        self._contested.update(
+            {key: value for key, value in zip(contested, stand, strict=True) if key in self._contested}
+        )
         for key, value in batch.items():
             del self._queue[key]
             self._queued_bytes -= len(value)
@@ -189,7 +221,8 @@ class WriteBehind:
             self._attempt = None
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """Tell of a bug that ended the task, at the time it happens."""
+        """Tell of a bug that ended the task, at the time it happens, and who waits for it of any end."""
+        self._signal_attempt()
         if not task.cancelled() and (bug := task.exception()) is not None:
             self.problem = f"{self._store.name} store: a bug has ended the writing: {bug!r}"
             log.error("writing verdicts to the store has ended", exc_info=bug)

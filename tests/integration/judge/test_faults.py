@@ -199,6 +199,47 @@ async def test_a_reply_that_was_cut_short_is_unreadable_whatever_its_last_line(
     assert (verdict.outcome, verdict.detail()["code"]) == (Outcome.ABSTAIN, "judge_unreadable")
 
 
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "model_length",
+        "MAX_TOKENS",
+        "insufficient_system_resource",
+        "network_error",
+        "tool_calls",
+        "function_call",
+        "?",
+    ],
+)
+async def test_a_reply_whose_end_is_not_known_as_one_is_read_as_cut_short(
+    judging_in_memory: Make, server: ScriptedJudge, reason: str
+) -> None:
+    """Servers have more words for ends that are none than anybody can list."""
+    made = judging_in_memory()
+    server.faults = [says("If they were the\nSAME", finish_reason=reason)] * 2
+    verdict = await made.verdict(item())
+    assert (verdict.outcome, verdict.detail()["code"]) == (Outcome.ABSTAIN, "judge_unreadable")
+    server.faults = [says("SAME", finish_reason=reason)]  # whole, as nothing could follow
+    assert (await made.verdict(item("\\boxed{13}"))).score == 1.0
+
+
+@pytest.mark.parametrize("reason", [None, "", "stop", "STOP", "eos_token", "stop_sequence", "end_turn"])
+async def test_a_reply_that_ended_by_itself_is_read(
+    judging_in_memory: Make, server: ScriptedJudge, reason: str | None
+) -> None:
+    server.faults = [says("They are the\nSAME", finish_reason=reason)]
+    assert (await judging_in_memory().verdict(item())).score == 1.0
+
+
+@pytest.mark.parametrize("reason", ["content_filter", "SAFETY", "sensitive", "recitation", "refusal"])
+async def test_a_reply_that_was_withheld_is_a_refusal(
+    judging_in_memory: Make, server: ScriptedJudge, reason: str
+) -> None:
+    server.faults = [says("SAME", finish_reason=reason)]
+    verdict = await judging_in_memory().verdict(item())
+    assert (verdict.outcome, verdict.detail()["code"]) == (Outcome.ABSTAIN, "judge_refused")
+
+
 async def test_the_first_choice_is_the_one_that_says_so(
     judging_in_memory: Make, server: ScriptedJudge
 ) -> None:
@@ -462,7 +503,7 @@ async def test_a_large_reference_is_refused_by_its_size(
     large = Item("\\boxed{5}", "<" * 5_000_000, {}, "q")
     criteria = Item("It is 5.", [{"text": "中" * 2_000_000, "weight": 1}], {}, "q")
     made = judging_in_memory()
-    verdicts = [await made.verdict(large), await made.verdict(criteria, "judge/rubric:1.2.0")]
+    verdicts = [await made.verdict(large), await made.verdict(criteria, "judge/rubric:1.3.0")]
     assert {verdict.outcome for verdict in verdicts} == {Outcome.BAD_REFERENCE}
     assert server.seen == []
 
@@ -472,7 +513,7 @@ async def test_a_weight_beyond_all_bounds_is_the_fault_of_its_item_alone(
 ) -> None:
     server.reply = lambda body: '{"criteria": [{"number": 1, "reason": "so", "met": true}]}'
     items = [Item("It is 5.", [{"text": "says 5", "weight": weight}], {}, "q") for weight in (1, 10**400)]
-    verdicts = await judging_in_memory().verdicts(items, "judge/rubric:1.2.0")
+    verdicts = await judging_in_memory().verdicts(items, "judge/rubric:1.3.0")
     assert [verdict.outcome for verdict in verdicts] == [Outcome.SCORED, Outcome.BAD_REFERENCE]
 
 

@@ -1,5 +1,6 @@
 """Where answers come from: transcripts, the model, and what may be kept of either."""
 
+import asyncio
 import json
 import shutil
 import sqlite3
@@ -11,8 +12,9 @@ import msgspec
 import pytest
 
 from countermark_service.errors import CountermarkError
-from countermark_service.judge import Transcript, read_archive
-from countermark_service.judge.transcripts import archive_line
+from countermark_service.judge import JudgeMode, ProbeBook, Transcript, read_archive
+from countermark_service.judge import judging as judge_mode
+from countermark_service.judge.transcripts import archive_line, id_of, written
 from countermark_service.model import Outcome
 from countermark_service.store.transcripts import scan_sqlite
 from tests.integration.judge import scripted
@@ -66,6 +68,44 @@ async def test_fresh_asks_again_and_neither_finds_nor_leaves_a_stored_verdict(
     assert len(set(scan_sqlite(tmp_path / "data" / "transcripts.sqlite"))) == 4
 
 
+async def test_a_replay_after_fresh_takes_the_first_reply_also_in_a_service_that_has_not_seen_it(
+    judging: Make, server: ScriptedJudge
+) -> None:
+    first = judging()
+    made = await first.verdict(item())
+    await first.close()
+    server.reply = lambda body: "DIFFERENT"
+    later = judging()  # with nothing in memory
+    with judge_mode(JudgeMode.FRESH):
+        assert (await later.verdict(item())).score == 0.0
+    with judge_mode(JudgeMode.REPLAY):
+        assert (await later.verdict(item("So it is \\boxed{12}"))).json == made.json
+
+
+async def test_two_services_that_ask_the_same_at_once_go_by_one_reply(
+    judging: Make, server: ScriptedJudge
+) -> None:
+    says_in_turn = iter(["SAME", "DIFFERENT"])
+    server.reply, server.gate = lambda body: next(says_in_turn), asyncio.Event()
+    services = [judging(), judging()]
+    asked = [asyncio.ensure_future(one.verdict(item())) for one in services]
+    await server.wait_for(2)
+    server.gate.set()
+    made = [one.json for one in await asyncio.gather(*asked)]
+    assert made[0] == made[1]
+    with judge_mode(JudgeMode.REPLAY):
+        assert [(await one.verdict(item("So: \\boxed{12}"))).json for one in services] == made
+
+
+async def test_a_verdict_goes_out_when_its_transcript_is_written(
+    judging: Make, server: ScriptedJudge, tmp_path: Path
+) -> None:
+    """A service that is killed then leaves no verdict behind, here or at a caller's, that nobody can replay."""
+    made = await judging().verdict(item())
+    there = [written(id_of(one)) for one in scan_sqlite(tmp_path / "data" / "transcripts.sqlite")]
+    assert made.detail()["transcripts"] == there
+
+
 async def test_a_replay_on_a_second_machine_gives_the_same_bytes_without_a_server(
     judging: Make, server: ScriptedJudge, tmp_path: Path
 ) -> None:
@@ -80,6 +120,16 @@ async def test_a_replay_on_a_second_machine_gives_the_same_bytes_without_a_serve
     replay = judging(server=None, data=second, mode="replay")
     assert [one.json for one in await replay.verdicts(ITEMS)] == [one.json for one in made]
     assert [one.json for one in await replay.verdicts(ITEMS)] == [one.json for one in made]
+
+
+async def test_what_a_probe_found_is_shown_alike_by_a_verdict_and_by_its_replay(
+    judging: Make, server: ScriptedJudge, tmp_path: Path
+) -> None:
+    first = judging(options={"probe": "first_use"}, probes=ProbeBook(tmp_path / "probes.json"))
+    made = await first.verdict(item())
+    assert made.detail()["probe"]["calls"] > 1
+    await first.close()
+    assert (await judging(server=None, mode="replay").verdict(item())).json == made.json
 
 
 async def test_a_replay_without_the_transcript_is_an_error_even_beside_a_stored_verdict(

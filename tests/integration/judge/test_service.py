@@ -81,6 +81,15 @@ def test_a_request_is_judged_under_the_serving_loop_and_counted(tmp_path: Path) 
     assert f'countermark_judge_waiting{{model="{MODEL}"}} 0.0' in metrics
 
 
+async def test_a_reply_says_when_the_transcripts_of_its_verdicts_cannot_be_kept(
+    server: ScriptedJudge, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "transcripts.sqlite").write_bytes(b"no database " * 1000)
+    reply, _ = await scored_over_http(server, tmp_path)
+    assert (reply["verdicts"][0]["outcome"], reply["degraded"]) == ("scored", ["transcripts_unavailable"])
+
+
 def test_a_judge_that_fails_is_counted_by_its_code_and_the_metrics_go_on(service_url: str) -> None:
     reply = httpx.post(f"{service_url}/v1/score", json=BODY, timeout=60).json()
     metrics = httpx.get(f"{service_url}/metrics")
@@ -198,7 +207,7 @@ async def test_a_stream_without_an_endpoint_judges_what_needs_none(service_url: 
         {"response": "The answer is a dozen", "reference": "12", "prompt": "How many?"},
     ]
     async with AsyncClient(service_url) as client:
-        entries = [entry async for entry in client.stream("composite/numeric-then-judge:1.1.0", items)]
+        entries = [entry async for entry in client.stream("composite/numeric-then-judge:1.2.0", items)]
     verdicts = {entry.index: entry.verdict for entry in entries}
     assert [verdicts[n].outcome for n in range(2)] == ["scored", "error"]
     assert verdicts[1].detail["children"][1]["detail"]["code"] == "judge_no_endpoint"

@@ -5,7 +5,7 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -46,6 +46,22 @@ async def test_keys_carry_a_prefix_and_have_no_time_to_live(redis: RedisServer, 
     await store.put_many({key(1): b"one"})
     assert redis.command("GET", b"cm1:v:" + key(1)) == b"$3\r\none\r\n"
     assert redis.command("TTL", b"cm1:v:" + key(1)) == b":-1\r\n"
+
+
+async def test_of_two_that_find_nothing_and_write_the_first_stays(redis: RedisServer) -> None:
+    other = RedisStore(redis.url, looks_first=True)
+
+    class Slow(RedisStore):
+        async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+            found = await super().get_many(keys)
+            await other.put_many({key(1): b"first"})
+            return found
+
+    store = Slow(redis.url, looks_first=True)
+    await store.put_many({key(1): b"second", key(2): b"two"})
+    assert await other.get_many([key(1), key(2)]) == [b"first", b"two"]
+    await store.close()
+    await other.close()
 
 
 async def test_the_database_of_the_url_is_used(redis: RedisServer, store: RedisStore) -> None:
@@ -164,7 +180,7 @@ async def test_a_user_without_rights_is_told_which_it_needs(redis: RedisServer) 
     store = RedisStore(f"unix://reader:{SECRET}@{redis.socket}")
     await store.start()
     assert await store.get_many([key(1)]) == [None]
-    with pytest.raises(StoreUnavailableError, match="Allow this user PING, MGET, MSET and DEL"):
+    with pytest.raises(StoreUnavailableError, match="Allow this user PING, MGET, MSET, MSETNX and DEL"):
         await store.put_many({key(1): b"x"})
     await store.close()
 

@@ -73,6 +73,39 @@ async def test_what_was_put_is_there_at_once_and_for_the_next_service(store: Sto
             assert other.peek(list(kept)) == list(kept.values())
 
 
+async def test_what_is_settled_is_what_the_first_has_written_and_is_there_for_others_at_once(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "store.sqlite"
+    async with tiered(SqliteStore(file)) as mine, tiered(SqliteStore(file)) as other:
+        assert await mine.settle({key(1): b"mine", key(2): b"also mine"}, [key(1)]) == [b"mine"]
+        assert (await other.get_many([key(2)])).values == [b"also mine"]
+        assert other.peek([key(1)]) == [None]
+        assert await other.settle({key(1): b"late", key(3): b"late, too"}, [key(1), key(3)]) == [
+            b"mine",
+            b"late, too",
+        ]
+        assert other.peek([key(1), key(3)]) == [b"mine", b"late, too"]
+
+
+async def test_what_a_backend_does_not_take_is_not_settled_and_written_when_it_does(
+    redis: RedisServer,
+) -> None:
+    async with tiered(RedisStore(redis.url), HURRIED) as store:
+        redis.stop()
+        assert await store.settle({key(1): b"one"}, [key(1)]) is None
+        assert store.peek([key(1)]) == [None]
+        redis.start()
+        await eventually(lambda: store.health().queued_writes == 0)
+        assert (await store.get_many([key(1)])).values == [b"one"]
+
+
+async def test_a_value_over_the_limit_is_not_settled(shared_redis: RedisServer) -> None:
+    async with tiered(RedisStore(shared_redis.url), replace(LIMITS, value_bytes=1000)) as store:
+        assert await store.settle({key(1): bytes(1001)}, [key(1)]) is None
+        assert store.counters.dropped == 1
+
+
 async def test_counters_tell_which_tier_answered(shared_redis: RedisServer) -> None:
     shared_redis.command("FLUSHALL")
     async with tiered(RedisStore(shared_redis.url)) as other:

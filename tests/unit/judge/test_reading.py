@@ -37,6 +37,21 @@ def test_what_stands_around_a_number_does_not_count(reply: str) -> None:
     assert read(reply, RANGE) == Vote("5", 0.5)
 
 
+@pytest.mark.parametrize(
+    "reply", ["So.\n**Score**: 5", "**Score:** 5", "*Final rating*: **5**", "__Grade__ = 5."]
+)
+def test_a_number_may_have_its_name_in_markdown(reply: str) -> None:
+    assert read(reply, RANGE) == Vote("5", 0.5)
+
+
+@pytest.mark.parametrize("rules", [3, RULES])
+@pytest.mark.parametrize(
+    "reply", ["**Score**: 5/10", "Score: 5 or 6", "**Score** 5", "Score: **-**5", "Scores: 5"]
+)
+def test_a_number_beside_anything_else_is_none(reply: str, rules: int) -> None:
+    assert read(reply, RANGE, rules=rules) == "not_a_number"
+
+
 @pytest.mark.parametrize("number", ["1" + "0" * 400, "-1" + "0" * 400, "1e308"])
 def test_an_integer_beyond_every_float_is_out_of_range(number: str) -> None:
     assert read(f'{{"grade": {number}}}', GRADE) == "out_of_range"

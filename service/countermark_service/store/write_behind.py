@@ -10,7 +10,8 @@ A dropped write costs one computation later, never a verdict.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from countermark_service.store.breaker import Breaker
 from countermark_service.store.interface import Store, StoreUnavailableError
@@ -21,7 +22,34 @@ BATCH_ENTRIES = 1024
 GATHER_SECONDS = 0.02
 """How long a batch that is not full waits for more: a write costs as much for one entry as for some, and
 requests with one item each come by the hundred."""
+SETTLE_SECONDS = 0.004
+"""The same where somebody waits until it is written."""
 BATCH_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(eq=False, slots=True)
+class _Settling:
+    """Somebody who waits until some entries are written."""
+
+    left: set[bytes]
+    """Keys that are queued still."""
+    contested: Sequence[bytes]
+    done: asyncio.Future[list[bytes | None] | None]
+    """What the store has under the contested keys; None where nobody knows."""
+    found: dict[bytes, bytes | None] = field(default_factory=dict)
+
+    def take(self, written: Iterable[bytes], stand: Mapping[bytes, bytes | None]) -> None:
+        """Note what is written, and what the store was found to have then."""
+        self.left.difference_update(written)
+        self.found.update({key: stand[key] for key in self.contested if key in stand})
+        if not self.left:  # one that came between the writing and the look does not know, and says so
+            known = all(key in self.found for key in self.contested)
+            self.end([self.found[key] for key in self.contested] if known else None)
+
+    def end(self, values: list[bytes | None] | None) -> None:
+        """Tell whoever waits, once."""
+        if not self.done.done():
+            self.done.set_result(values)
 
 
 class WriteBehind:
@@ -57,8 +85,7 @@ class WriteBehind:
         self._hurry = asyncio.Event()
         self._attempt: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
-        self._contested: dict[bytes, bytes | None] = {}
-        """Keys whose values somebody waits for, with what the store had under them after they were written."""
+        self._settling: set[_Settling] = set()
         self.problem: str | None = None
         """Why the last batch was not taken; None when it was."""
         self.written = 0
@@ -104,27 +131,14 @@ class WriteBehind:
 
         None where there is no room, or the store takes nothing now; what is queued is written when it does.
         """
-        failures, task = self.failures, self._task
-        if not self.add(entries) or task is None:
+        if not self.add(entries) or self._task is None or self._task.done() or self.problem is not None:
             return None
-        self._contested.update(dict.fromkeys(contested))
+        one = _Settling(set(entries), contested, asyncio.get_running_loop().create_future())
+        self._settling.add(one)
         try:
-            while not self._queue.keys().isdisjoint(entries):
-                if self.problem is not None or self.failures != failures:
-                    return None
-                await self._attempted(task)
-            return [self._contested.get(key) for key in contested]
+            return await one.done
         finally:
-            for key in contested:
-                self._contested.pop(key, None)
-
-    async def _attempted(self, task: asyncio.Task[None]) -> None:
-        """Wait for the end of the next batch. Shows a bug that ended the writing: nobody would wait for ever."""
-        if task.done():
-            task.result()
-        if self._attempt is None:
-            self._attempt = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._attempt)
+            self._settling.discard(one)
 
     async def flush(self) -> int:
         """Try to write what is queued, now; return how many entries are still queued.
@@ -135,7 +149,12 @@ class WriteBehind:
         failures = self.failures
         self._hurry.set()
         while self._queue and self.failures == failures and self._task is not None:
-            await self._attempted(self._task)
+            if self._task.done():
+                self._task.result()  # a bug ended it: show that here rather than wait for ever
+                break
+            if self._attempt is None:
+                self._attempt = asyncio.get_running_loop().create_future()
+            await asyncio.wait({self._attempt, self._task}, return_when=asyncio.FIRST_COMPLETED)
         return len(self._queue)
 
     async def close(self) -> None:
@@ -155,7 +174,7 @@ class WriteBehind:
         while True:
             await self._work.wait()
             if len(self._queue) < BATCH_ENTRIES:
-                await self._pause(GATHER_SECONDS)
+                await self._pause(SETTLE_SECONDS if self._settling else GATHER_SECONDS)
             if await self._write_batch(self._next_batch()):
                 self._breaker.succeeded()
             else:
@@ -169,20 +188,18 @@ class WriteBehind:
         try:
             async with asyncio.timeout(self._deadline):
                 await self._store.put_many(batch)
-                contested = [key for key in batch if key in self._contested]
-                stand = await self._store.get_many(contested) if contested else []
+                stand = await self._look(batch)
         except StoreUnavailableError as exc:
             self._note_failure(str(exc))
             return False
         except TimeoutError:
             self._note_failure(f"{self._store.name} store: a batch took over {self._deadline:g} s")
             return False
-        self._contested.update(
-            {key: value for key, value in zip(contested, stand, strict=True) if key in self._contested}
-        )
         for key, value in batch.items():
             del self._queue[key]
             self._queued_bytes -= len(value)
+        for one in self._settling:
+            one.take(batch, stand)
         if not self._queue:
             self._work.clear()
         self.written += len(batch)
@@ -191,11 +208,21 @@ class WriteBehind:
             self.problem = None
         return True
 
+    async def _look(self, batch: Mapping[bytes, bytes]) -> dict[bytes, bytes | None]:
+        """Return what the store has under those keys of a batch that it was written for by somebody who asks."""
+        asked = list({key for one in self._settling for key in one.contested if key in batch})
+        return dict(zip(asked, await self._store.get_many(asked), strict=True)) if asked else {}
+
+    def _give_up_settling(self) -> None:
+        for one in self._settling:
+            one.end(None)
+
     def _note_failure(self, problem: str) -> None:
         if self.problem is None:  # once per outage, not once per try
             log.warning("verdicts are not stored for now, up to %d wait: %s", self._max_entries, problem)
         self.problem = problem
         self.failures += 1
+        self._give_up_settling()
 
     def _next_batch(self) -> dict[bytes, bytes]:
         """Return the oldest entries, which stay queued until the store has taken them."""
@@ -222,7 +249,7 @@ class WriteBehind:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Tell of a bug that ended the task, at the time it happens, and who waits for it of any end."""
-        self._signal_attempt()
+        self._give_up_settling()
         if not task.cancelled() and (bug := task.exception()) is not None:
             self.problem = f"{self._store.name} store: a bug has ended the writing: {bug!r}"
             log.error("writing verdicts to the store has ended", exc_info=bug)

@@ -34,8 +34,9 @@ def said(
     half = tmp_path_factory.mktemp("half") / "half"
     with hung_service() as hung, restarted_at(half, own_service):
         answer: dict[str, Any] = drive(
-            fetched_whole(V1), "adapter_verifiers", url=own_service.url, hung=hung, verifier=VERIFIER, rows=ROWS, many=MANY,
-            rewards=REWARDS, own_rewards=OWN_REWARDS, my_rewards=pasted("verifiers", "python")[0], half=str(half),
+            fetched_whole(V1), "adapter_verifiers", url=own_service.url, hung=hung, verifier=VERIFIER, rows=ROWS,
+            many=MANY, rewards=REWARDS, own_rewards=OWN_REWARDS, my_rewards=pasted("verifiers", "python")[0],
+            half=str(half),
         )  # fmt: skip
     return answer
 

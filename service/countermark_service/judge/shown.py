@@ -235,17 +235,16 @@ def decide(text: str, reference: object, before: Before, rules: int) -> tuple[De
         return "no_answer", "blank"
     if not any(one.isalnum() and _counts(one, own) for one in text) and not _has_symbol(text, own):
         return None if expected is not None and _is_sign(expected) else ("no_answer", "punctuation")
-    openers, claims = _set(before.openers, own), _set(before.claims, own)
-    if not isinstance(reference, str) or not _says(_fold(reference, own), openers | claims, own):
+    openers, claims, either = _sets(before.openers, before.claims, own)
+    if not isinstance(reference, str) or not _says(_fold(reference, own), either, own):
         folded = _fold(text, own)
-        answers = expected is not None and _answers(folded, expected, openers, claims, own)
-        if _says(folded, openers, own) and not answers:
-            return "no_answer", "opener"
-        if _says(folded, openers | claims, own) and not answers:
-            return "no_answer", "claim"
-    speaks_so = expected is not None and _is_addressed(as_known(expected), before.instructions, own)
-    if before.instructions and not speaks_so and _is_addressed(text, before.instructions, own):
-        return before.addressed, "instruction"
+        if _says(folded, either, own) and not (
+            expected is not None and _answers(folded, expected, openers, claims, own)
+        ):
+            return "no_answer", "opener" if _says(folded, openers, own) else "claim"
+    if before.instructions and _is_addressed(text, before.instructions, own):
+        speaks_so = expected is not None and _is_addressed(as_known(expected), before.instructions, own)
+        return None if speaks_so else (before.addressed, "instruction")
     return None
 
 
@@ -360,8 +359,12 @@ def _words(text: str, rules: _Rules) -> str:
 
 
 @lru_cache(maxsize=256)
-def _set(words: tuple[str, ...], rules: _Rules) -> frozenset[str]:
-    return frozenset(_fold(word, rules) for word in words) - {""}
+def _sets(
+    openers: tuple[str, ...], claims: tuple[str, ...], rules: _Rules
+) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """Return openers and claims as texts are folded, and both together."""
+    found = [frozenset(_fold(word, rules) for word in words) - {""} for words in (openers, claims)]
+    return found[0], found[1], found[0] | found[1]
 
 
 def _is_addressed(text: str, phrases: tuple[str, ...], rules: _Rules) -> bool:

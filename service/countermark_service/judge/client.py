@@ -20,7 +20,7 @@ from countermark_service.judge.counters import ModelCounters
 from countermark_service.judge.endpoints import Endpoint
 from countermark_service.judge.pace import Pace, backoff_seconds, retry_after_seconds
 from countermark_service.judge.reply import BadReplyError, Reply, read_sound_reply
-from countermark_service.judge.transport import BoundedTransport, ReplyTooLargeError
+from countermark_service.judge.transport import Address, BoundedTransport, Received, ReplyTooLargeError
 
 _RETRIED = frozenset({408, 409, 425, 429})
 _SHOWN_CHARS = 300
@@ -51,7 +51,7 @@ class ModelClient:
             most_bytes=endpoint.most_reply_kib << 10, connect_seconds=endpoint.connect_seconds
         )
         self._url = httpx.URL(f"{endpoint.base_url}/chat/completions")
-        self._headers: list[tuple[bytes, bytes]] | None = None
+        self._address: Address | None = None
 
     async def ask(self, body: bytes, *, spent: float = 0.0) -> Answer:
         """Send a request's body and return the answer.
@@ -144,23 +144,22 @@ class ModelClient:
         await asyncio.sleep(pause)
 
     async def _attempt(self, body: bytes, seconds: float, attempt: int) -> tuple[str, Reply]:
-        request = httpx.Request("POST", self._url, headers=self._request_headers(), content=body)
+        address = self._prepared()
         try:
             async with asyncio.timeout(seconds):
-                response = await self._transport.handle_async_request(request)
-                content: bytes = response.extensions["body"]
+                received = await self._transport.send(address, body)
         except TimeoutError as exc:
             raise _AgainError("judge_timeout", f"no reply within {seconds:.3g} s") from exc
         except ReplyTooLargeError as exc:
             raise self._given_up("judge_reply_too_large", str(exc), attempt) from exc
         except httpx.HTTPError as exc:
             raise _AgainError("judge_unreachable", str(exc) or type(exc).__name__) from exc
-        return self._read(response, content, attempt)
+        return self._read(received, attempt)
 
-    def _read(self, response: httpx.Response, content: bytes, attempt: int) -> tuple[str, Reply]:
-        status = response.status_code
+    def _read(self, received: Received, attempt: int) -> tuple[str, Reply]:
+        status, content = received.status, received.body
         if status in _RETRIED or status >= 500:
-            after = retry_after_seconds(response.headers.get("retry-after"))
+            after = retry_after_seconds(received.headers.get(b"retry-after", b"").decode("latin-1"))
             code = "judge_rate_limited" if status == 429 else "judge_unavailable"
             raise _AgainError(code, f"status {status}: {self._shown(content)}", after)
         if status != 200:
@@ -175,9 +174,9 @@ class ModelClient:
         except ValueError as exc:  # bytes that are no text, no completion, or one that says two things
             raise _AgainError("judge_bad_reply", str(exc)) from exc
 
-    def _request_headers(self) -> list[tuple[bytes, bytes]]:
-        if self._headers is None:
-            made = [
+    def _prepared(self) -> Address:
+        if self._address is None:
+            headers = [
                 (b"host", self._url.netloc),
                 (b"content-type", b"application/json"),
                 (b"accept", b"application/json"),
@@ -193,9 +192,9 @@ class ModelClient:
                 if not key.isascii() or not key.isprintable():
                     problem = f"the variable {self.endpoint.key_env} holds no key that can be sent"
                     raise self._given_up("judge_key_missing", problem, 0)
-                made.append((b"authorization", b"Bearer " + key.encode()))
-            self._headers = made
-        return self._headers
+                headers.append((b"authorization", b"Bearer " + key.encode()))
+            self._address = Address.of(httpx.Request("POST", self._url, headers=headers))
+        return self._address
 
     def _shown(self, content: bytes) -> str:
         """Return the head of an error's body, on one line, without the key should the server repeat it."""

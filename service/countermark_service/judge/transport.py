@@ -1,16 +1,18 @@
-"""HTTP/1.1 for httpx, made for many short calls to one server.
+"""HTTP/1.1 for many short calls to one server, in httpx's terms.
 
 httpx's own pool looks at every connection for every request: with 64 of them a call
 costs several milliseconds of CPU, more than judging. Here connections wait in a
-stack, replies are parsed by httptools in C, and a reply is one block of bytes with a
-bound: what a server sends beyond it is not read. Nothing is decompressed, redirected
-or retried here, save a call on a kept connection that the server had closed already.
+stack, what all requests have in common is written once, replies are parsed by httptools
+in C, and a reply is one block of bytes with a bound: what a server sends beyond it is
+not read. Nothing is decompressed, redirected or retried here, save a call on a kept
+connection that the server had closed already.
 """
 
 import asyncio
 import ssl
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 import httptools
@@ -30,7 +32,38 @@ class ReplyTooLargeError(httpx.RemoteProtocolError):
     """The server sent more than the bound."""
 
 
-class BoundedTransport(httpx.AsyncBaseTransport):
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where requests go, and what all of them begin with."""
+
+    origin: tuple[str, str, int]
+    """Scheme, host and port."""
+    head: bytes
+    """Request line and headers, save the length of the body."""
+
+    @classmethod
+    def of(cls, request: httpx.Request) -> "Address":
+        """Take both from a request, whose body does not count."""
+        url = request.url
+        lines = [request.method.encode() + b" " + url.raw_path + b" HTTP/1.1"]
+        lines += [
+            name + b": " + value for name, value in request.headers.raw if name.lower() != b"content-length"
+        ]
+        origin = (url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80))
+        return cls(origin, b"\r\n".join(lines))
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A whole reply."""
+
+    status: int
+    headers: dict[bytes, bytes]
+    """Values by name in small letters; of several of one name the last."""
+    body: bytes
+
+
+class BoundedTransport:
     """Kept connections with a bound on replies. For one event loop."""
 
     def __init__(
@@ -49,18 +82,16 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         self._idle: dict[tuple[str, str, int], list[_Connection]] = defaultdict(list)
         self._tls: ssl.SSLContext | None = None
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send `request` and return its whole reply.
+    async def send(self, address: Address, body: bytes) -> Received:
+        """Send a request with `body` and return its whole reply.
 
         Raises:
             httpx.ConnectError, httpx.ConnectTimeout: No connection.
             httpx.ReadError: It ended before the reply did.
             httpx.RemoteProtocolError: What came is no HTTP, or too large (`ReplyTooLargeError`).
         """
-        content = await request.aread()
-        data = _head(request) + content
-        url = request.url
-        origin = (url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80))
+        data = b"%b\r\ncontent-length: %d\r\n\r\n%b" % (address.head, len(body), body)
+        origin = address.origin
         idle = self._idle[origin]
         while idle:
             kept = idle.pop()
@@ -78,9 +109,9 @@ class BoundedTransport(httpx.AsyncBaseTransport):
 
     async def _exchange(
         self, connection: "_Connection", origin: tuple[str, str, int], data: bytes
-    ) -> httpx.Response:
+    ) -> Received:
         try:
-            response = await connection.exchange(data)
+            received = await connection.exchange(data)
         except BaseException:
             connection.abort()
             raise
@@ -89,7 +120,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
             self._idle[origin].append(connection)
         else:
             connection.abort()
-        return response
+        return received
 
     async def _connect(self, origin: tuple[str, str, int]) -> "_Connection":
         scheme, host, port = origin
@@ -115,19 +146,13 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         self._idle.clear()
 
 
-def _head(request: httpx.Request) -> bytes:
-    lines = [request.method.encode() + b" " + request.url.raw_path + b" HTTP/1.1"]
-    lines += [name + b": " + value for name, value in request.headers.raw]
-    return b"\r\n".join(lines) + b"\r\n\r\n"
-
-
 class _Connection(asyncio.Protocol):
     """One connection with at most one request under way; also takes the parser's calls."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[httpx.Response] | None = None
+        self._waiter: asyncio.Future[Received] | None = None
         self.closed = False
         self.reusable = False
         self.idle_since = 0.0
@@ -138,14 +163,14 @@ class _Connection(asyncio.Protocol):
 
     def _renew(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._headers: dict[bytes, bytes] = {}
         self._received_bytes = 0
         self._body: list[bytes] = []
         self._size = 0
         self._informational = False
         self._until_close = False
 
-    async def exchange(self, data: bytes) -> httpx.Response:
+    async def exchange(self, data: bytes) -> Received:
         """Send `data` and wait for the reply."""
         if self._transport is None or self.closed:
             raise httpx.ReadError("the connection is closed")
@@ -209,14 +234,14 @@ class _Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header."""
-        self._headers.append((name, value))
+        self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         """Note a reply before the reply, such as 100 Continue; refuse what would have to be unpacked."""
         status = self._parser.get_status_code()
         self._informational = status < 200
-        named = {name.lower(): value.strip().lower() for name, value in self._headers}
-        if named.get(b"content-encoding", b"identity") != b"identity":
+        named = self._headers
+        if named.get(b"content-encoding", b"identity").strip().lower() != b"identity":
             self._fail(httpx.RemoteProtocolError("the reply is compressed, which was not asked for"))
         sized = b"content-length" in named or b"transfer-encoding" in named
         self._until_close = not (sized or self._informational or status in (204, 304))
@@ -237,7 +262,7 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Hand the reply over."""
         if self._informational:
-            self._headers, self._informational = [], False
+            self._headers, self._informational = {}, False
             return
         if self._waiter is None or self._waiter.done():
             return
@@ -246,10 +271,5 @@ class _Connection(asyncio.Protocol):
 
     def _answer(self) -> None:
         assert self._waiter is not None  # noqa: S101 - its callers have looked
-        status, headers, body = self._parser.get_status_code(), self._headers, b"".join(self._body)
         waiter, self._waiter = self._waiter, None
-        # The body goes beside the stream as well: reading the stream costs more than all of the parsing.
-        extensions = {"body": body}
-        waiter.set_result(
-            httpx.Response(status, headers=headers, stream=httpx.ByteStream(body), extensions=extensions)
-        )
+        waiter.set_result(Received(self._parser.get_status_code(), self._headers, b"".join(self._body)))

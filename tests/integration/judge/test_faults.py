@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from countermark_service.judge import Endpoint
-from countermark_service.judge.transport import BoundedTransport
+from countermark_service.judge.transport import Address, BoundedTransport
 from countermark_service.model import Item, Outcome
 from tests.integration.judge import scripted
 from tests.integration.judge.parts import EQUIVALENCE, MODEL, Judging, item
@@ -347,9 +347,9 @@ async def test_a_connection_that_was_not_used_for_long_is_not_used_again(
 
     server.faults = [note] * 3
     transport = BoundedTransport(most_bytes=10_000, idle_seconds=idle_seconds)
+    address = Address.of(httpx.Request("POST", f"{server.url}/chat/completions"))
     for _ in range(3):
-        request = httpx.Request("POST", f"{server.url}/chat/completions", content=b'{"model": "m"}')
-        assert (await transport.handle_async_request(request)).status_code == 200
+        assert (await transport.send(address, b'{"model": "m"}')).status == 200
     await transport.aclose()
     assert len(ports) == connections
 

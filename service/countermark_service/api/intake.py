@@ -84,7 +84,7 @@ async def chunks(request: Request, limit: int) -> AsyncIterator[bytes]:
         UnsupportedContentError: An encoding other than gzip.
         RequestError: It is not gzip though it says so.
     """
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    encoding = ", ".join(request.headers.getlist("content-encoding")).strip().lower() or "identity"
     if encoding not in ("identity", "gzip"):
         raise UnsupportedContentError(f"the content encoding is {encoding[:80]!r}: send gzip, or none.")
     unpack = zlib.decompressobj(_GZIP) if encoding == "gzip" else None

@@ -180,6 +180,14 @@ def test_a_request_of_another_kind_is_refused_in_the_same_shape(
         assert "GET /openapi.json" in problem["detail"]
 
 
+def test_an_encoding_on_a_second_line_counts_as_on_the_first(caller: Caller) -> None:
+    lines = [("Content-Type", JSON), ("Content-Encoding", "gzip"), ("Content-Encoding", "br")]
+    answer = caller.http.post("/v1/score", content=gzip.compress(batch()), headers=lines)
+    problem = problem_of(answer)
+    assert (problem["status"], problem["code"]) == (415, "unsupported_content_type")
+    assert "'gzip, br'" in problem["detail"]
+
+
 def test_all_methods_of_a_path_are_told_to_who_uses_another(caller: Caller) -> None:
     answer = caller.http.request("DELETE", "/v1/releases")
     assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, POST")

@@ -244,7 +244,9 @@ def test_a_bundle_that_could_not_be_read_for_want_of_descriptors_is_read_the_nex
     assert registry.broken == {}
 
 
-def test_a_composite_whose_child_could_not_be_read_is_looked_at_again() -> None:
+def test_a_composite_whose_child_could_not_be_read_is_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     name = "composite/boxed-numeric:1.0.0"
     registry = Registry(bundle_roots())
     bundle = registry.resolve(name)
@@ -259,8 +261,8 @@ def test_a_composite_whose_child_could_not_be_read_is_looked_at_again() -> None:
             raise UnavailableError("not now")
         return read(key)
 
-    again._read_folders = read_no_child  # type: ignore[method-assign]
-    with pytest.raises(UnavailableError, match="not now"):
-        again.resolve(name)
-    again._read_folders = read  # type: ignore[method-assign]
+    with monkeypatch.context() as patched:
+        patched.setattr(again, "_read_folders", read_no_child)
+        with pytest.raises(UnavailableError, match="not now"):
+            again.resolve(name)
     assert again.resolve(name).digest == bundle.digest

@@ -49,13 +49,10 @@ def schema_problem(schema: Any) -> str | None:
     A `pattern` that is no regular expression is a problem too: it would fail at the first item only.
     """
     try:
-        return _problem_of(json.dumps(schema))
-    except (
-        TypeError,
-        ValueError,
-        RecursionError,
-    ):  # more than JSON can say, which is for the library to tell
-        return _problem(schema)
+        text = json.dumps(schema)
+    except (TypeError, ValueError, RecursionError):
+        return _problem(schema)  # more than JSON can say, which is for the library to tell
+    return _problem_of(text)
 
 
 @lru_cache(maxsize=512)

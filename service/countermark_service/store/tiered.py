@@ -246,24 +246,26 @@ class TieredStore:
             contested: Keys among them that others may have written first. They are in the LRU as the backend has them.
 
         Returns:
-            One value per contested key, in order; None where the backend does not take the entries in time. They
-            are written all the same when it does.
+            One value per contested key, in order; None where the backend does not take the entries in time (they
+            are written all the same when it does), or where one is too large (then none is: a pointer to what is
+            not there would be worse than nothing).
 
         Raises:
             ValueError: A key has not 32 bytes.
         """
         check_keys(entries)
-        small = {key: value for key, value in entries.items() if len(value) <= self._limits.value_bytes}
-        self._too_large += len(entries) - len(small)
-        self._lru.put_many({key: value for key, value in small.items() if key not in contested})
+        if max(map(len, entries.values()), default=0) > self._limits.value_bytes:
+            self._too_large += len(entries)
+            return None
+        self._lru.put_many({key: value for key, value in entries.items() if key not in contested})
         values = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._limits.read_seconds):
-                values = await self._writes.settle(small, contested)
+                values = await self._writes.settle(entries, contested)
         if values is not None:
             found = {key: value for key, value in zip(contested, values, strict=True) if value is not None}
             self._lru.put_many(found)
-        return values if len(small) == len(entries) else None
+        return values
 
     async def discard_many(self, keys: Sequence[bytes]) -> None:
         """Let go of what is kept under some keys. A backend that does not take it keeps it, until this is asked again.

@@ -100,10 +100,13 @@ async def test_what_a_backend_does_not_take_is_not_settled_and_written_when_it_d
         assert (await store.get_many([key(1)])).values == [b"one"]
 
 
-async def test_a_value_over_the_limit_is_not_settled(shared_redis: RedisServer) -> None:
-    async with tiered(RedisStore(shared_redis.url), replace(LIMITS, value_bytes=1000)) as store:
-        assert await store.settle({key(1): bytes(1001)}, [key(1)]) is None
-        assert store.counters.dropped == 1
+async def test_a_value_over_the_limit_is_not_settled_and_nothing_that_points_to_it(store: Store) -> None:
+    async with tiered(store, replace(LIMITS, value_bytes=1000)) as mine:
+        assert await mine.settle({key(1): bytes(1001), key(2): key(1)}, [key(2)]) is None
+        assert mine.counters.dropped == 2
+        assert await mine.flush() == 0
+        assert (await mine.get_many([key(1), key(2)])).values == [None, None]
+        assert await fresh_lookup(_Shared(store), [key(1), key(2)]) == [None, None]
 
 
 async def test_counters_tell_which_tier_answered(shared_redis: RedisServer) -> None:

@@ -54,3 +54,20 @@ def test_a_start_does_without(library: str, started: dict[str, Any]) -> None:
 def test_garbage_is_looked_for_again_once_the_app_stands(started: dict[str, Any]) -> None:
     assert started["collecting"] is True
     assert started["frozen"] > 10_000
+
+
+@pytest.mark.parametrize("library", ["asyncio", "pydantic", "structlog", "fastapi"])
+def test_the_command_line_begins_without_what_only_some_commands_need(
+    library: str, loaded_by_commands: list[str]
+) -> None:
+    assert "countermark_service.cli.app" in loaded_by_commands
+    assert library not in loaded_by_commands, "import it inside of the command that needs it"
+
+
+@pytest.fixture(scope="module")
+def loaded_by_commands() -> list[str]:
+    """Return what a process has loaded before any command runs."""
+    told = "import json, sys, countermark_service.cli; print(json.dumps(list(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    found: list[str] = json.loads(ran.stdout)
+    return found

@@ -277,9 +277,10 @@ async def _import(settings: "Settings", name: str, content: BinaryIO) -> tuple[i
             firsts = [pointers(one.question(), one.revision)[0] for one, _ in batch]
             kept = kept_entries(batch)
             present = dict(zip(kept, await store.get_many(list(kept)), strict=True))
-            new += sum(present[mine] is None for mine in set(ids))
+            own = set(ids)
+            new += sum(present[mine] is None for mine in own)
             # What a full store evicted may still be pointed to: as if nothing were there.
-            targets = list({value for key, value in present.items() if value and key not in ids} - set(ids))
+            targets = list({value for key, value in present.items() if value and key not in own} - own)
             found = await store.get_many(targets)
             lost = {target for target, value in zip(targets, found, strict=True) if value is None}
             astray = [key for key, value in present.items() if value in lost]

@@ -14,7 +14,7 @@ import msgspec
 
 from countermark_service.bundles import Bundle
 from countermark_service.engine.endings import CERTAIN, NOT_THE_ITEM, failure_of, reason_of
-from countermark_service.engine.jobs import Chunk, Failed, Group, Job, Place, placeholder
+from countermark_service.engine.jobs import Chunk, Failed, Group, Job, Place, Waiting, placeholder
 from countermark_service.engine.nursery import Nursery, platform_name
 from countermark_service.engine.shares import Shares
 from countermark_service.engine.wire import (
@@ -180,11 +180,11 @@ class Lane:
 
     # --- queue -----------------------------------------------------------------------------------------
 
-    def add(self, group: Group) -> None:
-        """Let the items of `group` wait for their turn."""
+    def add(self, group: Group, size: int) -> None:
+        """Let the items of `group`, of `size` bytes, wait for their turn."""
         self._last_used = time.monotonic()
         self._groups.append(group)
-        self._counted(len(group.waiting), sum(len(job.payload) for job in group.waiting))
+        self._counted(len(group.waiting), size)
 
     def drop(self, group: Group) -> None:
         """Forget what still waits of `group`."""
@@ -193,8 +193,8 @@ class Lane:
             group.done.cancel()
         if group in self._groups:
             self._groups.remove(group)
-        self._counted(-len(group.waiting), -sum(len(job.payload) for job in group.waiting))
-        group.waiting.clear()
+        waiting = len(group.waiting)
+        self._counted(-waiting, -group.waiting.clear())
 
     def fail(self, problem: CountermarkError) -> None:
         """Let every waiting call fail with `problem`."""
@@ -215,7 +215,7 @@ class Lane:
             if job.answered or job.group.done.done():
                 continue
             job.alone = job.alone or alone
-            job.group.waiting.appendleft(job)
+            job.group.waiting.put_back(job)
             if job.group not in self._groups:
                 self._groups.appendleft(job.group)
             self._counted(1, len(job.payload))
@@ -236,9 +236,26 @@ class Lane:
                 return False
             self._fork()
             return True
-        jobs = self._next_jobs() if place is Place.SLOT else [self._next_stopped()]
-        self._send(self._idle.pop(), jobs, place)
+        if place is Place.SLOT:
+            worker = self._worker_for(self._groups[0].waiting)
+            jobs = self._next_jobs(worker.share)
+        else:
+            worker, jobs = self._idle.pop(), [self._next_stopped()]
+        self._send(worker, jobs, place)
         return True
+
+    def _worker_for(self, waiting: Waiting) -> Worker:
+        """Take an idle worker: one of whose share items wait, where there is one. No two in slots have one share."""
+        chunks = self._chunks.items()
+        taken = {worker.share for worker, chunk in chunks if chunk.place is Place.SLOT}
+        free = [worker for worker in self._idle if worker.share >= 0 and worker.share not in taken]
+        of_those_waiting = [worker for worker in free if waiting.has(worker.share)]
+        worker = (of_those_waiting or free or self._idle)[-1]
+        self._idle.remove(worker)
+        if worker not in free:
+            shares = [share for share in range(self._pool.limits.slots) if share not in taken]
+            worker.share = next(filter(waiting.has, shares), shares[0])
+        return worker
 
     def _may_begin_again(self) -> bool:
         while self._stopped and self._stopped[0].group.done.done():  # its caller has gone
@@ -259,17 +276,12 @@ class Lane:
         if len(self._idle) + coming_back < self._spares:
             self._fork()
 
-    def _next_jobs(self) -> list[Job]:
+    def _next_jobs(self, share: int) -> list[Job]:
         group = self._groups[0]
         mean = self._means[group.operation]
-        share = -(-self.waiting // (2 * self._pool.limits.slots))  # smaller to the end: all end together
-        count = max(1, min(int(_CHUNK_SECONDS / mean), _CHUNK_ITEMS, max(share, int(_WHOLE_SECONDS / mean))))
-        jobs, size = [group.waiting.popleft()], 0
-        while not jobs[0].alone and len(jobs) < count and group.waiting and not group.waiting[0].alone:
-            size += len(group.waiting[0].payload)
-            if size > _CHUNK_BYTES:
-                break
-            jobs.append(group.waiting.popleft())
+        part = -(-self.waiting // (2 * self._pool.limits.slots))  # smaller to the end: all end together
+        count = max(1, min(int(_CHUNK_SECONDS / mean), _CHUNK_ITEMS, max(part, int(_WHOLE_SECONDS / mean))))
+        jobs = group.waiting.take(share, count, _CHUNK_BYTES)
         self._counted(-len(jobs), -sum(len(job.payload) for job in jobs))
         self._groups.rotate(-1)
         if not group.waiting:

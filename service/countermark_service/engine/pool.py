@@ -6,7 +6,9 @@ A *lane* is one bundle: its nursery, its workers and the groups of items that wa
 for it. The pool has a fixed number of *slots* (one per core). A slot is taken
 while a worker judges a *chunk*, a few milliseconds' worth of items of one group.
 When a slot comes free, the lanes take turns, and within a lane its groups do, so
-neither a large batch nor a busy bundle holds up the others.
+neither a large batch nor a busy bundle holds up the others. Items with equal
+references go to the same worker where that costs no waiting: what a library has
+read of a group it need not read in two processes (`jobs.Waiting`).
 
 Every 5 ms the pool looks at the workers that are busy. An item that takes longer
 than a turn while others wait *steps back*: its worker gives up its slot and runs on
@@ -42,7 +44,7 @@ import msgspec
 
 from countermark_service.bundles import Bundle
 from countermark_service.engine.environment import EnvironmentCache
-from countermark_service.engine.jobs import Failed, Group, Job, Place, Result
+from countermark_service.engine.jobs import Failed, Group, Place, Result
 from countermark_service.engine.lane import Lane
 from countermark_service.engine.nursery import Nursery
 from countermark_service.engine.shares import PoolCounters, PoolLimits
@@ -131,14 +133,14 @@ class Pool:
         """
         if not payloads:
             return
+        size = sum(map(len, payloads))
         if not admitted:
-            self._admit(len(payloads), sum(map(len, payloads)))
+            self._admit(len(payloads), size)
         lane = self._lane(bundle)
         await lane.ready()
-        group = Group(operation, on_result, asyncio.get_running_loop().create_future())
-        group.waiting.extend(Job(group, index, payload) for index, payload in enumerate(payloads))
-        group.open = len(group.waiting)
-        lane.add(group)
+        done = asyncio.get_running_loop().create_future()
+        group = Group(operation, payloads, on_result, done, self.limits.slots)
+        lane.add(group, size)
         self.pump()
         try:
             await group.done

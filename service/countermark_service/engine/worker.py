@@ -61,6 +61,8 @@ class Worker:
         """Process id in the service's own namespace."""
         self.items = 0
         """How many items it has judged."""
+        self.share = -1
+        """Of which share it takes items first, see `jobs.Waiting`; -1 before it was given any."""
         self.killed_for: str | None = None
         """Why the service ended it, where it did."""
         self.exited = False

@@ -265,7 +265,6 @@ def build_pool(settings: Settings, *, hold_to_vectors: bool = True) -> Pool:
         slots=settings.workers,
         slow_lane=settings.slow_lane,
         slow_seconds=settings.slow_seconds,
-        crowded_seconds=settings.crowded_seconds,
         queue_items=settings.queue_items,
         queue_bytes=settings.queue_mib * _MIB,
         idle_seconds=settings.idle_seconds,

@@ -74,9 +74,6 @@ class Settings(BaseModel):
     slow_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
         0.25, description="CPU seconds after which an item is slow: where others wait, it runs aside."
     )
-    crowded_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
-        0.06, description="CPU seconds after which an item has a lower priority, where others wait."
-    )
     queue_items: Annotated[int, Field(ge=1)] = Field(65536, description="Items that may wait before 429.")
     queue_mib: Annotated[int, Field(ge=1)] = Field(512, description="MiB of items that may wait before 429.")
     idle_seconds: Annotated[float, Field(gt=0)] = Field(

@@ -32,9 +32,9 @@ class Place(IntEnum):
     SLOT = 0
     """In one of the pool's slots."""
     BACK = 1
-    """Out of its slot, as its item takes longer than a turn; it has to leave where others step back."""
+    """Out of its slot, as its item takes longer than a turn: paused for most of the time that others need."""
     ASIDE = 2
-    """Out of its slot until its item, a slow one, is done."""
+    """Out of its slot until its item, a slow one, is done, with a low priority."""
 
 
 class Waiting:
@@ -166,7 +166,7 @@ class Chunk:
     mark_time: float = 0.0
     """When it was first seen there, by the monotonic clock."""
     mark_waited: float | None = None
-    """Seconds that the worker had waited for a processor by then; None before it was seen there twice."""
+    """Seconds that the worker had waited for a processor or been paused by then; None before it was seen twice."""
 
 
 def placeholder(job: Job) -> Job:

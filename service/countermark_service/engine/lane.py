@@ -41,7 +41,7 @@ _LOST = 20
 them, and there may be many when a machine is out of memory; an end there must be, where none ever begins."""
 _HEAVY_FACTOR = 4.0
 _MEMORY = 0.95
-_CROWDED_NICE, _SLOW_NICE = 10, 15
+_SLOW_NICE = 15
 _RESTART_PAUSE = (0.05, 5.0)
 _FORK_TRIES = 5
 """Tries in a row to start a first worker, over a second and a half, after which those who wait are told."""
@@ -270,11 +270,7 @@ class Lane:
         """Have one more worker forked, where items have had to leave their slots and too few are idle."""
         if self._nursery is None or self._forking or len(self._idle) >= self._spares or not self._chunks:
             return
-        coming_back = sum(
-            chunk.place is Place.BACK and not worker.nice for worker, chunk in self._chunks.items()
-        )
-        if len(self._idle) + coming_back < self._spares:
-            self._fork()
+        self._fork()
 
     def _next_jobs(self, share: int) -> list[Job]:
         group = self._groups[0]
@@ -345,11 +341,11 @@ class Lane:
         limits = self._pool.limits
         resident = worker.resident_bytes()
         fresh = self._fresh_bytes.setdefault(worker.number, resident)
-        spent = worker.items >= limits.recycle_items or resident - fresh > limits.recycle_bytes
-        return spent or len(self._idle) >= limits.slots + self._spares
+        return worker.items >= limits.recycle_items or resident - fresh > limits.recycle_bytes
 
     def _release(self, worker: Worker, chunk: Chunk) -> None:
         del self._chunks[worker]
+        worker.go_on()  # it may have been done when it was paused
         self._last_used = time.monotonic()
         self._pool.taken[chunk.place] -= 1
 
@@ -411,8 +407,12 @@ class Lane:
         """Look at every busy worker: too slow, too large, stuck, or disobedient."""
         now = time.monotonic()
         for worker, chunk in list(self._chunks.items()):
-            if worker.killed_for is None:
+            if worker.killed_for is not None:
+                continue
+            if not worker.paused:
                 self._look_at(worker, chunk, now)
+            elif all(job.answered or job.group.done.done() for job in chunk.jobs):
+                self._stop(worker, chunk, "abandoned")
 
     def _look_at(self, worker: Worker, chunk: Chunk, now: float) -> None:
         limits = self.bundle.manifest.limits
@@ -440,11 +440,11 @@ class Lane:
             self._mind_others(worker, chunk, index)
 
     def _own_wall_seconds(self, worker: Worker, chunk: Chunk, now: float) -> float:
-        """Return how long a worker is where it is, less what it has waited for a processor meanwhile.
+        """Return how long a worker is where it is, less what it has waited for a processor or been paused meanwhile.
 
-        That it waits is the machine's doing, and must not cost an item its verdict.
+        That it waits is the machine's doing or ours, and must not cost an item its verdict.
         """
-        waited = worker.waited_seconds()
+        waited = worker.waited_seconds() + worker.paused_seconds
         if chunk.mark_waited is None:
             chunk.mark_waited = waited
         return now - chunk.mark_time - max(waited - chunk.mark_waited, 0.0)  # 0 where it could not be asked
@@ -452,39 +452,29 @@ class Lane:
     def _mind_others(self, worker: Worker, chunk: Chunk, index: int) -> None:
         """Have an item that takes long make way, where others wait."""
         pool, seconds, current = self._pool, chunk.seconds, chunk.jobs[index]
-        usual = self._usual(chunk)
         if worker.nice or chunk.place is Place.ASIDE:
-            worker.lower_priority(_SLOW_NICE if chunk.place is Place.ASIDE else _CROWDED_NICE)
-        if seconds <= max(_TURN_SECONDS, usual):
+            worker.lower_priority(_SLOW_NICE)
+        if seconds <= max(_TURN_SECONDS, self._usual(chunk)):
             return
         if current.group.done.done():
             self._stop(worker, chunk, "abandoned")
             return
         if chunk.place is Place.SLOT:
             self._step_back(worker, chunk, current)
-        if chunk.place is Place.SLOT or not pool.waiting_items:
-            return
-        if self._is_crowding(chunk):
-            worker.lower_priority(_CROWDED_NICE)
-        if seconds > max(pool.limits.slow_seconds, usual):
+        slow = seconds > max(pool.limits.slow_seconds, self._usual(chunk))
+        if slow and chunk.place is Place.BACK and pool.waiting_items and pool.has_room(Place.ASIDE):
             worker.lower_priority(_SLOW_NICE)
-            if chunk.place is Place.BACK and pool.has_room(Place.ASIDE):
-                self._move(chunk, Place.ASIDE)
+            self._move(chunk, Place.ASIDE)
 
     def _usual(self, chunk: Chunk) -> float:
         """Return the seconds that an item of a chunk may take without being an outlier."""
         return _HEAVY_FACTOR * self._means[chunk.operation]
 
-    def _is_crowding(self, chunk: Chunk) -> bool:
-        """Whether an item has taken so long that it may cost its worker; all others may be done at any moment."""
-        return chunk.seconds > max(self._pool.limits.crowded_seconds, self._usual(chunk))
-
     def _step_back(self, worker: Worker, chunk: Chunk, current: Job) -> None:
         rest = [job for job in chunk.jobs if job is not current and not job.answered]
         if not (rest or self._pool.waiting_items):
             return  # nobody would gain
-        if not self._pool.make_room_back():
-            return
+        self._pool.make_room_back()
         self._pool.counters.moved_aside += 1
         self._stepped_back = True
         self._spares = min(self._spares + 1, self._pool.limits.slots)
@@ -504,23 +494,17 @@ class Lane:
         worker.kill(reason)
         self._release(worker, chunk)
 
-    def longest_back(self) -> float:
-        """Return the seconds of the longest item that has stepped back and may be stopped; 0 for none."""
-        return max((chunk.seconds for chunk in self._stoppable().values()), default=0)
-
-    def _stoppable(self) -> dict[Worker, Chunk]:
+    def back(self) -> list[tuple[Worker, Chunk]]:
+        """Return the workers that have stepped back, with what they judge."""
         chunks = self._chunks.items()
-        return {
-            worker: chunk
-            for worker, chunk in chunks
-            if chunk.place is Place.BACK and self._is_crowding(chunk)
-        }
+        return [
+            (worker, chunk) for worker, chunk in chunks if chunk.place is Place.BACK and not worker.killed_for
+        ]
 
-    def stop_longest_back(self) -> None:
-        """Stop that item; it begins again, aside, when there is room."""
-        back = self._stoppable()
-        worker = max(back, key=lambda worker: back[worker].seconds)
-        self._stop(worker, back[worker], "moved_aside")
-        stopped = [job for job in back[worker].jobs if not job.answered]
+    def stop(self, worker: Worker) -> None:
+        """Stop a worker that has stepped back; its item begins again, aside, when there is room."""
+        chunk = self._chunks[worker]
+        self._stop(worker, chunk, "moved_aside")
+        stopped = [job for job in chunk.jobs if not job.answered]
         self._stopped += stopped
         self._pool.stopped += len(stopped)

@@ -11,11 +11,11 @@ references go to the same worker where that costs no waiting: what a library has
 read of a group it need not read in two processes (`jobs.Waiting`).
 
 Every 5 ms the pool looks at the workers that are busy. An item that takes longer
-than a turn while others wait *steps back*: its worker gives up its slot and runs on
-beside those in the slots, and the rest of its chunk goes to another worker. Most
-such items are done soon, and their workers come back as if nothing had been. One
-that is not, by `crowded_seconds` and four times what is usual, gets a lower priority, and by `slow_seconds` a
-yet lower one and a place *aside* for as long as its budget lasts. A priority cannot be
+than a turn while others wait *steps back*: its worker gives up its slot and is paused,
+and the rest of its chunk goes to another worker. Paused workers go on in slots that
+nobody needs, and a part of the time in any case, so most such items are done soon, and
+their workers come back as if nothing had been. One that is not, by `slow_seconds`, goes
+on *aside* with a low priority, for as long as its budget lasts. A priority cannot be
 raised again, so such a worker ends with its item. Where too many have stepped back,
 the one that has used most is stopped, and its item begins again when there is room
 aside. So items that loop for as long as they may keep out neither healthy items nor
@@ -25,7 +25,7 @@ so that none has to start while items wait.
 None of this touches a verdict. The item's budget is CPU time and is kept by a timer
 in the worker; the pool is the second line, for workers that no longer obey, that
 sleep, or that eat memory. Its wall limit leaves out what a worker has waited for a
-processor.
+processor or been paused.
 
 A worker that ends takes at most one item with it. Where it is not certain which
 one, every item of the chunk is judged again, alone, so that none is blamed for
@@ -44,19 +44,21 @@ import msgspec
 
 from countermark_service.bundles import Bundle
 from countermark_service.engine.environment import EnvironmentCache
-from countermark_service.engine.jobs import Failed, Group, Place, Result
+from countermark_service.engine.jobs import Chunk, Failed, Group, Place, Result
 from countermark_service.engine.lane import Lane
 from countermark_service.engine.nursery import Nursery
 from countermark_service.engine.shares import PoolCounters, PoolLimits
 from countermark_service.engine.snapshot import on_disk
 from countermark_service.engine.wire import Operation
-from countermark_service.engine.worker import WorkerListener
+from countermark_service.engine.worker import Worker, WorkerListener
 from countermark_service.errors import SaturatedError, UnavailableError
 from countermark_service.sandbox import Containment
 
 __all__ = ["Failed", "Pool", "PoolCounters", "PoolLimits", "Result"]
 
 _TICK_SECONDS = 0.005
+_PAUSED_LOOKS = 4
+"""Where others need all slots, workers that have stepped back go on at one look of so many."""
 
 
 class Pool:
@@ -99,6 +101,7 @@ class Pool:
         self._sweep: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._looks = 0
 
     # --- what the runtime calls --------------------------------------------------------------------
 
@@ -252,24 +255,41 @@ class Pool:
         """Whether one more worker may run at `place`."""
         slots = self.limits.slots
         slow_lane = self.limits.slow_lane or 2 * slots
-        rooms = {Place.SLOT: slots, Place.BACK: slots, Place.ASIDE: slow_lane}
+        rooms = {Place.SLOT: slots, Place.BACK: slots + self.limits.paused, Place.ASIDE: slow_lane}
         return self.taken[place] < rooms[place]
 
-    def make_room_back(self) -> bool:
-        """Whether one more worker may step back now; the slowest of those there is stopped for it."""
-        if self.has_room(Place.BACK):
-            return True
-        slowest = max(self._lanes.values(), key=Lane.longest_back)
-        if not slowest.longest_back():
-            return False
-        slowest.stop_longest_back()
-        return True
+    def make_room_back(self) -> None:
+        """Have room for one more worker to step back; the slowest of those there is stopped for it."""
+        if not self.has_room(Place.BACK):
+            lane, worker, _ = max(self._back(), key=lambda one: one[2].seconds)
+            lane.stop(worker)
+
+    def _back(self) -> list[tuple[Lane, Worker, Chunk]]:
+        """Return the workers that have stepped back."""
+        return [(lane, *pair) for lane in self._lanes.values() for pair in lane.back()]
 
     def _look(self) -> None:
         self._watch = None
         for lane in list(self._lanes.values()):
             lane.look()
+        if self.taken[Place.BACK]:
+            self._share_out_what_is_left()
         self.pump()
+
+    def _share_out_what_is_left(self) -> None:
+        """Let workers that have stepped back have the slots that nobody needs, and else a part of the time.
+
+        Who has used least goes first: it may be done soon. One that sleeps takes nothing from anybody.
+        """
+        self._looks += 1
+        slots = self.limits.slots
+        least = -(-slots // 2) if self._looks % _PAUSED_LOOKS == 0 else 0
+        going_on = max(slots - self.busy, least)
+        for number, (_, worker, _) in enumerate(sorted(self._back(), key=lambda one: one[2].seconds)):
+            if number < going_on:
+                worker.go_on()
+            elif not worker.paused and not worker.is_asleep():
+                worker.pause()
 
     def _sweep_idle(self) -> None:
         self._sweep = asyncio.get_running_loop().call_later(self.limits.idle_seconds / 4, self._sweep_idle)

@@ -21,15 +21,10 @@ class PoolLimits:
     """Workers that judge at the same time."""
     slow_lane: int = 0
     """Workers that may run aside; 0 means twice the slots."""
+    paused: int = 30
+    """Workers that may have stepped back besides one for each slot. Nearly all are paused: they cost memory only."""
     slow_seconds: float = 0.25
     """Seconds after which an item is slow: where others wait, it runs aside."""
-    crowded_seconds: float = 0.06
-    """Seconds after which an item gets less of the processors, where others wait, and may be stopped.
-
-    Either costs its worker, and about as much as this is what a new one costs until it has learned what the old
-    one knew (pages of its own, what a parser remembers): with 25 ms, items of 30 to 60 ms took half as much
-    again.
-    """
     queue_items: int = 65536
     """Items that may wait; past that a request is refused whole."""
     queue_bytes: int = 512 << 20
@@ -69,8 +64,8 @@ class Shares(Protocol):
     def has_room(self, place: Place) -> bool:
         """Whether one more worker may run at `place`."""
 
-    def make_room_back(self) -> bool:
-        """Whether one more worker may step back now; the slowest of those there is stopped for it."""
+    def make_room_back(self) -> None:
+        """Have room for one more worker to step back; the slowest of those there is stopped for it."""
 
     def open_nursery(self, bundle: Bundle, listener: WorkerListener) -> Nursery:
         """Return a nursery for `bundle`; builds what is missing, so call it in a thread."""

@@ -68,6 +68,9 @@ class Worker:
         self.exited = False
         self.nice = 0
         """By how much its priority was lowered, see `lower_priority`."""
+        self.paused_seconds = 0.0
+        """How long it was paused, the pause that lasts left out."""
+        self._paused_since: float | None = None
         self._session_settled = True
         self._requests = requests
         self._verdicts = verdicts
@@ -223,12 +226,33 @@ class Worker:
         if not self._session_settled:
             self._session_settled = _set_session_niceness(self.pid, self.nice)
 
+    @property
+    def paused(self) -> bool:
+        """Whether it has been stopped until `go_on`."""
+        return self._paused_since is not None
+
+    def pause(self) -> None:
+        """Stop the process where it is; unlike a lower priority, that can be taken back."""
+        if not self.paused:
+            self._paused_since = time.monotonic()
+            self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let a paused process go on."""
+        if self._paused_since is not None:
+            self.paused_seconds += time.monotonic() - self._paused_since
+            self._paused_since = None
+            self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it has ended, which its exit will tell
+            signal.pidfd_send_signal(self.pidfd, number)
+
     def kill(self, reason: str) -> None:
         """End the process now; its exit is reported as any other."""
         if self.killed_for is None:
             self.killed_for = reason
-            with contextlib.suppress(OSError):
-                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            self._signal(signal.SIGKILL)
 
     def retire(self) -> None:
         """Let an idle worker end by itself."""

@@ -16,6 +16,7 @@ from countermark_service.engine.lane import Lane
 from countermark_service.engine.pool import Pool, PoolLimits
 from countermark_service.engine.wire import Judged
 from countermark_service.engine.worker import Worker
+from countermark_service.errors import UnavailableError
 from countermark_service.model import Item
 from tests.support import make_bundle
 
@@ -38,7 +39,7 @@ def verify(item):
 @pytest.fixture
 def small_limits() -> PoolLimits:
     """One slot, so that a slow item has it all to itself."""
-    return PoolLimits(slots=1, slow_lane=1, slow_seconds=0.1)
+    return PoolLimits(slots=1, slow_lane=1, paused=0, slow_seconds=0.1)
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ async def test_what_was_stopped_begins_again_when_nothing_else_is_left_to_do(
     pool: Pool, slow: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where fewer workers are idle than are kept for items that may come, and none is being made."""
-    pool.limits = PoolLimits(slots=2, slow_lane=1, slow_seconds=0.1)
+    pool.limits = PoolLimits(slots=2, slow_lane=1, paused=0, slow_seconds=0.1)
     await order_of(pool, slow, ["0"])
     (lane,) = pool._lanes.values()
     lane._spares = 50
@@ -190,7 +191,7 @@ async def until(condition: Callable[[], object]) -> None:
 async def test_an_item_that_is_soon_done_steps_back_and_its_worker_comes_back(
     pool: Pool, slow: Bundle
 ) -> None:
-    pool.limits = PoolLimits(slots=1, crowded_seconds=5.0, slow_seconds=5.0)
+    pool.limits = PoolLimits(slots=1, slow_seconds=5.0)
     order, results = await order_of(pool, slow, ["0.3", *["0"] * 40])
     again, later = await order_of(pool, slow, ["0"] * 200)
 
@@ -202,10 +203,64 @@ async def test_an_item_that_is_soon_done_steps_back_and_its_worker_comes_back(
     assert all(isinstance(result, Judged) for result in later.values())
 
 
+def states_of(pool: Pool) -> dict[int, str]:
+    """Return the kernel's letter for the state of each worker: R runs, S sleeps, T is paused."""
+    stats = {pid: Path(f"/proc/{pid}/stat").read_text() for _, pid in pool.workers()}
+    return {pid: stat.rpartition(")")[2].split()[0] for pid, stat in stats.items()}
+
+
+async def test_a_slow_item_is_paused_where_others_need_its_processor_and_goes_on_behind_them(
+    pool: Pool, slow: Bundle
+) -> None:
+    pool.limits = PoolLimits(slots=1, slow_seconds=5.0)
+    judging = asyncio.ensure_future(order_of(pool, slow, ["0.3", *["0.005"] * 100]))
+    await until(lambda: "T" in states_of(pool).values())
+    order, results = await judging
+
+    assert order[-1] == 0
+    assert all(isinstance(result, Judged) for result in results.values())
+    assert "T" not in states_of(pool).values()
+
+
+async def test_a_wall_limit_leaves_out_what_a_worker_was_paused(pool: Pool, tmp_path: Path) -> None:
+    pool.limits = PoolLimits(slots=1, slow_seconds=5.0)
+    bundle = make_bundle(tmp_path / "bundles", SLOW, cpu_seconds=0.8, wall_seconds=0.8)
+    order, results = await order_of(pool, bundle, ["0.5", *["0.005"] * 600])
+
+    assert order.index(0) > 200, "the others before it took longer than its wall limit"
+    assert isinstance(results[0], Judged)
+
+
+async def test_a_paused_item_whose_caller_has_gone_is_stopped(pool: Pool, slow: Bundle) -> None:
+    pool.limits = PoolLimits(slots=1, slow_seconds=5.0)
+    gone = asyncio.ensure_future(order_of(pool, slow, ["0.9"]))
+    await until(lambda: pool.busy == 1)
+    others = asyncio.ensure_future(order_of(pool, slow, ["0.005"] * 400))
+    await until(lambda: "T" in states_of(pool).values())
+    gone.cancel()
+    await until(lambda: pool.counters.restarts.get("abandoned"))
+    _, results = await others
+
+    assert pool.counters.restarts["abandoned"] == 1
+    assert [result for result in results.values() if not isinstance(result, Judged)] == []
+
+
+async def test_a_pool_that_closes_ends_paused_workers_too(pool: Pool, slow: Bundle) -> None:
+    pool.limits = PoolLimits(slots=1, slow_seconds=5.0)
+    judging = asyncio.ensure_future(order_of(pool, slow, ["0.9", *["0.005"] * 400]))
+    await until(lambda: "T" in states_of(pool).values())
+    pids = list(states_of(pool))
+    await pool.close()
+
+    with pytest.raises(UnavailableError):
+        await judging
+    await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
 async def test_many_looping_items_fail_alone_and_every_other_keeps_its_verdict_and_place(
     pool: Pool, tmp_path: Path
 ) -> None:
-    pool.limits = PoolLimits(slots=2)
+    pool.limits = PoolLimits(slots=2, paused=0)
     bundle = make_bundle(tmp_path / "bundles", SLOW, cpu_seconds=0.4, wall_seconds=30.0)
     costs = [cost for _ in range(12) for cost in ("9", *["0"] * 20, "0.06")]
     order, results = await order_of(pool, bundle, costs)
@@ -254,7 +309,7 @@ async def test_a_wall_limit_leaves_out_what_a_worker_waits_for_a_processor(
     pool: Pool, tmp_path: Path
 ) -> None:
     """Four items on one processor, which takes longer than their wall limit."""
-    pool.limits = PoolLimits(slots=2, slow_lane=4, slow_seconds=0.03, crowded_seconds=0.025)
+    pool.limits = PoolLimits(slots=2, slow_lane=4, slow_seconds=0.03)
     bundle = make_bundle(tmp_path / "bundles", SLOW, cpu_seconds=1.0, wall_seconds=1.0)
     await order_of(pool, bundle, ["0"])
     for pid in nurseries_of(pool):
@@ -285,11 +340,11 @@ async def test_a_worker_of_a_slow_item_has_a_low_priority_with_its_whole_session
     pool: Pool, slow: Bundle
 ) -> None:
     judging = asyncio.ensure_future(order_of(pool, slow, ["0.5", *["0.005"] * 400]))
-    await until(lambda: pool.aside == 1 and 10 in niceness_of(pool))
-    lowered = niceness_of(pool)[10]
+    await until(lambda: pool.aside == 1 and 15 in niceness_of(pool))
+    lowered = niceness_of(pool)[15]
     group = Path(f"/proc/{lowered}/autogroup")
     if group.exists() and group.read_text().strip():
-        await until(lambda: judging.done() or "nice 10" in group.read_text())
+        await until(lambda: judging.done() or "nice 15" in group.read_text())
     _, results = await judging
 
     assert [result for result in results.values() if not isinstance(result, Judged)] == []

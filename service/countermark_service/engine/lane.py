@@ -29,7 +29,9 @@ from countermark_service.engine.worker import Worker
 from countermark_service.errors import CountermarkError, UnavailableError
 
 _CHUNK_SECONDS = 0.015
-_TURN_SECONDS = 0.010
+_TURN_SECONDS = 0.020
+"""Time after which an item makes way. Half of it makes room sooner, but a library that reads an answer for the first
+time often needs that much, and each item that makes way has another worker begun, which knows nothing yet."""
 _WHOLE_SECONDS = 0.001
 """Work that is not shared out among workers: to wake a second one costs as much as it would save."""
 _CHUNK_ITEMS = 256
@@ -411,7 +413,7 @@ class Lane:
                 continue
             if not worker.paused:
                 self._look_at(worker, chunk, now)
-            elif all(job.answered or job.group.done.done() for job in chunk.jobs):
+            elif any(not job.answered and job.group.done.done() for job in chunk.jobs):
                 self._stop(worker, chunk, "abandoned")
 
     def _look_at(self, worker: Worker, chunk: Chunk, now: float) -> None:

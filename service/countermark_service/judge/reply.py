@@ -32,6 +32,7 @@ class _Choice(msgspec.Struct, frozen=True):
     index: Any = 0
     finish_reason: str | None = None
     logprobs: Any = None
+    error: Any = None
 
 
 class _Completion(msgspec.Struct, frozen=True):
@@ -83,13 +84,15 @@ def read_sound_reply(raw: str) -> Reply:
         ValueError: Says two things, or that it failed; or what `read_reply` raises.
     """
     completion = _completion(raw)
-    if completion.error:  # what a gateway says whose server went away in the middle of a reply
-        raise BadReplyError(f"a reply that failed: {str(completion.error)[:200]!a}")
     if any(len(name or "") > _LONGEST_NAME for name in (completion.model, completion.system_fingerprint)):
         raise BadReplyError(f"the model's name or fingerprint has over {_LONGEST_NAME} characters")
     firsts = [one for one in completion.choices if one.index == 0] or completion.choices
     if len(firsts) > 1:
         raise BadReplyError(f"{len(firsts)} choices that could be the first")
+    # What a gateway says whose server went away in the middle of a reply.
+    error = completion.error or firsts[0].error
+    if error:
+        raise BadReplyError(f"a reply that failed: {str(error)[:200]!a}")
     refuse_repeats(raw)
     return _reply(completion)
 

@@ -177,7 +177,10 @@ class ModelClient:
             secret = self._secret()
             if secret is not None and secret.search(raw):  # it would be kept, and shown
                 raise BadReplyError("it repeats the key")
-            return raw, read_sound_reply(raw)
+            reply = read_sound_reply(raw)
+            if reply.error:  # earlier versions took such a reply, so what is kept and moved may hold one
+                raise BadReplyError(f"a choice that failed: {reply.error}")
+            return raw, reply
         except ValueError as exc:  # bytes that are no text, no completion, or one that says two things
             raise _AgainError("judge_bad_reply", str(exc)) from exc
 

@@ -59,6 +59,8 @@ class Reply(msgspec.Struct, frozen=True):
     usage: Usage
     logprobs: bool
     """Whether it carries log-probabilities."""
+    error: str | None = None
+    """What its choice says of a failure of its own: a gateway's server went away in the middle of it."""
 
 
 _LONGEST_NAME = 1000
@@ -84,15 +86,13 @@ def read_sound_reply(raw: str) -> Reply:
         ValueError: Says two things, or that it failed; or what `read_reply` raises.
     """
     completion = _completion(raw)
+    if completion.error:  # what a gateway says whose server went away in the middle of a reply
+        raise BadReplyError(f"a reply that failed: {str(completion.error)[:200]!a}")
     if any(len(name or "") > _LONGEST_NAME for name in (completion.model, completion.system_fingerprint)):
         raise BadReplyError(f"the model's name or fingerprint has over {_LONGEST_NAME} characters")
     firsts = [one for one in completion.choices if one.index == 0] or completion.choices
     if len(firsts) > 1:
         raise BadReplyError(f"{len(firsts)} choices that could be the first")
-    # What a gateway says whose server went away in the middle of a reply.
-    error = completion.error or firsts[0].error
-    if error:
-        raise BadReplyError(f"a reply that failed: {str(error)[:200]!a}")
     refuse_repeats(raw)
     return _reply(completion)
 
@@ -119,6 +119,7 @@ def _reply(completion: _Completion) -> Reply:
         fingerprint=completion.system_fingerprint,
         usage=_usage(completion.usage),
         logprobs=isinstance(choice.logprobs, dict) and bool(choice.logprobs.get("content")),
+        error=f"{str(choice.error)[:200]!a}" if choice.error else None,
     )
 
 

@@ -83,7 +83,7 @@ def _print_parts(screen: "Console", parts: Sequence[Any]) -> None:
             part.width = least if least > screen.width else part.width
             screen.print(part, crop=False)
         else:
-            screen.print(part, soft_wrap=isinstance(part, str) and " " not in part)
+            screen.print(part, soft_wrap=isinstance(part, str) and (" " not in part or "@sha256:" in part))
 
 
 def _readable_width(made: "Table") -> int:

@@ -132,6 +132,6 @@ def test_a_command_that_scores_says_once_and_in_a_sentence_what_is_known(
     assert "has a warning: Reads years" in said
     assert f"{said}." in document["sentences"]
     assert scored.err.count("Reads years") == 1
-    assert " ".join(attributed.out.split()).count(f"{said}.") == 1
+    assert attributed.out.count(f"{said}.\n") == 1
     assert "Reads years" not in attributed.err
     assert "Reads years" in (tmp_path / "found/attribution.html").read_text()

@@ -38,3 +38,15 @@ def test_a_paragraph_is_one_line_and_a_list_stays_one() -> None:
     assert reflowed(text) == (
         "Counts as equal: what is equal.\n\n- one\n- two,\n  and more\n\n1. first\n   | a table"
     )
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "second: {}", "{} has a warning: it reads years; instead: numeric:1.2.0."]
+)
+def test_a_pin_is_never_broken_over_two_lines(
+    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    pin = f"numeric:1.1.0@sha256:{'0123456789abcdef' * 4}"
+    show(text.format(pin))
+    assert pin in capsys.readouterr().out

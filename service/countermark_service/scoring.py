@@ -209,6 +209,10 @@ class Scorer:
             found = self._below[bundle.digest] = tuple(each.values())
         return found
 
+    def told(self, advisories: Iterable[Advisory]) -> None:
+        """Note that somebody said these already, so that the log need not."""
+        self._warned.update(one.id for one in advisories)
+
     def heed(self, bundle: Bundle, *digests: str) -> tuple[Advisory, ...]:
         """Return what `advisories_of` does; each is logged once.
 

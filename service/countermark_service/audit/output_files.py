@@ -1,6 +1,7 @@
 """The files of an audit: which are meant, what is read with them, and their digests."""
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,11 +46,13 @@ def find_files(outputs: Sequence[str], besides: Path | None = None) -> list[Outp
         besides: A folder whose files are not meant: that of the audit itself, which may lie among its inputs.
 
     Raises:
-        InputFileError: One does not exist or is neither file nor folder, or a folder is empty.
+        InputFileError: One does not exist or is neither file nor folder, has a name that is no UTF-8, or a folder
+            is empty.
     """
     found: dict[Path, OutputFile] = {}
     for output in outputs:
         path = Path(output)
+        _written(output)
         if path.is_dir():
             below = [
                 each
@@ -62,7 +65,7 @@ def find_files(outputs: Sequence[str], besides: Path | None = None) -> list[Outp
                 raise NoOutputsError(output, "holds no file")
             for each in below:
                 name = f"{output.rstrip('/')}/{each.relative_to(path).as_posix()}"
-                found.setdefault(each.resolve(), OutputFile(each, name, False))
+                found.setdefault(each.resolve(), OutputFile(each, _written(name), False))
         elif path.is_file():
             found[path.resolve()] = OutputFile(path, output, True)
         elif path.exists() or output == "-":
@@ -70,9 +73,24 @@ def find_files(outputs: Sequence[str], besides: Path | None = None) -> list[Outp
         else:
             raise NoOutputsError(output, "does not exist")
     for path in [path for file in list(found.values()) for path in _read_with(file)]:
-        there = found.get(path.resolve(), OutputFile(path, str(path), False))
+        there = found.get(path.resolve(), OutputFile(path, _written(str(path)), False))
         found[path.resolve()] = replace(there, beside=True)
     return list(found.values())
+
+
+def spoken(name: str) -> str:
+    """Return the name of a file as a text that can be written: bytes in it that are no UTF-8 are shown as escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _written(name: str) -> str:
+    """Return the name of an input, which rows, tasks and findings are named by; raises `InputFileError`."""
+    if spoken(name) != name:
+        raise NoOutputsError(
+            spoken(name),
+            "has a name that is no text here (no UTF-8, or of another locale), and so cannot be cited: rename it",
+        )
+    return name
 
 
 def _read_with(file: OutputFile) -> Sequence[Path]:

@@ -6,7 +6,8 @@ passes where s >= t):
     weighted   sum(w s) / sum(w)
     all        1 where every child passes, else 0
     any        1 where some child passes, else 0
-    gate       children in order; the first that does not pass makes 0 and ends it; else the last one's s
+    gate       children in order; the first before the last that does not pass makes 0 and ends it;
+               else the last one's s, whatever its t
     fallback   children in order; the first whose outcome is not in `on` decides
     penalty    max(0, s - sum of penalties), with one child; a penalty is
                weight * clamp((measure - free) / (full - free), 0, 1)

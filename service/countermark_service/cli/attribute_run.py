@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,8 @@ class _Judges:
     params: list[Mapping[str, Any]]
     of_side: list[int]
     """For each side, the place of its own."""
+    advisories: tuple[str, ...] = ()
+    """What is known of them, in sentences without their full stops."""
 
 
 async def compare_pair(
@@ -96,6 +98,7 @@ async def compare_pair(
                 differences=differences,
                 remainder=remainder(differences) if differences else None,
                 degraded=sorted(degraded),
+                advisories=judges.advisories,
             )
         )
     return found
@@ -131,7 +134,7 @@ async def compare_runs(
                     f"{side.name} names no outputs of {name!r} that could be scored again.",
                 )
         levels = _levels(chosen)
-        crossed, pins, _, _ = await _scored(chosen, out / _slug(name), judge, batch)
+        crossed, pins, judges, _ = await _scored(chosen, out / _slug(name), judge, batch)
         for place, pin in enumerate(pins):
             scores = crossed.scores[:, :, place]
             runs = [
@@ -144,7 +147,8 @@ async def compare_runs(
             by_term: dict[str, Estimate] = dict(
                 zip([one.term for one in analysis.effects], over, strict=True)
             )
-            found.append(RunsFinding(name, pin, "mean score", analysis, by_term, crossed))
+            known = tuple(said for said in judges.advisories if said.startswith(pin))
+            found.append(RunsFinding(name, pin, "mean score", analysis, by_term, crossed, known))
     return found
 
 
@@ -199,6 +203,7 @@ async def _scored(
             judges = _joined(judges, known)
             await judging.open(judges.refs)
             pins = list(judging.pins)
+        judges = replace(judges, advisories=tuple(judging.advisories))
         scores: list[SideScores] = []
         prepared = False
         for place, side in enumerate(sides):

@@ -163,6 +163,7 @@ def audit(
     """
     import asyncio
 
+    from countermark_service.audit.output_files import spoken
     from countermark_service.audit.plan import refs_of
     from countermark_service.cli.console import note, print_json, show
     from countermark_service.cli.judges import choose_judge
@@ -195,7 +196,7 @@ def audit(
             if report:
                 summary.headline = _report(work, out, asked.release, table).headline
                 summary.files += [str(out / name) for name in ("audit.json", "flips.jsonl", "report.html")]
-            note(f"the audit is in {out}")
+            note(f"the audit is in {spoken(str(out))}")
     if as_json:
         print_json(summary.document())
     else:
@@ -316,13 +317,14 @@ async def _plan(asked: _Asked, refs: Sequence[str], judge: "Judge") -> "AuditPla
 async def _score(asked: _Asked, work: "WorkFile", judge: "Judge") -> "tuple[Following, AuditSummary]":
     """Score what has no verdict yet; the results are written meanwhile."""
     from countermark_service.audit.following import Following
+    from countermark_service.audit.output_files import spoken
     from countermark_service.audit.run import AuditRun
     from countermark_service.cli.audit_summary import AuditSummary
     from countermark_service.cli.console import console, note
 
     with work.transaction():
         work.set_meta("advisories", judge.advisories)
-        work.set_meta("command", [Path(sys.argv[0]).name, *sys.argv[1:]])
+        work.set_meta("command", [Path(sys.argv[0]).name, *map(spoken, sys.argv[1:])])
         if asked.retry_failed and (again := work.forget_failures()):
             note(f"{again} verdicts without a score are made again")
     if work.missing(0, 1):

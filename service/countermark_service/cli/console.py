@@ -5,6 +5,7 @@ notes, errors) goes to standard error, so that output can be piped. Rich is load
 by whoever prints with it: `countermark serve` does not.
 """
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 _PIPED_WIDTH = 120
 """Columns of a table that goes to a file or a pipe, unless COLUMNS says otherwise."""
+_LEAST_WIDTH = 12
+"""Columns that a text of a table has, however narrow the terminal is."""
+_OF_A_LIST = re.compile(r"\s|[-*|#>]|\d+[.)]\s")
 
 
 def console(*, stderr: bool = False) -> "Console":
@@ -71,8 +75,48 @@ def show(*parts: Any, stderr: bool = False) -> None:
 
 
 def _print_parts(screen: "Console", parts: Sequence[Any]) -> None:
+    from rich.table import Table
+
     for part in parts:
-        screen.print(part, soft_wrap=isinstance(part, str) and " " not in part)
+        if isinstance(part, Table):
+            least = _readable_width(part)
+            part.width = least if least > screen.width else part.width
+            screen.print(part, crop=False)
+        else:
+            screen.print(part, soft_wrap=isinstance(part, str) and (" " not in part or "@sha256:" in part))
+
+
+def _readable_width(made: "Table") -> int:
+    """Give columns a least width, and return that of the table: numbers are whole, texts fold to words, not letters.
+
+    A terminal that is narrower breaks the lines itself; to leave out a digit, or a column, would be worse.
+    """
+    from rich.cells import cell_len
+
+    for column in made.columns:
+        lines = [line for cell in column.cells for line in str(cell).splitlines()]
+        widest = max(map(cell_len, lines), default=0)
+        heading = max(map(cell_len, str(column.header).split()), default=0)
+        whole = column.no_wrap or column.justify == "right"
+        column.min_width = max(heading, widest if whole else min(widest, _LEAST_WIDTH))
+    return sum(column.min_width or 0 for column in made.columns) + len(made.columns)
+
+
+def reflowed(text: str) -> str:
+    """Return a text with the lines of each paragraph joined, so that it is broken where the terminal ends.
+
+    A line that begins with a blank, a dash or a number stays a line of its own, as one of a list or a table does.
+    """
+    made: list[str] = []
+    for line in text.strip().splitlines():
+        joins = (
+            made and made[-1] and line.strip() and not _OF_A_LIST.match(line) and not made[-1][0].isspace()
+        )
+        if joins:
+            made[-1] += " " + line.rstrip()
+        else:
+            made.append(line.rstrip())
+    return "\n".join(made)
 
 
 def print_json(value: object, *, stderr: bool = False) -> None:

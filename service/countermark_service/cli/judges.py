@@ -98,9 +98,10 @@ class LocalJudge:
             self._service.receipts.require_key()
         self._bundles = [self._service.scorer.resolve(ref) for ref in refs]
         self.pins = [bundle.ref for bundle in self._bundles]
-        self.advisories = _sentences(
-            one for bundle in self._bundles for one in self._service.scorer.advisories_of(bundle)
-        )
+        scorer = self._service.scorer
+        found = [one for bundle in self._bundles for one in scorer.advisories_of(bundle)]
+        scorer.told(found)  # the command says them
+        self.advisories = _sentences(found)
 
     def refusals(self, verifier: int, items: Sequence[Item]) -> Mapping[int, str]:
         """Hold `items` to the limits and to the bundle's parameters; see `Judge`."""

@@ -127,7 +127,7 @@ class Rows:
     def _row_of_csv(self, line: int, found: dict[str, Any]) -> Row | BadRow:
         params = found.pop(self._columns.params, "")
         if params.strip():
-            read = read_object(params.encode())
+            read = read_object(params.encode(), of_a_file=False)
             if isinstance(read, str):
                 return BadRow(line, f"column {self._columns.params!r} {read}")
             found[self._columns.params] = read

@@ -129,9 +129,9 @@ def score(
 def _params(text: str) -> dict[str, Any]:
     from countermark_service.audit.readers.lines import read_object
 
-    found = read_object(os.fsencode(text))
+    found = read_object(os.fsencode(text), of_a_file=False)
     if isinstance(found, str):
-        problem = f"{text[:200]!r} {found}. Write it like '{{\"tolerance\": 0.01}}'."
+        problem = f'{text[:200]!r} {found}. Write it like \'{{"extract": "boxed"}}\'.'
         raise typer.BadParameter(problem, param_hint="--params")
     return found
 

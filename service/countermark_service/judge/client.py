@@ -24,6 +24,9 @@ from countermark_service.judge.transport import Address, BoundedTransport, Recei
 
 _RETRIED = frozenset({408, 409, 425, 429})
 _SHOWN_CHARS = 300
+_LEAST_SHARE = 0.1
+"""Of an attempt's time, what must be left after a pause. A question that is sent with less is paid for, mostly not
+waited for, and its time-out hides what really went wrong."""
 _SHORTEST_SECRET = 8
 """Characters of a key that is one: servers without keys are given any word, which replies may well hold."""
 
@@ -46,6 +49,7 @@ class ModelClient:
         self.endpoint = endpoint
         self._counters = counters
         self._clock = clock
+        self._least_seconds = _LEAST_SHARE * min(endpoint.timeout_seconds, endpoint.deadline_seconds)
         self._pace = Pace(endpoint, clock)
         self._transport = BoundedTransport(
             most_bytes=endpoint.most_reply_kib << 10, connect_seconds=endpoint.connect_seconds
@@ -98,7 +102,7 @@ class ModelClient:
         attempt = 0
         while True:
             attempt += 1
-            pause = self._pace.delay(end - self._clock())
+            pause = self._pace.delay(end - self._clock() - self._least_seconds)
             if pause:
                 await asyncio.sleep(pause)
             if pause is None or self._clock() >= end:
@@ -139,7 +143,7 @@ class ModelClient:
             self._pace.hold(
                 min(failed.after, self.endpoint.deadline_seconds)
             )  # a day would outlast any reason
-        if attempt >= self.endpoint.attempts or self._clock() + pause >= end:
+        if attempt >= self.endpoint.attempts or self._clock() + pause + self._least_seconds >= end:
             raise self._given_up(failed.code, str(failed), attempt) from failed
         await asyncio.sleep(pause)
 
@@ -161,16 +165,22 @@ class ModelClient:
         if status in _RETRIED or status >= 500:
             after = retry_after_seconds(received.headers.get(b"retry-after", b"").decode("latin-1"))
             code = "judge_rate_limited" if status == 429 else "judge_unavailable"
-            raise _AgainError(code, f"status {status}: {self._shown(content)}", after)
+            raise _AgainError(code, f"status {status}{self._shown(content)}", after)
         if status != 200:
-            problem = f"status {status}: {self._shown(content)}"
+            problem = f"status {status}{self._shown(content)}"
+            place = received.headers.get(b"location")
+            if place:
+                problem += f"; no redirect is followed, and this one leads to{self._shown(place)}"
             raise self._given_up("judge_refused_request", problem, attempt)
         try:
             raw = content.decode()
             secret = self._secret()
             if secret is not None and secret.search(raw):  # it would be kept, and shown
                 raise BadReplyError("it repeats the key")
-            return raw, read_sound_reply(raw)
+            reply = read_sound_reply(raw)
+            if reply.error:  # earlier versions took such a reply, so what is kept and moved may hold one
+                raise BadReplyError(f"a choice that failed: {reply.error}")
+            return raw, reply
         except ValueError as exc:  # bytes that are no text, no completion, or one that says two things
             raise _AgainError("judge_bad_reply", str(exc)) from exc
 
@@ -197,11 +207,12 @@ class ModelClient:
         return self._address
 
     def _shown(self, content: bytes) -> str:
-        """Return the head of an error's body, on one line, without the key should the server repeat it."""
+        """Return what a server said first, on one line behind a colon, without its key."""
         text, secret = content.decode("utf-8", "replace"), self._secret()
         if secret is not None:  # before anything is cut, which could leave a part of it
             text = secret.sub("[key]", text)
-        return " ".join(text[:4096].split())[:_SHOWN_CHARS]
+        shown = " ".join(text[:4096].split())[:_SHOWN_CHARS]
+        return f": {shown}" if shown else ""
 
     def _secret(self) -> re.Pattern[str] | None:
         """Return what finds the key in a reply; None for none, and for words such as EMPTY that stand for none."""

@@ -43,7 +43,7 @@ class Pace:
         """
         now = self._clock()
         turn = max(now, self._next)
-        if turn - now >= most:
+        if turn > now and turn - now >= most:
             return None
         self._next = turn + self._gap if self._gap else self._next
         return turn - now

@@ -32,6 +32,7 @@ class _Choice(msgspec.Struct, frozen=True):
     index: Any = 0
     finish_reason: str | None = None
     logprobs: Any = None
+    error: Any = None
 
 
 class _Completion(msgspec.Struct, frozen=True):
@@ -58,6 +59,8 @@ class Reply(msgspec.Struct, frozen=True):
     usage: Usage
     logprobs: bool
     """Whether it carries log-probabilities."""
+    error: str | None = None
+    """What its choice says of a failure of its own: a gateway's server went away in the middle of it."""
 
 
 _LONGEST_NAME = 1000
@@ -116,6 +119,7 @@ def _reply(completion: _Completion) -> Reply:
         fingerprint=completion.system_fingerprint,
         usage=_usage(completion.usage),
         logprobs=isinstance(choice.logprobs, dict) and bool(choice.logprobs.get("content")),
+        error=f"{str(choice.error)[:200]!a}" if choice.error else None,
     )
 
 

@@ -9,7 +9,8 @@ that changes is read again, so that a service that runs takes notice of a new ke
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import msgspec
 
 from countermark_service.receipts.errors import NoSigningKeyError, SigningKeysError
 from countermark_service.receipts.keys import KEY_TYPE, KeySet, KeyValue, SigningKey, named, written
+from countermark_service.store.turns import turn
 
 DEFAULT_DAYS = 365
 LONGEST_DAYS = 36_500
@@ -97,12 +99,13 @@ class Keyring:
         Raises:
             SigningKeysError: One is valid already, or the folder cannot be written.
         """
-        known = self.current()
-        if known is not None:
-            raise SigningKeysError(
-                f"key {known.keyid} is valid until {known.valid_until}: `countermark keys rotate` replaces it."
-            )
-        return self._add(days, label, self.public().keys.values())
+        with self._change():
+            known = self.current()
+            if known is not None:
+                raise SigningKeysError(
+                    f"key {known.keyid} is valid until {known.valid_until}: `countermark keys rotate` replaces it."
+                )
+            return self._add(days, label, self.public().keys.values())
 
     def rotate(self, *, days: float = DEFAULT_DAYS, label: str = "") -> SigningKey:
         """Make a key and retire those before it; their receipts stay good.
@@ -110,11 +113,12 @@ class Keyring:
         Raises:
             SigningKeysError: The folder cannot be written.
         """
-        now = written(self._now())
-        before = list(self.public().keys.values())
-        made = self._add(days, label, [_retired(key, now) for key in before])
-        for key in before:
-            self._forget(key.keyid)
+        with self._change():
+            now = written(self._now())
+            before = list(self.public().keys.values())
+            made = self._add(days, label, [_retired(key, now) for key in before])
+            for key in before:
+                self._forget(key.keyid)
         return made
 
     def retire(self, keyid: str, *, compromised: bool = False) -> SigningKey:
@@ -125,8 +129,12 @@ class Keyring:
             compromised: Whether somebody else may have the private half.
 
         Raises:
-            SigningKeysError: No key, or more than one, is meant.
+            SigningKeysError: No key, or more than one, is meant, or the folder cannot be written.
         """
+        with self._change():
+            return self._retire(keyid, compromised)
+
+    def _retire(self, keyid: str, compromised: bool) -> SigningKey:
         keys = self.public().keys
         meant = [key for key in keys if keyid and key.startswith(keyid)]
         if len(meant) != 1:
@@ -158,15 +166,22 @@ class Keyring:
         pem = private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(self._pem(key.keyid), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(pem)
-        except OSError as exc:
-            raise SigningKeysError(f"{self.folder} cannot be written: {exc.strerror}.") from exc
+        handle = os.open(self._pem(key.keyid), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(pem)
         self._write([*others, key])
         return key
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """Change the folder alone; what was written by others meanwhile is read first."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with turn(self._file):
+                self._stamp = None
+                yield
+        except OSError as exc:
+            raise SigningKeysError(f"{self.folder} cannot be written: {exc.strerror}.") from exc
 
     def _private(self, keyid: str) -> Any:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -195,14 +210,11 @@ class Keyring:
         self._pem(keyid).unlink(missing_ok=True)
 
     def _write(self, keys: Iterable[SigningKey]) -> None:
-        try:
-            handle, name = tempfile.mkstemp(dir=self.folder, prefix=".keys-")
-            with os.fdopen(handle, "wb") as file:
-                file.write(KeySet.of(keys).encoded())
-            Path(name).chmod(0o644)
-            Path(name).replace(self._file)
-        except OSError as exc:
-            raise SigningKeysError(f"{self._file} cannot be written: {exc.strerror}.") from exc
+        handle, name = tempfile.mkstemp(dir=self.folder, prefix=".keys-")
+        with os.fdopen(handle, "wb") as file:
+            file.write(KeySet.of(keys).encoded())
+        Path(name).chmod(0o644)
+        Path(name).replace(self._file)
         self._stamp = None
 
 

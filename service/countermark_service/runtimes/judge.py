@@ -60,6 +60,8 @@ _WITHHELD = frozenset(
 )
 """By rules 4, what they say of a reply that something kept back or cut."""
 _MOST_WAITING = 65_536
+_EQUAL_SCORES = 1e-9
+"""Most by which the scores of the two orders may differ: 1 - 0.7 is not 0.3 to the last bit."""
 _TRIES = 2
 """Askings of one vote: an unreadable reply is asked for once more."""
 
@@ -446,7 +448,7 @@ def _verdict(table: JudgeTable, orders: Sequence[Sequence[_Ballot]]) -> Verdict:
         if found is None:
             return _abstained(table, orders, _why(ballots, len(cast), table))
         scores.append(found if place == 0 else 1.0 - found)
-    if len(scores) == 2 and scores[0] != scores[1]:
+    if len(scores) == 2 and not math.isclose(scores[0], scores[1], abs_tol=_EQUAL_SCORES):
         return _abstained(
             table, orders, ("orders_disagree", "with the responses swapped, the judge says otherwise.")
         )
@@ -463,10 +465,15 @@ def _combined(table: JudgeTable, votes: Sequence[Vote]) -> float | None:
         return scores[0]
     if table.votes.combine == "mean":
         return math.fsum(scores) / len(scores)
-    counts = Counter(vote.label for vote in votes)
-    label, count = counts.most_common(1)[0]
+    counts = Counter(_said(vote, table) for vote in votes)
+    most, count = counts.most_common(1)[0]
     enough = len(votes) if table.votes.combine == "unanimous" else len(votes) // 2 + 1
-    return next(vote.score for vote in votes if vote.label == label) if count >= enough else None
+    return next(vote.score for vote in votes if _said(vote, table) == most) if count >= enough else None
+
+
+def _said(vote: Vote, table: JudgeTable) -> str | float | None:
+    """Return by what two votes are the same: the label, or of a number its value, however it was written."""
+    return vote.label if table.output.all_labels or vote.parts else vote.score
 
 
 def _why(ballots: Sequence[_Ballot], cast: int, table: JudgeTable) -> tuple[str, str]:

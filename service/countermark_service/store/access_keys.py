@@ -10,11 +10,13 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from countermark_service.errors import CountermarkError, ForbiddenError, UnauthorizedError
+from countermark_service.store.turns import turn
 
 SCOPES = ("score", "admin", "audit", "run")
 """What a key can be allowed: to score, to change what is registered, to read receipts and reports, to run
@@ -55,7 +57,7 @@ class AccessKeys:
     def __init__(self, file: Path) -> None:
         """`file` need not exist: no file, no keys."""
         self._file = file
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: tuple[int, int, int] | None = None
         self._by_hash: dict[str, AccessKey] = {}
         self._locked = False
 
@@ -72,7 +74,7 @@ class AccessKeys:
         """Make a key; return its secret text, which nobody can read again, and what is kept.
 
         Raises:
-            AccessKeysError: A scope that does not exist.
+            AccessKeysError: A scope that does not exist, or the file cannot be written.
         """
         wanted = tuple(dict.fromkeys(scopes))
         unknown = [scope for scope in wanted if scope not in SCOPES]
@@ -81,19 +83,23 @@ class AccessKeys:
         secret = _PREFIX + secrets.token_urlsafe(32)
         created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         key = AccessKey(secrets.token_hex(4), _hash(secret), wanted, label, created)
-        self._write([*self.all(), key])
+        with self._change():
+            self._write([*self.all(), key])
         return secret, key
 
     def remove(self, key_id: str) -> None:
         """Forget a key.
 
         Raises:
-            AccessKeysError: No key has that id.
+            AccessKeysError: No key has that id, or the file cannot be written.
         """
-        kept = [key for key in self.all() if key.id != key_id]
-        if len(kept) == len(self._by_hash):
-            raise AccessKeysError(f"no key has the id {key_id!r}; list them with `countermark access list`.")
-        self._write(kept)
+        with self._change():
+            kept = [key for key in self.all() if key.id != key_id]
+            if len(kept) == len(self._by_hash):
+                raise AccessKeysError(
+                    f"no key has the id {key_id!r}; list them with `countermark access list`."
+                )
+            self._write(kept)
 
     def require(self, authorization: str | None, scope: str) -> str | None:
         """Return the id of the key in an `Authorization` header; None where no keys were ever set up.
@@ -119,7 +125,7 @@ class AccessKeys:
         except FileNotFoundError:
             self._stamp, self._by_hash = None, {}
             return
-        stamp = (found.st_mtime_ns, found.st_size)
+        stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
         if stamp == self._stamp:
             return
         try:
@@ -131,8 +137,17 @@ class AccessKeys:
         self._stamp, self._by_hash = stamp, {key.hash: key for key in keys}
         self._locked = self._locked or bool(keys)
 
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """Change the file alone; what was written by others meanwhile is read first."""
+        try:
+            with turn(self._file):
+                self._stamp = None
+                yield
+        except OSError as exc:
+            raise AccessKeysError(f"{self._file} cannot be written: {exc.strerror}.") from exc
+
     def _write(self, keys: list[AccessKey]) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=self._file.parent, prefix=".keys-")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump({"keys": [asdict(key) for key in keys]}, file, indent=1)

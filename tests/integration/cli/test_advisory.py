@@ -114,3 +114,24 @@ def test_who_uses_finds_composites_releases_and_receipts(
     by_card = cli("registry", "who-uses", "tests/used:1", "--json", env=own).json
     assert (by_card["releases"][0]["places"], len(by_card["receipts"])) == (["the card itself"], 1)
     assert cli("registry", "who-uses", "nobody:1", env=own).code == 1
+
+
+def test_a_command_that_scores_says_once_and_in_a_sentence_what_is_known(
+    cli: Cli, own: dict[str, str], tmp_path: Path
+) -> None:
+    cli("advisory", "add", NUMBER, "--reason", "Reads years.", env=own)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"id": "a", "response": "4", "reference": "4"}\n')
+    sides = ("--verifier-a", NUMBER, "--verifier-b", "last-number:1.1.0")
+
+    scored = cli("score", rows, "--verifier", NUMBER, env=own)
+    attributed = cli("attribute", rows, rows, *sides, "--out", tmp_path / "found", env=own)
+    document = json.loads((tmp_path / "found/attribution.json").read_text())["findings"][0]
+
+    (said,) = document["advisories"]
+    assert "has a warning: Reads years" in said
+    assert f"{said}." in document["sentences"]
+    assert scored.err.count("Reads years") == 1
+    assert attributed.out.count(f"{said}.\n") == 1
+    assert "Reads years" not in attributed.err
+    assert "Reads years" in (tmp_path / "found/attribution.html").read_text()

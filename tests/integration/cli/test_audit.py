@@ -436,6 +436,23 @@ def test_the_shared_schema_accepts_what_is_written(audit: Cli, tmp_path: Path) -
         assert len(pins) == 2
 
 
+def test_names_that_are_no_utf_8_are_refused_as_inputs_and_taken_for_folders(
+    audit: Cli, tmp_path: Path
+) -> None:
+    rows, odd = outputs(tmp_path / "rows.jsonl"), os.fsdecode(b"odd\xff")
+    (tmp_path / odd).mkdir()
+    copy = tmp_path / odd / "rows.jsonl"
+    copy.write_bytes(rows.read_bytes())
+
+    refused = audit(copy, "--verifier", "exact:1.0.0", "--out", "a")
+    taken = audit(rows, "--verifier", "exact:1.0.0", "--out", tmp_path / odd / "b", "--json")
+
+    assert refused.code == 1
+    assert "odd\\xff/rows.jsonl: has a name that is no text here" in refused.err
+    assert taken.code == 0, taken.err
+    assert (tmp_path / odd / "b" / "verdicts.jsonl").is_file()
+
+
 def test_what_became_known_of_a_verifier_is_said_and_does_not_stop_the_audit(
     audit: Cli, cli: Cli, tmp_path: Path
 ) -> None:

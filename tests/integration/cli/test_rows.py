@@ -98,6 +98,7 @@ def test_a_line_that_is_too_long_is_bad_and_the_next_one_is_read(monkeypatch: py
     [
         (b"a", "has 1 field, the header has 3"),
         (b"a,b,{", "is no JSON object"),
+        (b"a,b,[]", "column 'params' holds a list"),
         (b"\xff,b,", "column 'response' is not UTF-8"),
         (b'a,b,"x"y', "not CSV"),
     ],
@@ -109,6 +110,7 @@ def test_a_bad_row_of_a_csv_says_what_is_wrong_and_the_next_one_is_read(row: byt
 
     assert isinstance(bad, BadRow)
     assert (bad.line, said in bad.problem) == (2, True), bad.problem
+    assert "one object a line" not in bad.problem
     assert isinstance(good, Row)
     assert (good.line, good.item.params) == (3, {"k": 1})
 

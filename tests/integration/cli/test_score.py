@@ -117,6 +117,17 @@ def test_bad_rows_can_be_left_out_and_are_counted(cli: Cli, tmp_path: Path) -> N
     assert "line 2 is left out" in ended.err
 
 
+@pytest.mark.parametrize("text", ["[]", "{} {}", "{"])
+def test_parameters_that_are_no_object_are_refused_without_advice_on_lines(
+    cli: Cli, rows: Path, text: str
+) -> None:
+    ended = cli("score", rows, "--verifier", FIRST, "--params", text)
+    said = " ".join(ended.err.replace("│", "").split())
+    assert ended.code == 2
+    assert """Write it like '{"extract": "boxed"}'.""" in said
+    assert "line" not in said
+
+
 def test_a_parameter_that_the_verifier_does_not_know_is_a_bad_row_here_and_at_a_server(
     cli: Cli, rows: Path, service: str
 ) -> None:

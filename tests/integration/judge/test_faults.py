@@ -29,6 +29,7 @@ Make = Callable[..., Judging]
         scripted.body(b'{"choices": [{"message": {"content": "DIFFERENT", "content": "SAME"}}]}'),
         scripted.body(b'{"choices": [{"message": {"content": "SAME"}}], "choices": []}'),
         scripted.body(b'{"choices": [{"message": {"content": "SAME"}}], "error": {"message": "gone"}}'),
+        scripted.body(b'{"choices": [{"message": {"content": "SAME"}, "error": {"code": 502, "message": "gone"}}]}'),
         scripted.body(b'{"choices": [{"message": {"content": "SAME"}}, {"message": {"content": "DIFFERENT"}}]}'),
         says("SAME", model="m" * 2000), says("SAME", system_fingerprint="f" * 2000),
         status(429, retry_after="Mon, 01 Jan 99999999999999999999 00:00:00 GMT"),
@@ -107,6 +108,24 @@ async def test_questions_that_the_rate_leaves_no_time_for_say_so_and_do_not_open
     assert first.outcome is Outcome.SCORED
     assert [one.detail()["code"] for one in others] == ["judge_rate_limited"] * 5
     assert len(server.seen) == 1
+
+
+async def test_a_question_that_a_pause_leaves_next_to_no_time_for_is_not_sent(
+    judging_in_memory: Make, server: ScriptedJudge
+) -> None:
+    server.faults = [status(429, retry_after="3600")]
+    made = judging_in_memory(options={"deadline_seconds": 2.0, "breaker_failures": 2, "concurrency": 1})
+    verdicts = await made.verdicts([item(f"\\boxed{{{n}}}") for n in range(4)])
+    assert [one.detail()["code"] for one in verdicts] == ["judge_rate_limited"] * 4
+    assert len(server.seen) == 1
+
+
+async def test_a_redirect_is_not_followed_and_its_place_is_told(
+    judging_in_memory: Make, server: ScriptedJudge
+) -> None:
+    server.faults = [status(307, location="https://elsewhere.invalid/v1/")]
+    message = (await judging_in_memory().verdict(item())).detail()["message"]
+    assert message.endswith("no redirect is followed, and this one leads to: https://elsewhere.invalid/v1/")
 
 
 async def test_no_endpoint_is_an_error_that_names_the_model(judging_in_memory: Make) -> None:

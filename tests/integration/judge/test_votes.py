@@ -113,6 +113,19 @@ async def test_a_number_is_placed_in_its_range(
     assert found[1] == pytest.approx(score)
 
 
+@pytest.mark.parametrize(
+    ("replies", "score"),
+    [(["7", "7.0", "7.00"], 2 / 3), (["7", "7.0", "7.5"], None), (["1", "1", "1.0"], 0.0)],
+)
+async def test_numbers_are_the_same_however_they_are_written(
+    judging_in_memory: Make, server: ScriptedJudge, tmp_path: Path, replies: list[str], score: float | None
+) -> None:
+    table = f'{ASK}output = {{ kind = "range", low = 1, high = 10 }}\nsampling = {{ max_tokens = 5 }}\n'
+    table += "votes = { count = 3, combine = 'unanimous' }"
+    found = await outcome_of(judging_in_memory, server, tmp_path, table, replies)
+    assert found[1] == pytest.approx(score)
+
+
 @pytest.mark.parametrize("reply", ["11", "0", "seven", "7 or 8", "nan", "1e1", "7\nor so", "\u0667"])
 async def test_a_number_that_is_none_or_out_of_range_is_unreadable(
     judging_in_memory: Make, server: ScriptedJudge, tmp_path: Path, reply: str
@@ -175,6 +188,20 @@ async def test_a_pair_is_asked_in_both_orders_and_the_place_decides_nothing(
     server.reply = lambda body: "FIRST"
     placed = await made.verdict(Item("text C", "text D", {}, "?"), "judge/pairwise:1.0.0")
     assert (placed.outcome, placed.detail()["code"]) == (Outcome.ABSTAIN, "orders_disagree")
+
+
+@pytest.mark.parametrize("better", ["FIRST", "SECOND"])
+async def test_orders_that_agree_in_decimals_agree(
+    judging_in_memory: Make, server: ScriptedJudge, tmp_path: Path, better: str
+) -> None:
+    table = """reference = "pair"
+messages = [{ role = "user", content = "{{first}} {{second}}" }]
+output = { kind = "tokens", labels = { FIRST = 0.7, SECOND = 0.3 } }
+sampling = { max_tokens = 5 }
+votes = { both_orders = true }"""
+    other = {"FIRST": "SECOND", "SECOND": "FIRST"}[better]
+    found = await outcome_of(judging_in_memory, server, tmp_path, table, [better, other])
+    assert found[:2] == (Outcome.SCORED, {"FIRST": 0.7, "SECOND": 0.3}[better])
 
 
 async def test_a_bundle_that_pins_a_revision_refuses_another_one(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_the_file_holds_the_hash_and_not_the_key(keys: AccessKeys, file: Path) -
     assert row["hash"] == hashlib.sha256(secret.encode()).hexdigest() == key.hash
     assert (row["scopes"], row["label"]) == (["score"], "trainer 1")
     assert file.stat().st_mode & 0o077 == 0
-    assert [entry.name for entry in file.parent.iterdir()] == ["keys.json"]
+    assert sorted(entry.name for entry in file.parent.iterdir()) == [".keys.json.lock", "keys.json"]
 
 
 def test_two_keys_never_look_alike(keys: AccessKeys) -> None:
@@ -111,3 +112,22 @@ def test_a_key_that_is_not_there_cannot_be_removed(keys: AccessKeys) -> None:
     with pytest.raises(AccessKeysError, match="no key has the id 'nobody'"):
         keys.remove("nobody")
     assert keys.all() == [key]
+
+
+def test_keys_that_are_made_and_removed_at_once_are_all_there_or_gone(file: Path) -> None:
+    gone = [AccessKeys(file).add(["score"], "old")[1].id for _ in range(20)]
+    with ThreadPoolExecutor(8) as several:
+        removed = [several.submit(AccessKeys(file).remove, one) for one in gone]
+        made = [several.submit(AccessKeys(file).add, ["score"], str(n)) for n in range(20)]
+        for one in removed:
+            one.result()
+        secrets = [one.result()[0] for one in made]
+    keys = AccessKeys(file)
+    assert {key.label for key in keys.all()} == {str(n) for n in range(20)}
+    assert all(keys.require(f"Bearer {secret}", "score") for secret in secrets)
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("no folder")
+    with pytest.raises(AccessKeysError, match=r"data/keys\.json cannot be written: "):
+        AccessKeys(tmp_path / "data" / "keys.json").add(["score"], "x")

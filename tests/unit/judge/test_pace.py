@@ -60,6 +60,10 @@ def test_a_turn_that_nobody_can_wait_for_is_left_to_those_who_come_later() -> No
     assert pace.delay(101) == 100.0
 
 
+def test_who_need_not_wait_may_begin_with_any_time() -> None:
+    assert Pace(endpoint(), Clock()).delay(-1.0) == 0.0
+
+
 def test_what_one_call_is_told_to_wait_holds_all_back() -> None:
     clock = Clock()
     pace = Pace(endpoint(), clock)

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,24 @@ def test_a_key_file_that_holds_another_key_does_not_sign(ring: Keyring, tmp_path
     (ring.folder / f"{key.keyid}.pem").write_bytes((other.folder / f"{other.make().keyid}.pem").read_bytes())
     with pytest.raises(NoSigningKeyError, match="holds another key"):
         ring.signer()
+
+
+def test_of_several_that_make_the_first_key_at_once_one_does(ring: Keyring, clock: Clock) -> None:
+    def make(_: int) -> bool:
+        try:
+            Keyring(ring.folder, now=clock).make()
+        except SigningKeysError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as several:
+        assert sum(several.map(make, range(8))) == 1
+    (key,) = ring.public().keys
+    assert [file.stem for file in ring.folder.glob("*.pem")] == [key]
+
+
+def test_keys_that_are_rotated_at_once_are_all_published(ring: Keyring, clock: Clock) -> None:
+    with ThreadPoolExecutor(8) as several:
+        made = list(several.map(lambda _: Keyring(ring.folder, now=clock).rotate().keyid, range(8)))
+    assert sorted(ring.public().keys) == sorted(made)
+    assert len(list(ring.folder.glob("*.pem"))) == 1

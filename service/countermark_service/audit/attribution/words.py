@@ -39,6 +39,8 @@ class PairFinding:
     remainder: Remainder | None = None
     """None where a side has no card."""
     degraded: Sequence[str] = field(default_factory=tuple)
+    advisories: Sequence[str] = ()
+    """What is known to be wrong with the verifiers, in sentences without their full stops."""
 
     @property
     def same_verifier(self) -> bool:
@@ -85,6 +87,7 @@ class PairFinding:
                 said.append(
                     "The two orders differ by more than chance: the second verifier does not change both outputs alike."
                 )
+        said += [f"{one}." for one in self.advisories]
         said += self._of_published()
         said += self._of_counts()
         if self.remainder is not None:
@@ -161,6 +164,7 @@ class PairFinding:
             "factors": [one.document() for one in self.differences],
             "remainder": None if self.remainder is None else self.remainder.document(),
             "degraded": list(self.degraded),
+            "advisories": list(self.advisories),
             "sentence": self.sentence(),
             "sentences": self.sentences(),
         }
@@ -180,6 +184,8 @@ class RunsFinding:
     questions. What another seed would do is not in them."""
     crossed: Crossed | None = None
     """What was scored again; None for a table, whose scores are shown as they were given."""
+    advisories: Sequence[str] = ()
+    """What is known to be wrong with the verifier, in sentences without their full stops."""
 
     @property
     def scale(self) -> int:
@@ -216,7 +222,7 @@ class RunsFinding:
         ]
         if found.constant:
             said.append(f"Nothing is said of what did not vary: {', '.join(found.constant)}.")
-        return said
+        return [*said, *(f"{one}." for one in self.advisories)]
 
     def document(self) -> dict[str, Any]:
         """Return everything as JSON values."""
@@ -248,6 +254,7 @@ class RunsFinding:
             ],
             "aliases": [{"term": one.term, "made_of": dict(one.made_of)} for one in found.aliases],
             "counts": None if self.crossed is None else self.crossed.document(),
+            "advisories": list(self.advisories),
             "sentences": self.sentences(),
         }
 

@@ -205,18 +205,22 @@ class _Zstd(io.RawIOBase):
         return count
 
 
-def read_object(line: bytes, wanted: Collection[str] | None = None) -> dict[str, Any] | str:
+def read_object(
+    line: bytes, wanted: Collection[str] | None = None, *, of_a_file: bool = True
+) -> dict[str, Any] | str:
     """Return the JSON object in a line, or what is wrong with it as a sentence without its end.
 
     It is read as a request is: no key twice, no number that would be rounded. Values under other keys than
-    `wanted` are left unread, as whoever wrote them meant them for somebody else.
+    `wanted` are left unread, as whoever wrote them meant them for somebody else. What is not `of_a_file` but one
+    object by itself gets no advice on lines.
     """
     found: dict[str, Any] = {}
     try:
         for key, part in read_parts(line).items():
             found[key] = read_value(part) if wanted is None or key in wanted else part
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-        return json_problem(exc)
+        problem = json_problem(exc)
+        return problem if of_a_file else problem.partition(": write one object a line")[0]
     return found
 
 

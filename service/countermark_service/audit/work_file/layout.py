@@ -30,6 +30,7 @@ Layout (`PRAGMA user_version` 2, `application_id` "CMA1"):
 """
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -128,7 +129,9 @@ class Connected:
 
 def connect(path: Path, cache_kib: int = _CACHE_KIB) -> sqlite3.Connection:
     """Open the file; raises what sqlite3 does."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+    connection = sqlite3.connect(
+        os.fsencode(path), isolation_level=None, check_same_thread=False, timeout=5.0
+    )
     try:
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode = WAL")

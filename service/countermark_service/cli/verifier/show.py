@@ -63,8 +63,8 @@ def _print(bundle: "Bundle", advisories: "tuple[Advisory, ...]", *, vectors: boo
 
     import msgspec
 
+    from countermark_service.cli.console import reflowed, table
     from countermark_service.cli.console import show as print_parts
-    from countermark_service.cli.console import table
     from countermark_service.engine.lockfile import read_lock
 
     manifest, limits = bundle.manifest, bundle.manifest.limits
@@ -73,7 +73,7 @@ def _print(bundle: "Bundle", advisories: "tuple[Advisory, ...]", *, vectors: boo
         instead = f" Instead: {one.replacement}." if one.replacement else ""
         parts += [f"{one.kind.upper()} since {one.date} ({one.id}): {one.reason}{instead}", ""]
     if manifest.description:
-        parts += [manifest.description.strip(), ""]
+        parts += [reflowed(manifest.description), ""]
     facts = table("", "")
     facts.show_header = False
     facts.add_row("runtime", manifest.runtime + (f", Python {manifest.python}" if manifest.python else ""))

@@ -35,7 +35,7 @@ _NUMBER_IN_MARKDOWN = re.compile(
 )
 """By rules 4: `**Verdict**: SAME`, `**Score:** 7`."""
 _TRIM = " \t*_`\"'.[]()"
-_TRIM_BEFORE_NUMBER = {1: _TRIM, 2: _TRIM, 3: _TRIM.replace(".", ""), 4: _TRIM.replace(".", "")}
+_TRIM_BEFORE_NUMBER = {1: _TRIM, 2: _TRIM, **dict.fromkeys((3, 4, 5), _TRIM.replace(".", ""))}
 """By the number of the rules; rules 1 and 2 take .5 for 5."""
 
 

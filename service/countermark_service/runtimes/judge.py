@@ -61,7 +61,7 @@ _WITHHELD = frozenset(
 """By rules 4, what they say of a reply that something kept back or cut."""
 _MOST_WAITING = 65_536
 _EQUAL_SCORES = 1e-9
-"""Most by which the scores of the two orders may differ: 1 - 0.7 is not 0.3 to the last bit."""
+"""By rules 5, most by which the scores of the two orders may differ: 1 - 0.7 is not 0.3 to the last bit."""
 _TRIES = 2
 """Askings of one vote: an unreadable reply is asked for once more."""
 
@@ -448,7 +448,9 @@ def _verdict(table: JudgeTable, orders: Sequence[Sequence[_Ballot]]) -> Verdict:
         if found is None:
             return _abstained(table, orders, _why(ballots, len(cast), table))
         scores.append(found if place == 0 else 1.0 - found)
-    if len(scores) == 2 and not math.isclose(scores[0], scores[1], abs_tol=_EQUAL_SCORES):
+    if len(scores) == 2 and not math.isclose(
+        *scores, rel_tol=0, abs_tol=_EQUAL_SCORES if table.rules >= 5 else 0
+    ):
         return _abstained(
             table, orders, ("orders_disagree", "with the responses swapped, the judge says otherwise.")
         )
@@ -472,8 +474,8 @@ def _combined(table: JudgeTable, votes: Sequence[Vote]) -> float | None:
 
 
 def _said(vote: Vote, table: JudgeTable) -> str | float | None:
-    """Return by what two votes are the same: the label, or of a number its value, however it was written."""
-    return vote.label if table.output.all_labels or vote.parts else vote.score
+    """Return by what two votes are the same: the label; by rules 5, of a number its value, however it was written."""
+    return vote.label if table.rules < 5 or table.output.all_labels or vote.parts else vote.score
 
 
 def _why(ballots: Sequence[_Ballot], cast: int, table: JudgeTable) -> tuple[str, str]:

@@ -98,7 +98,9 @@ def item(answer: str = "\\boxed{12}", reference: Any = "a dozen", prompt: str | 
     return Item(answer, reference, {}, prompt)
 
 
-def write_judge(root: Path, table: str, *, name: str = "judge/subject", uses_prompt: bool = False) -> str:
+def write_judge(
+    root: Path, table: str, *, name: str = "judge/subject", uses_prompt: bool = False, rules: int = 1
+) -> str:
     """Write a judge bundle with the rest of its `[judge]` table below `root`; return its reference."""
     folder = root / name / "1.0.0"
     folder.mkdir(parents=True)
@@ -111,7 +113,7 @@ runtime = "judge"
 uses_prompt = {str(uses_prompt).lower()}
 files = ["verifier.toml", "vectors.jsonl"]
 [judge]
-rules = 1
+rules = {rules}
 model = "{MODEL}"
 {table}
 """

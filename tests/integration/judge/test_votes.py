@@ -17,10 +17,10 @@ YES_NO = 'output = { kind = "tokens", labels = { YES = 1, NO = 0 }, abstain = ["
 
 
 async def outcome_of(
-    judging: Make, server: ScriptedJudge, root: Path, table: str, replies: list[str]
+    judging: Make, server: ScriptedJudge, root: Path, table: str, replies: list[str], *, rules: int = 1
 ) -> tuple[Outcome, float | None, dict[str, Any]]:
     """Judge one item with a bundle of that table and these replies, in order."""
-    ref = write_judge(root / "bundles", table)
+    ref = write_judge(root / "bundles", table, rules=rules)
     server.faults = [says(reply) for reply in replies]
     made = judging(roots=[root / "bundles"], options={"concurrency": 1})
     verdict = await made.verdict(Item("an answer", "a reference"), ref)
@@ -122,8 +122,10 @@ async def test_numbers_are_the_same_however_they_are_written(
 ) -> None:
     table = f'{ASK}output = {{ kind = "range", low = 1, high = 10 }}\nsampling = {{ max_tokens = 5 }}\n'
     table += "votes = { count = 3, combine = 'unanimous' }"
-    found = await outcome_of(judging_in_memory, server, tmp_path, table, replies)
+    found = await outcome_of(judging_in_memory, server, tmp_path / "new", table, replies, rules=5)
     assert found[1] == pytest.approx(score)
+    before = await outcome_of(judging_in_memory, server, tmp_path / "old", table, replies, rules=4)
+    assert before[:2] == (Outcome.ABSTAIN, None), "what was published goes on as it was"
 
 
 @pytest.mark.parametrize("reply", ["11", "0", "seven", "7 or 8", "nan", "1e1", "7\nor so", "\u0667"])
@@ -199,9 +201,11 @@ messages = [{ role = "user", content = "{{first}} {{second}}" }]
 output = { kind = "tokens", labels = { FIRST = 0.7, SECOND = 0.3 } }
 sampling = { max_tokens = 5 }
 votes = { both_orders = true }"""
-    other = {"FIRST": "SECOND", "SECOND": "FIRST"}[better]
-    found = await outcome_of(judging_in_memory, server, tmp_path, table, [better, other])
+    replies = [better, {"FIRST": "SECOND", "SECOND": "FIRST"}[better]]
+    found = await outcome_of(judging_in_memory, server, tmp_path / "new", table, replies, rules=5)
     assert found[:2] == (Outcome.SCORED, {"FIRST": 0.7, "SECOND": 0.3}[better])
+    before = await outcome_of(judging_in_memory, server, tmp_path / "old", table, replies, rules=4)
+    assert (before[0], before[1]) == (Outcome.ABSTAIN, None)
 
 
 async def test_a_bundle_that_pins_a_revision_refuses_another_one(

@@ -100,7 +100,16 @@ async def test_a_test_program_may_use_names_of_its_prelude_but_not_its_stub(pool
     assert result.passed, result
 
 
-@pytest.mark.parametrize("tester", [b"class A: pass\nassert f(A())", b"assert f(("])
+@pytest.mark.parametrize(
+    "tester",
+    [
+        b"class A: pass\nassert f(A())",
+        b"assert f((",
+        b"from unittest.mock import Mock\nassert f(Mock())",
+        b"async def g(): pass\nassert f(g())",
+        b"class A: pass\nassert f(A)",
+    ],
+)
 async def test_a_test_program_that_cannot_work_is_told_from_a_wrong_candidate(
     pool: SandboxPool, tester: bytes
 ) -> None:
@@ -495,6 +504,10 @@ async def test_what_is_one_object_stays_one(
             b"def f(g, kind):\n    try: g()\n    except kind as e: return e.args[0]",
         ),
         (b"def g(x): return x\nassert f(g) is g", b"def f(g): return g"),
+        (
+            b"@f\ndef g(x):\n    'Doubles.'\n    return 2 * x\nassert g(2) == 4 and g.__name__ == 'g' and g.__doc__ == 'Doubles.'",
+            b"import functools\ndef f(g):\n    @functools.wraps(g)\n    def h(*args): return g(*args)\n    return h",
+        ),
         (
             b"assert sorted(f(lambda x: x * 2, range(50))) == list(range(0, 100, 2))",
             (

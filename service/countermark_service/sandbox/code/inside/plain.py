@@ -82,7 +82,9 @@ class Known:
 
     def is_shared(self, kind: type) -> bool:
         """Whether objects of a class cross by their attributes."""
-        return self.classes.get(kind.__name__) is kind and kind.__base__ is object
+        return (
+            self.classes.get(kind.__name__) is kind and kind.__base__ is object and kind.__dictoffset__ != 0
+        )
 
     def finish(self, number: int, value: Any) -> None:
         """Say what a number stands for, once it is known."""
@@ -312,7 +314,7 @@ class _Reader:
     def shared(self, known: Known) -> Any:
         name = self.take(self.length()).decode()
         kind = known.classes.get(name)
-        if kind is None or not known.is_shared(kind):
+        if kind is None or kind.__base__ is not object:
             raise NotPlainError(f"no class {name:.80} that both sides have")
         made: Any = object.__new__(kind)
         known.add(made)

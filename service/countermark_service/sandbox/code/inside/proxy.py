@@ -26,11 +26,12 @@ and the test ends: whatever a test program catches, what stopped the line is rem
 
 import _thread
 import builtins
+import functools
 import operator
 import os
 import sys
 from collections.abc import Callable, Iterator
-from types import CodeType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodDescriptorType, MethodType, ModuleType
 from typing import Any, TypeVar
 
 from . import line, plain
@@ -38,6 +39,8 @@ from . import line, plain
 _T = TypeVar("_T")
 _ENDS_LOOPS = ("StopIteration", "StopAsyncIteration")
 """What a tester's loops would take for their own end, and with it for the end of the tests."""
+_FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType, MethodDescriptorType, functools.partial)
+"""What may be handed to the candidate to call. Of another callable object it might want more than that."""
 _PLAIN = (int, float, str, bytes, list, tuple, dict, set, frozenset)
 PASSED, FAILED, BROKEN, UNSUPPORTED = "passed", "failed", "broken", "unsupported"
 
@@ -191,7 +194,7 @@ class _Line:
         body = plain.encode((what, args, kwargs), self._number_of, known)
         count = len(known.objects)
         before = line.contents(known, count, self._number_of)
-        self._send(nonce, line.ASK, body, tuple(self.classes))
+        self._send(nonce, line.ASK, body, (tuple(self.classes), tuple(map(_named, self._functions))))
         limit = self._limit + 8 * len(body) + sum(map(len, before))  # all of it comes back with the value
         while True:
             kind, content, after = self._receive(nonce, limit)
@@ -287,7 +290,7 @@ class _Line:
         if type(value) is Handle:
             number: int = object.__getattribute__(value, "_number")
             return number
-        if not callable(value):
+        if not isinstance(value, _FUNCTIONS):
             kind = type(value)
             raise plain.NotPlainError(
                 f"a value of type {kind.__module__}.{kind.__qualname__} is not plain data"
@@ -318,6 +321,12 @@ class _Line:
                     return made
                 break
         return CandidateError(f"{value[0]}: {value[1]}")
+
+
+def _named(function: Any) -> tuple[str, str | None]:
+    """Return name and text of a function, which decorators pass on."""
+    name, text = getattr(function, "__name__", "function"), getattr(function, "__doc__", None)
+    return str(name), None if text is None else str(text)
 
 
 def _proxy(name: str, asked: _Line) -> Any:
@@ -585,3 +594,5 @@ for _name in (
     _function = f"{_name}_" if _name in ("and", "or") else _name
     setattr(Handle, f"__{_name}__", _operator(_function, reflected=False))
     setattr(Handle, f"__r{_name}__", _operator(_function, reflected=True))
+
+Handle.__doc__ = property(lambda self: self._ask(line.ATTRIBUTE, "__doc__"))  # type: ignore[assignment]

@@ -96,6 +96,8 @@ class Held:
         self._numbers: dict[int, int] = {}
         self._theirs: dict[int, Any] = {}
         self._call_back = call_back
+        self.functions: tuple[tuple[str, str | None], ...] = ()
+        """Names and texts of the tester's functions."""
 
     def number(self, value: Any) -> int:
         """Return the number of `value`, from now on."""
@@ -120,6 +122,10 @@ class Held:
         def function(*args: Any, **kwargs: Any) -> Any:
             return self._call_back(number, args, kwargs)
 
+        place = number - line.TESTERS
+        if place < len(self.functions):
+            function.__name__, function.__doc__ = self.functions[place]
+            function.__qualname__ = function.__name__
         return function
 
 
@@ -135,7 +141,7 @@ class _Server:
 
     def answer(self, frame: bytes) -> None:
         """Do what a frame asks for, and send the answer."""
-        nonce, _, body, names = plain.decode(frame)
+        nonce, _, body, (names, self._held.functions) = plain.decode(frame)
         before, self._nonce = self._nonce, nonce
         found = {name: self._module.get(name) for name in names}
         self._classes = {name: kind for name, kind in found.items() if isinstance(kind, type)}

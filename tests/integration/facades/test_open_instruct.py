@@ -143,7 +143,7 @@ def test_a_pickle_of_few_bytes_that_stands_for_gigabytes_is_refused(http: httpx.
 
 
 @pytest.mark.parametrize(
-    ("tests", "status"), [(["assert double("], 424), (["assert double(lambda: 1)"], 424), (["x = 1"], 424)]
+    ("tests", "status"), [(["assert double("], 424), (["assert double(object())"], 424), (["x = 1"], 424)]
 )
 def test_tests_that_cannot_be_judged_are_no_failed_program(
     http: httpx.Client, tests: list[str], status: int

@@ -100,7 +100,16 @@ async def test_a_test_program_may_use_names_of_its_prelude_but_not_its_stub(pool
     assert result.passed, result
 
 
-@pytest.mark.parametrize("tester", [b"assert f(lambda: 1)", b"assert f(("])
+@pytest.mark.parametrize(
+    "tester",
+    [
+        b"class A: pass\nassert f(A())",
+        b"assert f((",
+        b"from unittest.mock import Mock\nassert f(Mock())",
+        b"async def g(): pass\nassert f(g())",
+        b"class A: pass\nassert f(A)",
+    ],
+)
 async def test_a_test_program_that_cannot_work_is_told_from_a_wrong_candidate(
     pool: SandboxPool, tester: bytes
 ) -> None:
@@ -174,7 +183,9 @@ async def test_a_test_may_hand_back_what_the_candidate_made(pool: SandboxPool, t
         b"try:\n    assert made(1, 2) == 3\nexcept Exception:\n    pass",
         b"assert made(1, 2) >= 3",
         b"assert len(made(1, 2)) == 3",
-        b"made(1, 2).a = 3",
+        b"assert abs(made(1, 2) - 3) < 1e-9",
+        b"assert 3 in made(1, 2) or made(1, 2)[0] == 3",
+        b"assert made(1, 2) in {3: 4}",
         b"assert longest([Pair(5, 24), Pair(15, 25)]) == 20",
     ],
 )
@@ -421,3 +432,227 @@ async def test_how_many_tests_there_are_says_nothing_of_a_program(pool: SandboxP
     alone = await pool.run_tests(code, [b""], UNHURRIED)
     several = await pool.run_tests(code, [b""] * 2, UNHURRIED)
     assert [result.stdout for result in [*alone, *several]] == [b"4\n"] * 3
+
+
+@pytest.mark.parametrize(
+    ("tester", "right", "wrong"),
+    [
+        (
+            b"x = [[1], [2]]\ny = f(x)\nassert y == x and y is not x and y[0] is not x[0]",
+            b"import copy\ndef f(x): return copy.deepcopy(x)",
+            b"def f(x): return x[:]",
+        ),
+        (b"x = [1]\nassert f(x) is x", b"def f(x): return x", b"def f(x): return x[:]"),
+        (
+            b"row = [1, 2]\nm = [row, [3, 4]]\nf(m)\nassert row == [2, 1] and m == [[2, 1], [4, 3]]",
+            b"def f(m):\n    for r in m: r.reverse()",
+            b"def f(m): m[:] = [r[::-1] for r in m]",
+        ),
+        (
+            b"row = [0, 0]\nm = [row, row]\nf(m)\nassert m == [[1, 0], [1, 0]] and m[0] is m[1]",
+            b"def f(m): m[1][0] = 1",
+            b"def f(m): m[:] = [[1, 0], [1, 0]]",
+        ),
+        (
+            b"d = {'k': {1}}\nf(d)['k'].add(2)\nassert d == {'k': {1, 2}}",
+            b"def f(d): return d",
+            b"def f(d): return {'k': {1}}",
+        ),
+        (
+            b"x = []\nx.append(x)\nassert f(x)[0][0] is x",
+            b"def f(x): return x[0]",
+            b"def f(x): return [[1]]",
+        ),
+        (
+            b"from collections import deque\nq = deque([[1]])\na = q[0]\nf(q)\nassert a == [1, 2] and len(q) == 2",
+            b"def f(q):\n    q[0].append(2)\n    q.append(3)",
+            b"def f(q): q[0] = [1, 2]; q.append(3)",
+        ),
+    ],
+)
+async def test_what_is_one_object_stays_one(
+    pool: SandboxPool, tester: bytes, right: bytes, wrong: bytes
+) -> None:
+    passed = await pool.run_tester(tester, right, ["f"], UNHURRIED)
+    assert passed.passed, passed
+    failed = await pool.run_tester(tester, wrong, ["f"], UNHURRIED)
+    assert (failed.passed, failed.unsupported) == (False, False), failed
+
+
+@pytest.mark.parametrize(
+    ("tester", "candidate"),
+    [
+        (b"assert f(lambda x: x * 2, [1, 2]) == [2, 4]", b"def f(g, xs): return [g(x) for x in xs]"),
+        (
+            b"seen = []\nf(seen.append, [1, 2])\nassert seen == [1, 2]",
+            b"def f(g, xs):\n    for x in xs: g(x)",
+        ),
+        (b"assert f(lambda x: x + 1, str)(1) == '2'", b"def f(g, h): return lambda x: h(g(x))"),
+        (
+            (
+                b"calls = []\n@f\ndef square(x):\n    calls.append(x)\n    return x * x\n"
+                b"assert square(3) == 9 and square(3) == 9 and calls == [3]"
+            ),
+            b"def f(g):\n    known = {}\n    def h(x):\n        if x not in known: known[x] = g(x)\n        return known[x]\n    return h",
+        ),
+        (
+            b"@f\ndef fact(n): return n * fact(n - 1) if n else 1\nassert fact(20) == 2432902008176640000",
+            b"def f(g): return lambda n: g(n)",
+        ),
+        (
+            b"def bad(): raise KeyError('no')\nassert f(bad, KeyError) == 'no'",
+            b"def f(g, kind):\n    try: g()\n    except kind as e: return e.args[0]",
+        ),
+        (b"def g(x): return x\nassert f(g) is g", b"def f(g): return g"),
+        (
+            b"@f\ndef g(x):\n    'Doubles.'\n    return 2 * x\nassert g(2) == 4 and g.__name__ == 'g' and g.__doc__ == 'Doubles.'",
+            b"import functools\ndef f(g):\n    @functools.wraps(g)\n    def h(*args): return g(*args)\n    return h",
+        ),
+        (
+            b"assert sorted(f(lambda x: x * 2, range(50))) == list(range(0, 100, 2))",
+            (
+                b"from concurrent.futures import ThreadPoolExecutor\ndef f(g, xs):\n"
+                b"    with ThreadPoolExecutor(4) as threads: return list(threads.map(g, xs))"
+            ),
+        ),
+    ],
+)
+async def test_a_program_may_call_what_a_test_hands_to_it(
+    pool: SandboxPool, tester: bytes, candidate: bytes
+) -> None:
+    result = await pool.run_tester(tester, candidate, ["f"], UNHURRIED)
+    assert result.passed, result
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        b"def f(g): return g(SystemExit)",
+        b"import sys\ndef f(g):\n    for m in list(sys.modules.values()):\n        if hasattr(m, 'TESTERS'): m.TESTERS = -9\n    return g(lambda: 3)",
+        b"def f(g):\n    for _ in range(3): g(g)\n    return g",
+        b"import os\ndef f(g):\n    os.write(4, b'\\0\\0\\0\\1N')\n    return g(3)",
+        b"import threading\ndef f(g):\n    threading.Thread(target=lambda: [g(3) for _ in range(99)]).start()\n    return 4",
+    ],
+)
+@pytest.mark.parametrize(
+    "tester", [b"assert f(lambda x: x) == 3", b"import sys\nassert f(lambda x: sys.exit(0)) == 3"]
+)
+async def test_a_function_of_the_test_passes_nobody(
+    pool: SandboxPool, tester: bytes, candidate: bytes
+) -> None:
+    result = await pool.run_tester(tester, candidate, ["f"], UNHURRIED)
+    assert (result.passed, result.unsupported) == (False, False), result
+    assert result.status is not Status.INFRASTRUCTURE
+
+
+STACK = b"""
+class Stack:
+    made = 0
+    def __init__(self, *items): self.items = list(items); self.name = None
+    def push(self, x): self.items.append(x)
+    def pop(self):
+        if not self.items: raise Empty('nothing is left')
+        return self.items.pop()
+    def __len__(self): return len(self.items)
+    def __contains__(self, x): return x in self.items
+    def __eq__(self, other): return self.items == other.items
+    def __add__(self, other): return Stack(*self.items, *other.items)
+    def __lt__(self, other): return self.items < other.items
+    def __enter__(self): return self
+    def __exit__(self, *_): self.items.clear()
+    def __setitem__(self, place, x): self.items[place] = x
+    def __getitem__(self, place): return self.items[place]
+    def __delitem__(self, place): del self.items[place]
+class Empty(Exception): pass
+"""
+
+
+@pytest.mark.parametrize(
+    "tester",
+    [
+        b"s = Stack()\ns.push(1)\nassert 1 in s and 2 not in s and len(s) == 1 and s\ns.pop()\nassert not s",
+        b"s = Stack()\ntry: s.pop()\nexcept Empty as e: assert str(e) == 'nothing is left'\nelse: raise SystemExit(1)",
+        b"assert Stack(1) + Stack(2) == Stack(1, 2) and Stack(1) != Stack(2) and Stack(1) < Stack(2)",
+        b"with Stack(1) as s: assert s.items == [1]\nassert s.items == []",
+        b"s = Stack(1, 2)\ns[0] = 5\ndel s[1]\nassert s[0] == 5 and len(s) == 1\ns.name = 'x'\nassert s.name == 'x'",
+        b"assert isinstance(Stack(), Stack) and not isinstance(3, Stack) and Stack.made == 0",
+        b"a = Stack(1)\nb = [a]\nassert b[0] is a and a in b and a is not Stack(1) and a != None",
+    ],
+)
+async def test_a_class_that_a_test_makes_objects_of_is_what_it_tests(
+    pool: SandboxPool, tester: bytes
+) -> None:
+    result = await pool.run_tester(tester, STACK, ["Stack", "Empty"], UNHURRIED)
+    assert result.passed, result
+
+
+LISTS = b"""
+class Node:
+    def __init__(self, value=0, next=None):
+        self.value, self.next = value, next
+def made(values):
+    first = None
+    for value in reversed(values): first = Node(value, first)
+    return first
+def same(one, other):
+    while one and other:
+        if one.value != other.value: return False
+        one, other = one.next, other.next
+    return one is None and other is None
+"""
+
+
+async def test_objects_of_a_class_before_both_programs_cross_by_their_attributes(pool: SandboxPool) -> None:
+    tester = b"n = list(range(3000))\nassert same(f(made(n)), made(n[::-1]))\nassert f(made([])) is None"
+    right = b"def f(node):\n    last = None\n    while node: node.next, last, node = last, node, node.next\n    return last"
+    forged = (
+        b"def same(a, b): return True\ndef made(x): return None\ndef f(node): return node",
+        b"class Node:\n    def __init__(s, *a): pass\n    def __eq__(s, o): return True\n    def __bool__(s): return False\ndef f(node): return node",
+        b"def f(node):\n    node.next = node\n    return node",
+        b"class E:\n    def __eq__(s, o): return True\ndef f(node): return E()",
+        b"def f(node): return Node(Node(1), 5)",
+    )
+    passed = await pool.run_tester(tester, LISTS + right, ["f"], UNHURRIED, prelude=LISTS)
+    assert passed.passed, passed
+    for code in forged:
+        failed = await pool.run_tester(tester, LISTS + code, ["f"], UNHURRIED, prelude=LISTS)
+        assert (failed.passed, failed.unsupported) == (False, False), (code, failed)
+
+
+LYING_LIST = b"class L(list):\n    def __eq__(s, o): return True\n    def __getitem__(s, k): return 0\n    def __iter__(s): return iter([1, 2, 3])\n"
+LYING_SEQUENCE = b"class L:\n    def __init__(s, x): s.x = x\n    def __len__(s): return len(s.x)\n    def __getitem__(s, k): return 0\n    def __iter__(s): return iter(s.x)\n"
+
+
+@pytest.mark.parametrize(
+    ("tester", "right", "wrong"),
+    [
+        (
+            b"n = [3, 1, 2]\nassert f(n) == [1, 2, 3]",
+            b"class L(list): pass\ndef f(x): return L(sorted(x))",
+            LYING_LIST + b"def f(x): return L(x)",
+        ),
+        (
+            b"n = [3, 5, 4]\nr = f(n)\nassert sorted(r) == sorted(n) and all(r[i] <= r[i + 1] for i in range(2))",
+            b"class L:\n    def __init__(s, x): s.x = x\n    def __getitem__(s, k): return s.x[k]\n    def __iter__(s): return iter(s.x)\ndef f(x): return L(sorted(x))",
+            LYING_SEQUENCE + b"def f(x): return L(x)",
+        ),
+        (
+            b"n = 1\nassert f(n) == 2 and abs(f(n) - 2) < 1e-9 and f(n) < 3",
+            b"import enum\nclass E(enum.IntEnum):\n    A = 2\ndef f(x): return E.A",
+            b"class E(float):\n    def __eq__(s, o): return True\n    def __sub__(s, o): return 0.0\ndef f(x): return E()",
+        ),
+        (
+            b"n = 'a'\nassert f(n) == 'aa' and 'a' in f(n)",
+            b"class S(str): pass\ndef f(x): return S(x * 2)",
+            b"class S(str):\n    def __eq__(s, o): return True\n    def __contains__(s, o): return True\ndef f(x): return S()",
+        ),
+        (b"n = 3\nassert f(n) == range(3)", b"def f(n): return range(n)", b"def f(n): return list(range(n))"),
+    ],
+)
+async def test_an_object_of_a_subclass_of_plain_data_counts_as_that(
+    pool: SandboxPool, tester: bytes, right: bytes, wrong: bytes
+) -> None:
+    passed = await pool.run_tester(tester, right, ["f"], UNHURRIED)
+    assert passed.passed, passed
+    failed = await pool.run_tester(tester, wrong, ["f"], UNHURRIED)
+    assert (failed.passed, failed.unsupported) == (False, False), failed

@@ -7,7 +7,7 @@ import pytest
 
 from countermark_service.assembly import Service
 from countermark_service.model import Outcome
-from tests.integration.code.conftest import Score
+from tests.integration.code.conftest import Score, pinned
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -39,7 +39,7 @@ async def test_every_vector_gets_its_verdict(service: Service, score: Score, nam
     needed = NEEDS[name]
     if needed is not None and shutil.which(needed) is None:
         pytest.skip(f"{needed} is not installed")
-    vectors = service.scorer.resolve(f"{name}:1.0.4").vectors
+    vectors = service.scorer.resolve(pinned(name)).vectors
 
     verdicts = await score(
         name,
@@ -67,7 +67,7 @@ async def test_every_vector_gets_its_verdict(service: Service, score: Score, nam
 
 @pytest.mark.parametrize("name", NEEDS)
 async def test_a_bundle_has_at_least_25_vectors_with_every_outcome(service: Service, name: str) -> None:
-    vectors = service.scorer.resolve(f"{name}:1.0.4").vectors
+    vectors = service.scorer.resolve(pinned(name)).vectors
 
     assert len(vectors) >= 25
     assert {vector.expect.outcome for vector in vectors} == {
@@ -79,7 +79,7 @@ async def test_a_bundle_has_at_least_25_vectors_with_every_outcome(service: Serv
 
 @pytest.mark.parametrize("name", NEEDS)
 async def test_what_bundles_share_is_the_same_text_in_each(service: Service, name: str) -> None:
-    original = service.scorer.resolve("python-stdio:1.0.4").files
-    found = service.scorer.resolve(f"{name}:1.0.4").files
+    original = service.scorer.resolve(pinned("python-stdio")).files
+    found = service.scorer.resolve(pinned(name)).files
 
     assert [file for file in COMMON if file in found and found[file] != original[file]] == []

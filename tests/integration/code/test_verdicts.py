@@ -10,7 +10,7 @@ import pytest
 from countermark_service.api.app import create_app
 from countermark_service.assembly import assemble
 from countermark_service.settings import load_settings
-from tests.integration.code.conftest import Score, fenced
+from tests.integration.code.conftest import Score, fenced, pinned
 from tests.support import write_bundle
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -274,7 +274,7 @@ async def test_a_program_that_the_clock_ended_is_run_again_the_next_time(client:
         item = {"response": response, "reference": reference, "params": {"limits": limits}}
         told = []
         for _ in range(2):
-            answer = await client.post("/v1/score", json={"verifier": f"{verifier}:1.0.4", "items": [item]})
+            answer = await client.post("/v1/score", json={"verifier": pinned(verifier), "items": [item]})
             (verdict,) = answer.json()["verdicts"]
             assert (verdict["outcome"], verdict["score"]) == ("scored", 0.0)
             assert verdict["detail"]["class"] == "time_limit"

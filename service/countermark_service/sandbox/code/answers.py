@@ -7,7 +7,7 @@ if it is one whole reply to this very call; everything else is a call that faile
 from collections.abc import Sequence
 from dataclasses import replace
 
-from countermark_service.sandbox.code.inside import plain, proxy
+from countermark_service.sandbox.code.inside import line, plain, proxy
 from countermark_service.sandbox.code.model import CallResult, RunResult, Status, TesterResult
 from countermark_service.sandbox.code.run import Finished
 
@@ -28,10 +28,10 @@ def _call_result(finished: Finished, nonce: bytes) -> CallResult:
     if type(parts) is not tuple or len(parts) != 4 or type(parts[0]) is not bytes or parts[0] != nonce:
         return _no_value(finished.result, "the program ended without an answer")
     kind, value, args = parts[1], parts[2], parts[3]
-    if kind == proxy.VALUE:
+    if kind == line.VALUE:
         return CallResult(finished.result, value=value, args=args if type(args) in (tuple, list) else None)
     if (
-        kind == proxy.RAISED
+        kind == line.RAISED
         and type(value) is tuple
         and all(type(part) is str for part in value)
         and len(value) == 2

@@ -30,7 +30,12 @@ class _Kind(NamedTuple):
 def _factory_and_items(value: Any) -> Any:
     factory = value.default_factory
     name = None if factory is None else getattr(factory, "__name__", "")
-    return (name, dict(value)) if name in _FACTORIES and _FACTORIES[name] is factory else None
+    return (name, _items(value)) if name in _FACTORIES and _FACTORIES[name] is factory else None
+
+
+def _items(value: Any) -> Any:
+    """Return the items of a dict: parts are what cannot change, as they are nobody's object."""
+    return tuple(dict.items(value))
 
 
 def _array(kind: Any, parts: Any) -> Any:
@@ -41,10 +46,10 @@ def _array(kind: Any, parts: Any) -> Any:
 
 
 _KINDS = (
-    _Kind("collections", "Counter", dict, lambda kind, parts: kind(parts)),
-    _Kind("collections", "OrderedDict", dict, lambda kind, parts: kind(parts)),
+    _Kind("collections", "Counter", _items, lambda kind, parts: kind(dict(parts))),
+    _Kind("collections", "OrderedDict", _items, lambda kind, parts: kind(parts)),
     _Kind("collections", "defaultdict", _factory_and_items, lambda kind, parts: kind(_FACTORIES[parts[0]], parts[1])),
-    _Kind("collections", "deque", lambda it: (list(it), it.maxlen), lambda kind, parts: kind(*parts)),
+    _Kind("collections", "deque", lambda it: (tuple(it), it.maxlen), lambda kind, parts: kind(*parts)),
     _Kind("fractions", "Fraction", lambda it: (it.numerator, it.denominator), lambda kind, parts: kind(*parts)),
     _Kind("decimal", "Decimal", str, lambda kind, parts: kind(parts)),
     _Kind("datetime", "date", lambda it: (it.year, it.month, it.day), lambda kind, parts: kind(*parts)),
@@ -63,8 +68,18 @@ _KINDS = (
         lambda it: (it.dtype.str, it.shape, it.tobytes()) if it.dtype.kind in _NUMBERS else None,
         _array,
     ),
+    _Kind("builtins", "range", lambda it: (it.start, it.stop, it.step), lambda kind, parts: kind(*parts)),
 )  # fmt: skip
 _NUMBER_OF = {(kind.module, kind.name): number for number, kind in enumerate(_KINDS)}
+
+
+def crosses(value: Any) -> bool:
+    """Return whether a value crosses by its parts, or as the dict that it is."""
+    kind = type(value)
+    number = _NUMBER_OF.get((kind.__module__, kind.__name__))
+    if number is None or getattr(sys.modules.get(kind.__module__), kind.__name__, None) is not kind:
+        return False
+    return isinstance(value, dict) or _KINDS[number].parts(value) is not None
 
 
 def parts_of(value: Any) -> tuple[int, Any] | None:

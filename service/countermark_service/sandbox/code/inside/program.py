@@ -31,7 +31,7 @@ from collections.abc import Callable
 from types import BuiltinMethodType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, NoReturn, Protocol
 
-from . import kernel, plain, proxy
+from . import kernel, plain, proxy, serve
 from .report import our_word
 
 NICENESS = 5
@@ -113,11 +113,11 @@ def load(
 
 
 def _answer(code: CodeType, request: bytes) -> None:
-    proxy.answer_once(execute(code, "solution"), request, FIRST_EXTRA)
+    serve.answer_once(execute(code, "solution"), request, FIRST_EXTRA)
 
 
 def _serve(code: CodeType) -> None:
-    proxy.serve(execute(code, "solution"), FIRST_EXTRA + 1)
+    serve.serve(execute(code, "solution"), FIRST_EXTRA + 1)
 
 
 class Surroundings(Protocol):

@@ -1,0 +1,261 @@
+"""The candidate's end of the line: calls its functions, and keeps the objects that its tester may name.
+
+All of this runs in the candidate's own process and is trusted with nothing: what it could forge is no more than what it
+could have returned.
+"""
+
+import _thread
+import builtins
+import contextlib
+import itertools
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from . import line, plain
+
+_MOST_HELD = 100_000
+"""Objects that a candidate keeps for its tester."""
+_LARGEST_FRAME = 1 << 30
+"""Bytes that a tester may send: it is trusted, and has its own limit of memory."""
+Found = tuple[str, Any]
+
+
+class TesterError(Exception):
+    """A function of the tester's raised an exception of its own class."""
+
+
+def call(module: dict[str, Any], name: str, args: Any, kwargs: Any) -> Found:
+    """Call the function `name` of the candidate; return the kind of answer, and the value or what was raised.
+
+    A name with a dot (`Solution.solve`) is a method on a fresh instance.
+    """
+    try:
+        return line.VALUE, _called(module, name, args, kwargs)
+    except Exception as error:  # noqa: BLE001 - the exception is the answer
+        return line.RAISED, _describe(error)
+
+
+def _called(module: dict[str, Any], name: str, args: Any, kwargs: Any) -> Any:
+    first, _, method = name.partition(".")
+    if first not in module:
+        raise NameError(f"name {first!r} is not defined")
+    function = getattr(module[first](), method) if method else module[first]
+    return function(*args, **kwargs)
+
+
+def _describe(error: Exception) -> tuple[str, str]:
+    """Return name and text of an exception whose class may be hostile.
+
+    The name is that of the nearest class of Python's own, such as ValueError for a JSONDecodeError; its own where
+    that is Exception itself.
+    """
+    name = type(error).__name__
+    for kind in type(error).__mro__:
+        if kind is not Exception and getattr(builtins, kind.__name__, None) is kind and kind is not object:
+            name = kind.__name__ if issubclass(kind, Exception) else name
+            break
+    try:
+        args = error.args
+        text = args[0] if len(args) == 1 and type(args[0]) is str else str(error)
+    except Exception:  # noqa: BLE001 - a hostile __str__
+        text = ""
+    return (name[:100] if type(name) is str else ""), (text[:2000] if type(text) is str else "")
+
+
+def answer_once(module: dict[str, Any], request: bytes, answer: int) -> None:
+    """Answer one call into the memory file `answer`."""
+    nonce, name, args, kwargs, wants_arguments = plain.decode(request)
+    kind, value = call(module, name, args, kwargs)
+    try:
+        encoded = plain.encode((nonce, kind, value, None))
+    except plain.NotPlainError as error:
+        encoded = plain.encode((nonce, line.NOT_PLAIN, str(error), None))
+        wants_arguments = False
+    if wants_arguments and kind == line.VALUE:
+        with contextlib.suppress(plain.NotPlainError):  # the value counts all the same
+            encoded = plain.encode((nonce, kind, value, args))
+    line.write(answer, encoded)
+
+
+def serve(module: dict[str, Any], peer: int) -> None:
+    """Answer calls from the socket `peer` until the tester closes it."""
+    server = _Server(module, peer)
+    while True:
+        frame = line.read_frame(peer, _LARGEST_FRAME)
+        if frame is None:
+            return
+        server.answer(frame)
+
+
+class Held:
+    """The objects of a candidate that its tester may name by number, and the tester's functions that it was given."""
+
+    def __init__(self, call_back: Callable[[int, Any, Any], Any]) -> None:
+        self._objects: list[Any] = []
+        self._numbers: dict[int, int] = {}
+        self._theirs: dict[int, Any] = {}
+        self._call_back = call_back
+        self.functions: tuple[tuple[str, str | None], ...] = ()
+        """Names and texts of the tester's functions."""
+
+    def number(self, value: Any) -> int:
+        """Return the number of `value`, from now on."""
+        known = self._numbers.get(id(value))
+        if known is None:
+            if len(self._objects) >= _MOST_HELD:
+                raise plain.UnboundedError(f"more than {_MOST_HELD} objects")
+            known = self._numbers[id(value)] = len(self._objects)
+            self._objects.append(value)
+        return known
+
+    def object(self, number: int) -> Any:
+        """Return what a number stands for."""
+        if number < line.TESTERS:
+            return self._objects[number]
+        if number not in self._theirs:
+            self._theirs[number] = self._function(number)
+            self._numbers[id(self._theirs[number])] = number
+        return self._theirs[number]
+
+    def _function(self, number: int) -> Callable[..., Any]:
+        def function(*args: Any, **kwargs: Any) -> Any:
+            return self._call_back(number, args, kwargs)
+
+        place = number - line.TESTERS
+        if place < len(self.functions):
+            function.__name__, function.__doc__ = self.functions[place]
+            function.__qualname__ = function.__name__
+        return function
+
+
+class _Server:
+    """Answers what is asked, and asks for what the tester's own functions return."""
+
+    def __init__(self, module: dict[str, Any], peer: int) -> None:
+        self._module, self._peer = module, peer
+        self._held = Held(self._call_back)
+        self._lock = _thread.RLock()
+        self._nonce = b""
+        self._classes: dict[str, type] = {}
+
+    def answer(self, frame: bytes) -> None:
+        """Do what a frame asks for, and send the answer."""
+        nonce, _, body, (names, self._held.functions) = plain.decode(frame)
+        before, self._nonce = self._nonce, nonce
+        found = {name: self._module.get(name) for name in names}
+        self._classes = {name: kind for name, kind in found.items() if isinstance(kind, type)}
+        known = plain.Known(self._classes, asked=True)
+        what, args, kwargs = plain.decode(body, self._held.object, known)
+        count = len(known.objects)
+        try:
+            kind, value = line.VALUE, self._done(what, args, kwargs)
+        except Exception as error:  # noqa: BLE001 - the exception is the answer
+            own = [each.__name__ for each in type(error).__mro__ if each.__module__ != "builtins"]
+            kind, value = line.RAISED, (*_describe(error), *own)
+        after: tuple[bytes, ...] | None = None
+        try:
+            content = plain.encode(value, self._held.number, known)
+        except plain.NotPlainError as error:
+            kind, content = line.NOT_PLAIN, plain.encode(str(error))
+        else:
+            try:
+                after = line.contents(known, count, self._held.number)
+            except plain.NotPlainError:
+                after = None  # the value counts all the same
+        line.write_frame(self._peer, plain.encode((nonce, kind, content, after)))
+        self._nonce = before
+
+    def _call_back(self, number: int, args: Any, kwargs: Any) -> Any:
+        """Have the tester call a function of its own, and return what it returns."""
+        with self._lock:
+            known = plain.Known(self._classes)
+            content = plain.encode((number, args, kwargs), self._held.number, known)
+            line.write_frame(self._peer, plain.encode((self._nonce, line.CALL_BACK, content, None)))
+            while (frame := line.read_frame(self._peer, _LARGEST_FRAME)) is not None:
+                _, kind, content, failed = plain.decode(frame)
+                if kind != line.DONE:
+                    self.answer(frame)
+                    continue
+                value = plain.decode(content, self._held.object, plain.Known(self._classes, asked=True))
+                if failed is None:
+                    return value
+                known_error = getattr(builtins, failed[0], None)
+                if isinstance(known_error, type) and issubclass(known_error, Exception):
+                    raise known_error(failed[1])
+                raise TesterError(f"{failed[0]}: {failed[1]}")
+            raise EOFError("the tester has ended")
+
+    def _done(self, what: Any, args: Any, kwargs: Any) -> Any:
+        if type(what) is str:
+            return _called(self._module, what, args, kwargs)
+        operation, target = what
+        if operation == line.CALL:
+            return target(*args, **kwargs)
+        if operation == line.GLOBAL:
+            return self._module[target]
+        if operation == line.INSTANCE:
+            return isinstance(target, self._module[args[0]])
+        return _OPERATIONS[operation](target, *args)
+
+
+def _listed(target: Any) -> list[Any] | None:
+    """Return all members; None of an iterator, which may have no end: it is asked for one after the other."""
+    return None if hasattr(type(target), "__next__") else list(itertools.islice(target, plain.MAX_VALUES + 1))
+
+
+def _operated(target: Any, name: str, other: Any, reflected: bool) -> Any:
+    return getattr(operator, name)(*((other, target) if reflected else (target, other)))
+
+
+def _left(target: Any, *raised: str) -> Any:
+    if not raised:
+        return type(target).__exit__(target, None, None, None)
+    kind = getattr(builtins, raised[0], Exception)
+    return type(target).__exit__(target, kind, kind(raised[1]), None)
+
+
+def _truth(target: Any) -> bool | None:
+    """Return whether an object is true; None where its class does not say."""
+    return bool(target) if any(hasattr(type(target), name) for name in ("__bool__", "__len__")) else None
+
+
+def _plain(target: Any) -> Any:
+    """Return what an object of a subclass of plain data is as plain data, alone in a tuple; None of any other."""
+    for kind, made in _PLAIN:
+        if isinstance(target, kind):
+            return (made(target),)
+    return None
+
+
+_PLAIN: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (int, lambda it: int.__add__(it, 0)),
+    (float, lambda it: float.__add__(it, 0.0)),
+    (str, lambda it: str.__getitem__(it, slice(None))),
+    (bytes, lambda it: bytes.__getitem__(it, slice(None))),
+    (list, lambda it: list.__getitem__(it, slice(None))),
+    (tuple, lambda it: tuple(tuple.__iter__(it))),
+    (dict, lambda it: dict(dict.items(it))),
+    (set, lambda it: set(set.__iter__(it))),
+    (frozenset, lambda it: frozenset(frozenset.__iter__(it))),
+)
+_OPERATIONS: dict[str, Callable[..., Any]] = {
+    line.ATTRIBUTE: getattr,
+    line.SET_ATTRIBUTE: setattr,
+    line.ITEM: operator.getitem,
+    line.SLICE: lambda target, *bounds: target[slice(*bounds)],
+    line.SET_ITEM: operator.setitem,
+    line.DELETE_ITEM: operator.delitem,
+    line.LENGTH: len,
+    line.LIST: _listed,
+    line.NEXT: lambda target: list(itertools.islice(target, 1)),
+    line.TEXT: str,
+    line.REPR: repr,
+    line.ENTER: lambda target: type(target).__enter__(target),
+    line.EXIT: _left,
+    line.OPERATE: _operated,
+    line.TRUTH: _truth,
+    line.HOLDS: operator.contains,
+    line.HASH: hash,
+    line.PLAIN: _plain,
+}

@@ -55,7 +55,7 @@ def test_the_example_for_trainers_runs_as_it_stands(service_url: str, tmp_path: 
 
     assert done.returncode == 0, done.stderr
     first, a, b = done.stdout.splitlines()
-    assert first.startswith("math-verify:0.9.0@sha256:")
+    assert first.startswith("math-verify:0.9.0-r2@sha256:")
     assert (a, b) == ("a scored 1.0", "b no_answer 0.0")
 
 

@@ -26,7 +26,7 @@ from countermark_service.errors import (
     UnknownVerifierError,
     VerdictFailedError,
 )
-from countermark_service.receipts.errors import NoSigningKeyError
+from countermark_service.receipts.errors import NoSigningKeyError, SigningKeysError
 from countermark_service.registry import YankedError
 from countermark_service.releases import (
     CardError,
@@ -37,6 +37,7 @@ from countermark_service.releases import (
     UnknownReleaseError,
     UnknownTaskError,
 )
+from countermark_service.store.access_keys import AccessKeysError
 
 
 class UnsupportedContentError(RequestError):
@@ -81,6 +82,9 @@ STATUSES: Mapping[type[CountermarkError], int] = {
 }
 """Status by error class, most specific first; the order is the rule."""
 
+_ABOUT_FILES = (AccessKeysError, SigningKeysError)
+"""Errors whose sentence is for the operator: it says which file on this machine is damaged, and how."""
+
 _TITLES = {
     400: "Bad request", 401: "Key required", 403: "Not allowed", 404: "Not found", 405: "Method not allowed",
     409: "Conflict", 410: "Yanked", 413: "Too large", 415: "Unsupported content type", 422: "Invalid request",
@@ -104,7 +108,11 @@ def problem(status: int, code: str, detail: str, values: Mapping[str, Any] | Non
 
 
 def problem_of(error: CountermarkError) -> dict[str, Any]:
-    """Return the body for a domain error."""
+    """Return the body for a domain error; what only the operator can mend goes to the log, where it names files."""
+    if isinstance(error, _ABOUT_FILES):
+        _log.error("keys cannot be read", code=error.code, problem=str(error))
+        detail = "keys of this service cannot be read; its log has the details."
+        return problem(status_of(error), error.code, detail)
     return problem(status_of(error), code_of(error), str(error), error.values())
 
 

@@ -9,7 +9,9 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from countermark_service.errors import CountermarkError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +23,26 @@ _PIPED_WIDTH = 120
 _LEAST_WIDTH = 12
 """Columns that a text of a table has, however narrow the terminal is."""
 _OF_A_LIST = re.compile(r"\s|[-*|#>]|\d+[.)]\s")
+
+
+class ClosedOutputError(CountermarkError):
+    """Standard output was closed before the start, and what a command makes should go there."""
+
+    code = "closed_output"
+
+    def __init__(self) -> None:
+        super().__init__("standard output is closed, so that all output would be lost. Name a file for it.")
+
+
+def output() -> BinaryIO:
+    """Return standard output for what a command makes, as opposed to what it says.
+
+    Raises:
+        ClosedOutputError: It was closed before the start.
+    """
+    if sys.__stdout__ is None:
+        raise ClosedOutputError
+    return sys.stdout.buffer
 
 
 def console(*, stderr: bool = False) -> "Console":

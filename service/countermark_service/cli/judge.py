@@ -111,11 +111,11 @@ def export_(
     """
     import asyncio
 
-    from countermark_service.cli.console import note
+    from countermark_service.cli.console import note, output
 
     settings = command_settings(data)
     if str(file) == "-":
-        count = asyncio.run(_export(settings, sys.stdout.buffer, model))
+        count = asyncio.run(_export(settings, output(), model))
     else:
         try:
             with file.open("wb") as out:

@@ -5,7 +5,6 @@ summary. The work is in `score_run`, and who judges in `judges`.
 """
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -101,7 +100,7 @@ def score(
     """
     import asyncio
 
-    from countermark_service.cli.console import print_json, show
+    from countermark_service.cli.console import output, print_json, show
     from countermark_service.cli.judges import choose_judge
     from countermark_service.cli.rows import Columns
     from countermark_service.cli.score_run import Plan
@@ -117,9 +116,11 @@ def score(
         skip_bad_rows=skip_bad_rows,
         receipts=receipts,
     )
+    on_stderr = out == "-"
+    if on_stderr:
+        output()  # a closed one is refused before anything is scored
     judge = choose_judge(server, batch, data, judge_mode, receipts=receipts is not None)
     summary = asyncio.run(_run(plan, judge, out))
-    on_stderr = out == "-"
     if as_json:
         print_json(summary.document(), stderr=on_stderr)
     else:
@@ -185,9 +186,11 @@ def _sink(out: str) -> "Iterator[Sink]":
     Raises:
         OutputFileError: It cannot be written.
     """
+    from countermark_service.cli.console import output
+
     if out == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        yield output()
+        output().flush()
         return
     target = Path(out)
     special = target.exists() and not target.is_file()

@@ -48,6 +48,33 @@ def test_a_fresh_process_gives_the_same_verdicts_in_reverse(version: str, vector
     assert verdicts[::-1] == [vector["expect"] for vector in some]
 
 
+CHAINS = [
+    "1 < x \\le 3",
+    "3 \\ge x > 1",
+    "(1,3]",
+    "x = y = 3",
+    "3 = y = x",
+    "5 = x = y = 5",
+    "x = y = 5 = x",
+    "5",
+]
+"""Answers that hold the same relations in one order and another, and what they are compared with."""
+
+
+def test_an_order_of_relations_is_not_left_to_the_next_item(bundle: Program, library: Program) -> None:
+    """The library keeps one object for chains of the same relations, and writes their order onto it.
+
+    So it is asked in a process of its own for each pair, and the bundle in one for all, then once more in reverse.
+    """
+    pairs = [(f"\\boxed{{{answer}}}", f"\\boxed{{{gold}}}") for gold in CHAINS for answer in CHAINS]
+    items = items_of([{"item": {"response": response, "reference": gold}} for response, gold in pairs])
+    verdicts = [reply["verdict"]["score"] for reply in bundle.ask(items)]
+    reversed_verdicts = [reply["verdict"]["score"] for reply in bundle.ask(items[::-1])]
+    alone = library.ask([{"response": response, "gold": gold, "fork": True} for response, gold in pairs])
+    assert verdicts == [said["score"] for said in alone]
+    assert verdicts == reversed_verdicts[::-1]
+
+
 def test_the_parser_gives_up_at_one_length_however_deep_the_caller_is(
     version: str, bundle: Program, library: Program
 ) -> None:

@@ -96,6 +96,35 @@ def test_health_figures_and_public_keys_are_open(tight: ServiceProcess, path: st
     assert httpx.get(tight.url + path, timeout=300).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("file", "method", "path", "code"),
+    [
+        ("keys.json", "GET", "/v1/verifiers", "invalid_access_keys"),
+        ("keys.json", "POST", "/openrlhf/get_reward", "invalid_access_keys"),
+        ("signing/keys.json", "GET", "/v1/receipts/keys", "invalid_signing_keys"),
+    ],
+)
+def test_whoever_asks_is_not_told_which_file_of_keys_is_damaged(
+    tight: ServiceProcess, data: Path, trainer: str, file: str, method: str, path: str, code: str
+) -> None:
+    damaged = data / file
+    before = damaged.read_bytes() if damaged.exists() else None
+    damaged.parent.mkdir(exist_ok=True)
+    damaged.write_text("{")
+    try:
+        answer = httpx.request(method, tight.url + path, timeout=300)
+    finally:
+        damaged.unlink() if before is None else damaged.write_bytes(before)
+    assert (answer.status_code, answer.json()["code"]) == (503, code)
+    assert "its log has the details" in answer.json()["detail"]
+    assert str(data) not in answer.text
+    wait_until(lambda: str(damaged) in log_of(tight), "the log names the file")
+    after = httpx.get(
+        f"{tight.url}/v1/verifiers", headers={"Authorization": f"Bearer {trainer}"}, timeout=300
+    )
+    assert after.status_code == 200
+
+
 def test_a_key_without_the_scope_is_known_and_refused(tight: ServiceProcess, keys: AccessKeys) -> None:
     secret, _ = keys.add(["audit"], "auditor")
     with Caller(tight, secret) as caller:

@@ -90,6 +90,26 @@ def test_a_closed_stream_is_no_bug(tmp_path: Path, closed: str) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [f"score rows.jsonl --verifier {FIRST}", "judge export -", "release extract README.md"],
+    ids=lambda command: command.partition(" ")[0],
+)
+def test_what_is_made_for_a_standard_output_that_was_closed_is_not_lost_in_silence(
+    cli: Cli, variables: dict[str, str], tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"response": "2", "reference": "2"}\n')
+    (tmp_path / "README.md").write_text("# Data\n")
+    assert cli("release", "init", "--name", "a/b", "--version", "1", "--no-ask").code == 0
+    assert cli("release", "embed", "--into", "README.md", "--whole").code == 0
+    ended = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$0" -m countermark_service {command} >&-', sys.executable],
+        env=variables, cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1), ended.stderr
+    assert "standard output is closed" in ended.stderr
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 @pytest.mark.parametrize("command", ["settings", "settings --json", "score --help"])
 def test_what_an_encoding_does_not_hold_is_written_in_another_way(

@@ -59,3 +59,27 @@ def test_an_option_that_there_is_not_is_refused(query: bytes) -> None:
         return
     with pytest.raises(RequestError):
         read_options(query)
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        (b"prompt=cut&prompt=keep", "prompt"),
+        (b"on_failure=zero&label=json&on_failure=raise", "on_failure"),
+        (b"params={}&params={}", "params"),
+        (b'params={"extract":"boxed","extract":"last"}', "params"),
+        (b'params={"choices":{"a":1,"a":2}}', "params"),
+        (b'params={"absolute_tolerance":0.10000000000000000001}', "params"),
+        (b"params=[1]", "params"),
+        (b"params=" + b"[" * 5000, "params"),
+    ],
+)
+def test_an_option_of_which_a_part_would_be_dropped_is_refused(query: bytes, field: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        read_options(query)
+    assert caught.value.field == field
+    assert caught.value.code == "invalid_request"
+
+
+def test_tokens_to_strip_are_given_one_by_one() -> None:
+    assert read_options(b"strip=%3Ca%3E&strip=%3Cb%3E&prompt=keep").strip == ("<a>", "<b>")

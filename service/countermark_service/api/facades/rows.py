@@ -31,6 +31,7 @@ from countermark_service.api.replies import refuse_failures
 from countermark_service.bundles import Bundle
 from countermark_service.errors import CountermarkError, RequestError
 from countermark_service.model import Item, OnFailure
+from countermark_service.model.json_text import read_value
 from countermark_service.scoring import Scored
 
 END_TOKENS = (
@@ -71,7 +72,7 @@ def read_options(query: bytes) -> Options:
     """Read the query part of a URL.
 
     Raises:
-        RequestError: An option that there is not, or one with a value that it does not take.
+        RequestError: An option that there is not, one with a value that it does not take, or one given twice.
     """
     found: dict[str, Any] = {}
     strip: list[str] = []
@@ -83,6 +84,8 @@ def read_options(query: bytes) -> Options:
         if name == "strip":
             strip.append(value)
             found["strip"] = tuple(token for token in strip if token)
+        elif name in found:
+            raise RequestError(f"the URL's option {name} is given twice: give it once.", field=name)
         elif name == "params":
             found["params"] = _object(value)
         elif name in _WORDS and value in _WORDS[name]:
@@ -99,9 +102,12 @@ def read_options(query: bytes) -> Options:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(text, type=dict[str, Any])
+        value = read_value(text.encode())
     except (msgspec.MsgspecError, RecursionError) as exc:
-        raise RequestError(f"the URL's option params is no JSON object: {exc}.", field="params") from exc
+        raise RequestError(f"the URL's option params cannot be read: {exc}.", field="params") from exc
+    if not isinstance(value, dict):
+        raise RequestError("the URL's option params is no JSON object.", field="params")
+    return value
 
 
 def after_prompt(query: str, prompt: str, options: Options, index: int) -> str:

@@ -1,6 +1,5 @@
 """`countermark release extract`: the card out of the files that carry it."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,13 +23,13 @@ def extract(
     A README that only names the card's file leads to that file, which must have the digest that the README
     names.
     """
-    from countermark_service.cli.console import note
+    from countermark_service.cli.console import note, output
     from countermark_service.cli.release.card_file import card_bytes, write_file
 
     release = carried(file)
     content = card_bytes(release.document)
     if out is None:
-        sys.stdout.buffer.write(content)
+        output().write(content)
     else:
         write_file(out, content, force=force)
     note(f"{release.card.name}:{release.card.version} {release.digest}")

@@ -6,15 +6,15 @@ key is retired its private half is deleted: what is not there cannot be stolen. 
 that changes is read again, so that a service that runs takes notice of a new key.
 """
 
-import os
-import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from countermark_service.kept import held, replace_whole
 from countermark_service.receipts.errors import NoSigningKeyError, SigningKeysError
 from countermark_service.receipts.keys import KEY_TYPE, KeySet, KeyValue, SigningKey, named, written
 
@@ -97,12 +97,13 @@ class Keyring:
         Raises:
             SigningKeysError: One is valid already, or the folder cannot be written.
         """
-        known = self.current()
-        if known is not None:
-            raise SigningKeysError(
-                f"key {known.keyid} is valid until {known.valid_until}: `countermark keys rotate` replaces it."
-            )
-        return self._add(days, label, self.public().keys.values())
+        with self._held():
+            known = self.current()
+            if known is not None:
+                raise SigningKeysError(
+                    f"key {known.keyid} is valid until {known.valid_until}: `countermark keys rotate` replaces it."
+                )
+            return self._add(days, label, self.public().keys.values())
 
     def rotate(self, *, days: float = DEFAULT_DAYS, label: str = "") -> SigningKey:
         """Make a key and retire those before it; their receipts stay good.
@@ -111,10 +112,11 @@ class Keyring:
             SigningKeysError: The folder cannot be written.
         """
         now = written(self._now())
-        before = list(self.public().keys.values())
-        made = self._add(days, label, [_retired(key, now) for key in before])
-        for key in before:
-            self._forget(key.keyid)
+        with self._held():
+            before = list(self.public().keys.values())
+            made = self._add(days, label, [_retired(key, now) for key in before])
+            for key in before:
+                self._forget(key.keyid)
         return made
 
     def retire(self, keyid: str, *, compromised: bool = False) -> SigningKey:
@@ -127,16 +129,18 @@ class Keyring:
         Raises:
             SigningKeysError: No key, or more than one, is meant.
         """
-        keys = self.public().keys
-        meant = [key for key in keys if keyid and key.startswith(keyid)]
-        if len(meant) != 1:
-            raise SigningKeysError(
-                f"{len(meant)} keys have an id that begins with {keyid[:80]!r}; list them with `countermark keys list`."
-            )
-        changed = _retired(keys[meant[0]], written(self._now()))
-        changed = msgspec.structs.replace(changed, compromised=changed.compromised or compromised)
-        self._write({**keys, changed.keyid: changed}.values())
-        self._forget(changed.keyid)
+        with self._held():
+            keys = self.public().keys
+            meant = [key for key in keys if keyid and key.startswith(keyid)]
+            if len(meant) != 1:
+                raise SigningKeysError(
+                    f"{len(meant)} keys have an id that begins with {keyid[:80]!r}; list them with "
+                    "`countermark keys list`."
+                )
+            changed = _retired(keys[meant[0]], written(self._now()))
+            changed = msgspec.structs.replace(changed, compromised=changed.compromised or compromised)
+            self._write({**keys, changed.keyid: changed}.values())
+            self._forget(changed.keyid)
         return changed
 
     def _add(self, days: float, label: str, others: Iterable[SigningKey]) -> SigningKey:
@@ -158,14 +162,12 @@ class Keyring:
         pem = private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
+        replace_whole(self._pem(key.keyid), pem, mode=0o600)
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(self._pem(key.keyid), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(pem)
-        except OSError as exc:
-            raise SigningKeysError(f"{self.folder} cannot be written: {exc.strerror}.") from exc
-        self._write([*others, key])
+            self._write([*others, key])
+        except OSError:
+            self._forget(key.keyid)
+            raise
         return key
 
     def _private(self, keyid: str) -> Any:
@@ -195,15 +197,18 @@ class Keyring:
         self._pem(keyid).unlink(missing_ok=True)
 
     def _write(self, keys: Iterable[SigningKey]) -> None:
-        try:
-            handle, name = tempfile.mkstemp(dir=self.folder, prefix=".keys-")
-            with os.fdopen(handle, "wb") as file:
-                file.write(KeySet.of(keys).encoded())
-            Path(name).chmod(0o644)
-            Path(name).replace(self._file)
-        except OSError as exc:
-            raise SigningKeysError(f"{self._file} cannot be written: {exc.strerror}.") from exc
+        replace_whole(self._file, KeySet.of(keys).encoded(), mode=0o644)
         self._stamp = None
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Let nobody else change the keys."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with held(self.folder):
+                yield
+        except OSError as exc:
+            raise SigningKeysError(f"{exc.filename} cannot be written: {exc.strerror}.") from exc
 
 
 def _retired(key: SigningKey, now: str) -> SigningKey:

@@ -6,15 +6,14 @@ itself is shown once, when it is made; the file holds hash, scopes and a label.
 
 import hashlib
 import json
-import os
 import secrets
-import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from countermark_service.errors import CountermarkError, ForbiddenError, UnauthorizedError
+from countermark_service.kept import held, replace_whole
 
 SCOPES = ("score", "admin", "audit", "run")
 """What a key can be allowed: to score, to change what is registered, to read receipts and reports, to run
@@ -73,6 +72,7 @@ class AccessKeys:
 
         Raises:
             AccessKeysError: A scope that does not exist.
+            OSError: The file cannot be written; no key was made.
         """
         wanted = tuple(dict.fromkeys(scopes))
         unknown = [scope for scope in wanted if scope not in SCOPES]
@@ -81,7 +81,8 @@ class AccessKeys:
         secret = _PREFIX + secrets.token_urlsafe(32)
         created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         key = AccessKey(secrets.token_hex(4), _hash(secret), wanted, label, created)
-        self._write([*self.all(), key])
+        with held(self._file.parent):
+            self._write([*self.all(), key])
         return secret, key
 
     def remove(self, key_id: str) -> None:
@@ -89,11 +90,15 @@ class AccessKeys:
 
         Raises:
             AccessKeysError: No key has that id.
+            OSError: The file cannot be written; the key still opens.
         """
-        kept = [key for key in self.all() if key.id != key_id]
-        if len(kept) == len(self._by_hash):
-            raise AccessKeysError(f"no key has the id {key_id!r}; list them with `countermark access list`.")
-        self._write(kept)
+        with held(self._file.parent):
+            kept = [key for key in self.all() if key.id != key_id]
+            if len(kept) == len(self._by_hash):
+                raise AccessKeysError(
+                    f"no key has the id {key_id!r}; list them with `countermark access list`."
+                )
+            self._write(kept)
 
     def require(self, authorization: str | None, scope: str) -> str | None:
         """Return the id of the key in an `Authorization` header; None where no keys were ever set up.
@@ -132,11 +137,8 @@ class AccessKeys:
         self._locked = self._locked or bool(keys)
 
     def _write(self, keys: list[AccessKey]) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self._file.parent, prefix=".keys-")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump({"keys": [asdict(key) for key in keys]}, file, indent=1)
-        Path(name).replace(self._file)
+        content = json.dumps({"keys": [asdict(key) for key in keys]}, indent=1)
+        replace_whole(self._file, content.encode(), mode=0o600)
         self._stamp = None
 
 

@@ -5,6 +5,7 @@ import errno
 import gc
 import ipaddress
 import os
+import signal
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -89,10 +90,17 @@ def serve(
         callback_notify=_give_memory_back if _may_tune_memory() else None,
         timeout_notify=_TRIM_SECONDS,
     )
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # `nohup` has it ignored, and so it stays
+        signal.signal(signal.SIGHUP, _end_in_order)
     server = uvicorn.Server(config)
     server.run(sockets=listeners)
     if not server.started:
         raise typer.Exit(3)
+
+
+def _end_in_order(number: int, frame: object) -> None:
+    """Take the end of the terminal for the order to end."""
+    signal.raise_signal(signal.SIGTERM)
 
 
 def _assembled(options: Mapping[str, Any]) -> "tuple[Settings, FastAPI]":

@@ -402,6 +402,11 @@ class Lane:
             if worker.killed_for is None:
                 self._look_at(worker, chunk, now)
 
+    def leave_out(self, seconds: float) -> None:
+        """Count no item the time in which this process stood still."""
+        for chunk in self._chunks.values():
+            chunk.mark_time += seconds
+
     def _look_at(self, worker: Worker, chunk: Chunk, now: float) -> None:
         limits = self.bundle.manifest.limits
         sequence, index, start = worker.progress()

@@ -23,7 +23,8 @@ so that none has to start while items wait.
 None of this touches a verdict. The item's budget is CPU time and is kept by a timer
 in the worker; the pool is the second line, for workers that no longer obey, that
 sleep, or that eat memory. Its wall limit leaves out what a worker has waited for a
-processor.
+processor, and what this process stood still: whoever pauses a container or a machine
+pauses workers and pool, and the clock goes on.
 
 A worker that ends takes at most one item with it. Where it is not certain which
 one, every item of the chunk is judged again, alone, so that none is blamed for
@@ -55,6 +56,8 @@ from countermark_service.sandbox import Containment
 __all__ = ["Failed", "Pool", "PoolCounters", "PoolLimits", "Result"]
 
 _TICK_SECONDS = 0.005
+_PAUSE_SECONDS = 0.5
+"""A look that comes so late was kept from coming: the machine, or this process, stood still."""
 
 
 class Pool:
@@ -230,7 +233,9 @@ class Pool:
         for lane in self._turns:
             lane.keep_spares()
         if self._watch is None and any(self.taken.values()):
-            self._watch = asyncio.get_running_loop().call_later(_TICK_SECONDS, self._look)
+            self._watch = asyncio.get_running_loop().call_later(
+                _TICK_SECONDS, self._look, time.monotonic() + _TICK_SECONDS
+            )
 
     def next_sequence(self) -> int:
         """Return a number for a chunk that no other chunk has."""
@@ -263,9 +268,12 @@ class Pool:
         slowest.stop_longest_back()
         return True
 
-    def _look(self) -> None:
+    def _look(self, due: float) -> None:
         self._watch = None
+        late = time.monotonic() - due
         for lane in list(self._lanes.values()):
+            if late > _PAUSE_SECONDS:
+                lane.leave_out(late)
             lane.look()
         self.pump()
 

@@ -83,13 +83,21 @@ class Keyring:
         """
         key = self.current()
         if key is None:
-            known = len(self.public().keys)
-            problem = f"none of its {known} signing keys is valid now" if known else "it has no signing key"
-            command = "rotate" if known else "new"
-            raise NoSigningKeyError(f"{problem} (`countermark keys {command}` makes one)")
+            raise NoSigningKeyError(self._lack())
         if self._signer is None or self._signer.keyid != key.keyid:
             self._signer = FileSigner(key.keyid, self._private(key.keyid))
         return self._signer
+
+    def _lack(self) -> str:
+        """Return why there is no key to sign with, and what to do."""
+        keys, now = self.public().keys.values(), written(self._now())
+        if not keys:
+            return "it has no signing key (`countermark keys new` makes one)"
+        problem = f"none of its {len(keys)} signing keys is valid now, at {now}"
+        begins = min((key.valid_from for key in keys if key.retired is None), default=now)
+        if begins > now:
+            return f"{problem}, but one is from {begins} on: is the clock of this machine right?"
+        return f"{problem} (`countermark keys rotate` makes one)"
 
     def make(self, *, days: float = DEFAULT_DAYS, label: str = "") -> SigningKey:
         """Make a key that is valid from now on.

@@ -36,7 +36,7 @@ async def test_a_pause_of_everything_is_no_time_of_an_items(tmp_path: Path, pool
     await asyncio.sleep(0.05)
     ((_, worker),) = pool.workers()
     os.kill(worker, signal.SIGSTOP)
-    time.sleep(4)  # noqa: ASYNC251 - nothing of this process runs
+    time.sleep(4)
     await asyncio.sleep(0.1)
     os.kill(worker, signal.SIGCONT)
     await judging

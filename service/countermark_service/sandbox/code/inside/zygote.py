@@ -309,8 +309,9 @@ class Zygote:
             patience = self._patience()
             due = time.monotonic() + (patience or 0.0) / 1000
             events = self._poll.poll(patience)
-            if patience is not None and (late := time.monotonic() - due) > _STOOD_STILL_SECONDS:
-                self._leave_out(late)
+            overslept = time.monotonic() - due
+            if patience is not None and overslept > _STOOD_STILL_SECONDS:
+                self._leave_out(overslept)
             for descriptor, _ in events:
                 if descriptor == _CONTROL:
                     if not self._obey():

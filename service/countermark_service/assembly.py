@@ -229,7 +229,7 @@ def build_transcripts(settings: Settings) -> Store:
         from countermark_service.store.redis import RedisStore
         from countermark_service.store.transcripts import REDIS_PREFIX
 
-        return RedisStore(settings.redis_url, key_prefix=REDIS_PREFIX, looks_first=True)
+        return RedisStore(settings.redis_url, key_prefix=REDIS_PREFIX, looks_first=True, checked=False)
     return SqliteStore(transcripts_file(settings), max_bytes=settings.transcripts_max_mib * _MIB)
 
 

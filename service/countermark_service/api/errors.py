@@ -169,7 +169,8 @@ def install(app: FastAPI) -> None:
 def _told(request: Request, exc: HTTPException, headers: Mapping[str, str]) -> str:
     """Return what is wrong with a path or its method, and what to do."""
     if exc.status_code == 405:
-        return f"this path takes {headers['Allow'].replace(', ', ' and ')}."
+        taken = [method for method in headers["Allow"].split(", ") if method != "HEAD"]
+        return f"this path takes {' and '.join(taken)}."
     if exc.status_code != 404:
         return str(exc.detail)
     name = request.url.path.split("/")[1]
@@ -186,7 +187,7 @@ def _methods(request: Request, first: str) -> list[str]:
     for route in request.app.state.native_routes:
         if route.matches(request.scope)[0] is not Match.NONE:
             found |= route.methods or set()
-    return sorted(found)
+    return sorted(found | ({"HEAD"} if "GET" in found else set()))
 
 
 def status_of(error: CountermarkError) -> int:

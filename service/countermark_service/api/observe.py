@@ -17,6 +17,8 @@ _QUIET = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 class Observe:
     """ASGI middleware: times requests, and logs method, route, status and duration.
 
+    It has `HEAD` answered as `GET`, whose body the server then leaves out: probes of load balancers ask so.
+
     It is the API's edge as well. The framework's own answers a bug, raises it again, and has
     the server log it once more and drop the connection.
     """
@@ -32,7 +34,9 @@ class Observe:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        status = 0
+        status, method = 0, scope["method"]
+        if method == "HEAD":
+            scope = {**scope, "method": "GET"}
 
         async def note(message: Message) -> None:
             nonlocal status
@@ -59,4 +63,4 @@ class Observe:
             route = getattr(scope.get("route"), "path", "(no route)")
             self._metrics.request(route, status, seconds)
             level = _log.debug if route in _QUIET else _log.warning if status >= 500 else _log.info
-            level("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1e3, 2))
+            level("request", method=method, route=route, status=status, ms=round(seconds * 1e3, 2))

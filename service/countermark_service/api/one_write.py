@@ -18,6 +18,9 @@ what was asked for whole is answered, and the connection is closed behind it.
 Some clients offer to go on in another protocol with their first request (`Upgrade: h2c`).
 A server may go on as if they had not, but the parser takes all that follows the headers
 for bytes of that protocol. So it is given the same headers again, without the offer.
+
+HTTP/1.0 knows neither chunks nor the interim answer that `Expect` asks for. A client of it
+is sent an answer of unknown length as it is, and takes its end from that of the connection.
 """
 
 import asyncio
@@ -25,7 +28,8 @@ from typing import Any
 
 import httptools
 import msgspec
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from starlette.types import Message, Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from countermark_service.api.document import PROBLEM_JSON
 from countermark_service.api.errors import problem
@@ -160,7 +164,12 @@ class OneWriteProtocol(HttpToolsProtocol):
         self._have_head()
         self._offered = self.parser.should_upgrade()
         if not self._offered:
+            self.expect_100_continue &= self.parser.get_http_version() != "1.0"
             super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        unframed = cycle.scope["http_version"] == "1.0"
+        super()._start_asgi_task(cycle, _without_chunks(app, cycle) if unframed else app)
 
     def on_message_complete(self) -> None:
         """Count no more; see `httptools`."""
@@ -177,6 +186,27 @@ class OneWriteProtocol(HttpToolsProtocol):
         """Take a piece of the body; see `httptools`."""
         self._body += len(body)
         super().on_body(body)
+
+
+def _without_chunks(app: Any, cycle: RequestResponseCycle) -> Any:
+    """Have `app` answer so that the end of the connection is that of the body, where no length is said."""
+
+    async def answer(scope: Any, receive: Any, send: Send) -> None:
+        unsaid = False
+
+        async def send_plain(message: Message) -> None:
+            nonlocal unsaid
+            if message["type"] == "http.response.start":
+                unsaid = all(name.lower() != b"content-length" for name, _ in message.get("headers", ()))
+                if unsaid:
+                    cycle.chunked_encoding = False
+            elif unsaid:
+                cycle.expected_content_length = len(message.get("body", b""))
+            await send(message)
+
+        await app(scope, receive, send_plain)
+
+    return answer
 
 
 def _reason(exc: httptools.HttpParserError) -> str:
@@ -214,10 +244,10 @@ class JoiningTransport:
         self._transport.close()
 
     def flush(self) -> None:
-        """Send what is held."""
+        """Send what is held; where the client has gone, nobody can be sent anything."""
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
-        if self._held:
-            held, self._held, self._size = self._held, [], 0
+        held, self._held, self._size = self._held, [], 0
+        if held and not self._transport.is_closing():
             self._transport.write(held[0] if len(held) == 1 else b"".join(held))

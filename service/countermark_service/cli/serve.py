@@ -5,6 +5,7 @@ import errno
 import gc
 import ipaddress
 import os
+import signal
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,12 +28,18 @@ KEPT_BYTES = 16 << 20
 """Free memory that stays with the process: what a batch of thousands takes for a moment."""
 MAPPED_BYTES = 4 << 20
 """What is larger is mapped by itself, and given back at once."""
+_TRIM_SECONDS = 30
+"""How often memory that is free is given back. That it lies at the end of the heap, where the C library looks by
+itself, is chance: what one small object that stays keeps from it was hundreds of MiB after large bodies."""
 _KEEP_ALIVE_SECONDS = 75
 """Longer than clients keep an idle connection (httpx 5 s, aiohttp 15 s, Go 90 s less its own check): whoever
 closes at the same time as a client sends fails a request, and a trainer takes that for an outage."""
 _COLLECTED_AFTER = (20_000, 20, 20)
 """Containers made and not freed after which the youngest are looked through, and how many such looks make the next
 older ones due; a batch of 256 makes about a thousand, and frees them by itself."""
+_SILENT_SECONDS, _PROBE_SECONDS, _PROBES = 60, 15, 4
+"""A connection on which nothing has come for so long is probed, so often. A client that has vanished without a word
+(its machine, its network) would hold its connection, and what was read of its request, for ever."""
 _NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
@@ -80,11 +87,20 @@ def serve(
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=30,
         server_header=False,
+        callback_notify=_give_memory_back if _may_tune_memory() else None,
+        timeout_notify=_TRIM_SECONDS,
     )
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # `nohup` has it ignored, and so it stays
+        signal.signal(signal.SIGHUP, _end_in_order)
     server = uvicorn.Server(config)
     server.run(sockets=listeners)
     if not server.started:
         raise typer.Exit(3)
+
+
+def _end_in_order(number: int, frame: object) -> None:
+    """Take the end of the terminal for the order to end."""
+    signal.raise_signal(signal.SIGTERM)
 
 
 def _assembled(options: Mapping[str, Any]) -> "tuple[Settings, FastAPI]":
@@ -136,12 +152,24 @@ def keep_freed_memory() -> None:
     a tenth of its time. An operator who sets one of glibc's variables knows better, and other C libraries
     have ways of their own.
     """
-    if "GLIBC_TUNABLES" in os.environ or any(name.startswith("MALLOC_") for name in os.environ):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
+    if _may_tune_memory():
+        mallopt = ctypes.CDLL(None).mallopt
         mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
         mallopt(_MMAP_THRESHOLD, MAPPED_BYTES)
+
+
+def _may_tune_memory() -> bool:
+    tuned = "GLIBC_TUNABLES" in os.environ or any(name.startswith("MALLOC_") for name in os.environ)
+    return not tuned and hasattr(ctypes.CDLL(None), "malloc_trim")
+
+
+def give_memory_back() -> None:
+    """Give back all memory that is free but `KEPT_BYTES` at the end of the heap; it takes some milliseconds."""
+    ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(KEPT_BYTES))
+
+
+async def _give_memory_back() -> None:
+    give_memory_back()
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
@@ -163,9 +191,21 @@ def listen(host: str, port: int) -> list[socket.socket]:
             if exc.errno in _NO_SUCH_ADDRESS and len(found) > 1:
                 continue
             raise _cannot_listen(host, port, exc) from exc
+        _probe_the_silent(listeners[-1])
     if not listeners:
         raise SettingsError("settings", "host", host, "none of its addresses is one of this machine")
     return listeners
+
+
+def _probe_the_silent(listener: socket.socket) -> None:
+    """Have the kernel probe connections on which nothing comes; what `listener` accepts inherits it."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        (socket.TCP_KEEPIDLE, _SILENT_SECONDS),
+        (socket.TCP_KEEPINTVL, _PROBE_SECONDS),
+        (socket.TCP_KEEPCNT, _PROBES),
+    ):
+        listener.setsockopt(socket.IPPROTO_TCP, name, value)
 
 
 def _cannot_listen(host: str, port: int, exc: OSError) -> SettingsError:

@@ -416,6 +416,11 @@ class Lane:
             elif any(not job.answered and job.group.done.done() for job in chunk.jobs):
                 self._stop(worker, chunk, "abandoned")
 
+    def leave_out(self, seconds: float) -> None:
+        """Count no item the time in which this process stood still."""
+        for chunk in self._chunks.values():
+            chunk.mark_time += seconds
+
     def _look_at(self, worker: Worker, chunk: Chunk, now: float) -> None:
         limits = self.bundle.manifest.limits
         sequence, index, start = worker.progress()

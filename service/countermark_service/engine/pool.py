@@ -25,7 +25,8 @@ so that none has to start while items wait.
 None of this touches a verdict. The item's budget is CPU time and is kept by a timer
 in the worker; the pool is the second line, for workers that no longer obey, that
 sleep, or that eat memory. Its wall limit leaves out what a worker has waited for a
-processor or been paused.
+processor or been paused, and what this process stood still: whoever pauses a container
+or a machine pauses workers and pool, and the clock goes on.
 
 A worker that ends takes at most one item with it. Where it is not certain which
 one, every item of the chunk is judged again, alone, so that none is blamed for
@@ -59,6 +60,8 @@ __all__ = ["Failed", "Pool", "PoolCounters", "PoolLimits", "Result"]
 _TICK_SECONDS = 0.005
 _PAUSED_LOOKS = 4
 """Where others need all slots, workers that have stepped back go on at one look of so many."""
+_STILL_SECONDS = 0.5
+"""A look that comes so late was kept from coming: the machine, or this process, stood still."""
 
 
 class Pool:
@@ -235,7 +238,9 @@ class Pool:
         for lane in self._turns:
             lane.keep_spares()
         if self._watch is None and any(self.taken.values()):
-            self._watch = asyncio.get_running_loop().call_later(_TICK_SECONDS, self._look)
+            self._watch = asyncio.get_running_loop().call_later(
+                _TICK_SECONDS, self._look, time.monotonic() + _TICK_SECONDS
+            )
 
     def next_sequence(self) -> int:
         """Return a number for a chunk that no other chunk has."""
@@ -268,9 +273,12 @@ class Pool:
         """Return the workers that have stepped back."""
         return [(lane, *pair) for lane in self._lanes.values() for pair in lane.back()]
 
-    def _look(self) -> None:
+    def _look(self, due: float) -> None:
         self._watch = None
+        late = time.monotonic() - due
         for lane in list(self._lanes.values()):
+            if late > _STILL_SECONDS:
+                lane.leave_out(late)
             lane.look()
         if self.taken[Place.BACK]:
             self._share_out_what_is_left()

@@ -9,7 +9,6 @@ every transcript. `true` means seen to work, `false` seen not to, `null` not to 
 import asyncio
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ import msgspec
 from countermark_service.bundles.json_schema import Schema
 from countermark_service.judge.answer import Answer, CallError
 from countermark_service.judge.transcripts import request_bytes
+from countermark_service.kept import replace_whole
 
 if TYPE_CHECKING:
     from countermark_service.judge.client import ModelClient
@@ -215,11 +215,9 @@ class ProbeBook:
     def _write(self, known: Mapping[str, Any]) -> None:
         if self._file is None:
             return
-        made = self._file.with_name(f"{self._file.name}.{os.getpid()}")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            made.write_bytes(msgspec.json.format(msgspec.json.encode(known), indent=1))
-            made.replace(self._file)
+            replace_whole(self._file, msgspec.json.format(msgspec.json.encode(known), indent=1))
         except OSError as exc:
             log.warning(
                 "what was found of a judge's server is not kept, the next start probes again: %s", exc

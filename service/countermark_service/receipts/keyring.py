@@ -6,8 +6,6 @@ key is retired its private half is deleted: what is not there cannot be stolen. 
 that changes is read again, so that a service that runs takes notice of a new key.
 """
 
-import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,9 +14,9 @@ from typing import Any
 
 import msgspec
 
+from countermark_service.kept import held, replace_whole
 from countermark_service.receipts.errors import NoSigningKeyError, SigningKeysError
 from countermark_service.receipts.keys import KEY_TYPE, KeySet, KeyValue, SigningKey, named, written
-from countermark_service.store.turns import turn
 
 DEFAULT_DAYS = 365
 LONGEST_DAYS = 36_500
@@ -85,13 +83,21 @@ class Keyring:
         """
         key = self.current()
         if key is None:
-            known = len(self.public().keys)
-            problem = f"none of its {known} signing keys is valid now" if known else "it has no signing key"
-            command = "rotate" if known else "new"
-            raise NoSigningKeyError(f"{problem} (`countermark keys {command}` makes one)")
+            raise NoSigningKeyError(self._lack())
         if self._signer is None or self._signer.keyid != key.keyid:
             self._signer = FileSigner(key.keyid, self._private(key.keyid))
         return self._signer
+
+    def _lack(self) -> str:
+        """Return why there is no key to sign with, and what to do."""
+        keys, now = self.public().keys.values(), written(self._now())
+        if not keys:
+            return "it has no signing key (`countermark keys new` makes one)"
+        problem = f"none of its {len(keys)} signing keys is valid now, at {now}"
+        begins = min((key.valid_from for key in keys if key.retired is None), default=now)
+        if begins > now:
+            return f"{problem}, but one is from {begins} on: is the clock of this machine right?"
+        return f"{problem} (`countermark keys rotate` makes one)"
 
     def make(self, *, days: float = DEFAULT_DAYS, label: str = "") -> SigningKey:
         """Make a key that is valid from now on.
@@ -166,10 +172,12 @@ class Keyring:
         pem = private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        handle = os.open(self._pem(key.keyid), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(pem)
-        self._write([*others, key])
+        replace_whole(self._pem(key.keyid), pem, mode=0o600)
+        try:
+            self._write([*others, key])
+        except OSError:
+            self._forget(key.keyid)
+            raise
         return key
 
     @contextmanager
@@ -177,11 +185,13 @@ class Keyring:
         """Change the folder alone; what was written by others meanwhile is read first."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with turn(self._file):
+            with held(self.folder):
                 self._stamp = None
                 yield
         except OSError as exc:
-            raise SigningKeysError(f"{self.folder} cannot be written: {exc.strerror}.") from exc
+            raise SigningKeysError(
+                f"{exc.filename or self.folder} cannot be written: {exc.strerror}."
+            ) from exc
 
     def _private(self, keyid: str) -> Any:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -210,11 +220,7 @@ class Keyring:
         self._pem(keyid).unlink(missing_ok=True)
 
     def _write(self, keys: Iterable[SigningKey]) -> None:
-        handle, name = tempfile.mkstemp(dir=self.folder, prefix=".keys-")
-        with os.fdopen(handle, "wb") as file:
-            file.write(KeySet.of(keys).encoded())
-        Path(name).chmod(0o644)
-        Path(name).replace(self._file)
+        replace_whole(self._file, KeySet.of(keys).encoded(), mode=0o644)
         self._stamp = None
 
 

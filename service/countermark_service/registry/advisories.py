@@ -12,11 +12,11 @@ content, whatever it is called; the content may be that of a verifier or of a re
 
 import hashlib
 import json
-import os
 import re
 import time
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Literal
 import structlog
 
 from countermark_service.errors import CountermarkError, RefError
+from countermark_service.kept import held, replace_whole
 from countermark_service.model import BundleRef
 
 ADVISORIES_NAME = "advisories.toml"
@@ -196,9 +197,10 @@ def _entry(row: Mapping[str, str]) -> Advisory:
 
 def append_advisory(file: Path, advisory: Advisory) -> bool:
     """Add `advisory` at the end of a list; False where it is there already. Raises what `read_advisories` raises."""
-    if any(one.id == advisory.id for one in read_advisories(file)):
-        return False
-    _append(file, "advisory", {k: v for k, v in asdict(advisory).items() if v and k != "withdrawn"})
+    with _held(file):
+        if any(one.id == advisory.id for one in read_advisories(file)):
+            return False
+        _append(file, "advisory", {k: v for k, v in asdict(advisory).items() if v and k != "withdrawn"})
     return True
 
 
@@ -208,30 +210,35 @@ def append_withdrawal(file: Path, advisory_id: str, reason: str, *, date: str) -
     Raises:
         AdvisoryError: It is not there, or taken back already, or there is no reason.
     """
-    found = next((one for one in read_advisories(file) if one.id == advisory_id), None)
-    if found is None:
-        raise AdvisoryError(
-            f"{file} has no advisory {advisory_id!r}; `countermark advisory list` shows where each stands. "
-            "A shipped one is taken back by whoever ships it."
-        )
-    if found.withdrawn:
-        raise AdvisoryError(f"{advisory_id} is taken back already: {found.withdrawn}")
     if not reason.strip() or len(reason) > LONGEST_REASON:
         raise AdvisoryError(f"taking an advisory back needs a reason of 1 to {LONGEST_REASON} characters.")
-    _append(file, "withdrawal", {"id": advisory_id, "reason": reason, "date": date})
+    with _held(file):
+        found = next((one for one in read_advisories(file) if one.id == advisory_id), None)
+        if found is None:
+            raise AdvisoryError(
+                f"{file} has no advisory {advisory_id!r}; `countermark advisory list` shows where each stands. "
+                "A shipped one is taken back by whoever ships it."
+            )
+        if found.withdrawn:
+            raise AdvisoryError(f"{advisory_id} is taken back already: {found.withdrawn}")
+        _append(file, "withdrawal", {"id": advisory_id, "reason": reason, "date": date})
     return found
+
+
+@contextmanager
+def _held(file: Path) -> Iterator[None]:
+    """Let nobody else change a list."""
+    try:
+        with held(file.parent):
+            yield
+    except OSError as exc:
+        raise AdvisoryError(f"{file} cannot be written: {exc.strerror or exc}.") from exc
 
 
 def _append(file: Path, name: str, row: Mapping[str, str]) -> None:
     lines = [f"{key} = {_toml(value)}" for key, value in row.items()]
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a", encoding="utf-8") as opened:
-            opened.write("\n".join([f"\n[[{name}]]", *lines, ""]))
-            opened.flush()
-            os.fsync(opened.fileno())
-    except OSError as exc:
-        raise AdvisoryError(f"{file} cannot be written: {exc.strerror or exc}.") from exc
+    before = file.read_bytes() if file.exists() else b""
+    replace_whole(file, before + "\n".join([f"\n[[{name}]]", *lines, ""]).encode())
 
 
 def _toml(text: str) -> str:

@@ -4,12 +4,12 @@ The list is append-only. A bundle whose content differs from its line is refused
 so an edited folder can never answer under the old name.
 """
 
-import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 from countermark_service.errors import BundleError, DigestMismatchError
+from countermark_service.kept import held, replace_whole
 from countermark_service.model import DIGEST_PATTERN, BundleRef
 
 PUBLISHED_NAME = "published.toml"
@@ -57,18 +57,19 @@ def append_published(folder: Path, ref: BundleRef) -> bool:
 
     Raises:
         DigestMismatchError: The version is published with another digest.
+        OSError: The list cannot be written; it is what it was.
     """
     if ref.version is None or ref.digest is None:
         raise BundleError(f"{ref} is no pin: publishing needs name, version and digest.")
-    known = read_published(folder).get((ref.name, ref.version))
-    if known == ref.digest:
-        return False
-    if known is not None:
-        name = f"{ref.name}:{ref.version}"
-        raise DigestMismatchError(name, pinned=known, found=ref.digest, pinned_by=PUBLISHED_NAME)
-    entry = f'\n[[bundle]]\nname = "{ref.name}"\nversion = "{ref.version}"\ndigest = "{ref.digest}"\n'
-    with (folder / PUBLISHED_NAME).open("a", encoding="utf-8") as file:
-        file.write(entry)
-        file.flush()
-        os.fsync(file.fileno())
+    file = folder / PUBLISHED_NAME
+    with held(folder):
+        known = read_published(folder).get((ref.name, ref.version))
+        if known == ref.digest:
+            return False
+        if known is not None:
+            name = f"{ref.name}:{ref.version}"
+            raise DigestMismatchError(name, pinned=known, found=ref.digest, pinned_by=PUBLISHED_NAME)
+        entry = f'\n[[bundle]]\nname = "{ref.name}"\nversion = "{ref.version}"\ndigest = "{ref.digest}"\n'
+        before = file.read_bytes() if file.exists() else b""
+        replace_whole(file, before + entry.encode())
     return True

@@ -6,9 +6,7 @@ itself is shown once, when it is made; the file holds hash, scopes and a label.
 
 import hashlib
 import json
-import os
 import secrets
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from countermark_service.errors import CountermarkError, ForbiddenError, UnauthorizedError
-from countermark_service.store.turns import turn
+from countermark_service.kept import held, replace_whole
 
 SCOPES = ("score", "admin", "audit", "run")
 """What a key can be allowed: to score, to change what is registered, to read receipts and reports, to run
@@ -141,17 +139,15 @@ class AccessKeys:
     def _change(self) -> Iterator[None]:
         """Change the file alone; what was written by others meanwhile is read first."""
         try:
-            with turn(self._file):
+            with held(self._file.parent):
                 self._stamp = None
                 yield
         except OSError as exc:
             raise AccessKeysError(f"{self._file} cannot be written: {exc.strerror}.") from exc
 
     def _write(self, keys: list[AccessKey]) -> None:
-        handle, name = tempfile.mkstemp(dir=self._file.parent, prefix=".keys-")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump({"keys": [asdict(key) for key in keys]}, file, indent=1)
-        Path(name).replace(self._file)
+        content = json.dumps({"keys": [asdict(key) for key in keys]}, indent=1)
+        replace_whole(self._file, content.encode(), mode=0o600)
         self._stamp = None
 
 

@@ -6,11 +6,17 @@ change, so they need no time to live, and the server evicts by its own
 `maxmemory-policy`. This module knows the commands and how they fail. Whether
 scoring waits for them, and for how long, is decided by the tier in front.
 
+A server is shared, and has no checksums: what another client, a proxy or a bad memory has
+changed must be a miss, never another verdict. So a value carries a CRC-32 over its key and
+itself, as in SQLite's file. Values whose key is their digest need none.
+
 Commands are packed here or by hiredis and sent over a pooled connection directly: the
 client's own path packs in Python, which costs as much again as all the rest.
 """
 
 import asyncio
+import logging
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,8 +31,12 @@ from redis.maint_notifications import MaintNotificationsConfig
 from countermark_service.errors import SettingsError
 from countermark_service.store.interface import KEY_BYTES, StoreUnavailableError, check_keys
 
-KEY_PREFIX = b"cm1:v:"
-"""Before every key: product and format of the value, then `v` for verdicts. The raw digest follows."""
+log = logging.getLogger(__name__)
+
+KEY_PREFIX = b"cm1:c:"
+"""Before every key: product and format, then `c` for values with a checksum. The raw digest follows."""
+_CHECK_BYTES = 4
+"""Length of the checksum, which stands behind the value."""
 
 _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.AuthenticationError, "Check user and password in the store's URL."),
@@ -51,6 +61,7 @@ class RedisStore:
         max_connections: int = 8,
         key_prefix: bytes = KEY_PREFIX,
         looks_first: bool = False,
+        checked: bool = True,
     ) -> None:
         """Describe the server; nothing is connected yet.
 
@@ -63,12 +74,14 @@ class RedisStore:
             key_prefix: What keys begin with, so that different things on one server stay apart.
             looks_first: Look what is there before writing, for values that differ from one writing to the next:
                 then a later one takes no earlier one's place.
+            checked: Keep a checksum with every value. Without it, whoever reads must know what is sound.
 
         Raises:
             SettingsError: The URL cannot be read. The URL is not shown, it may hold a password.
         """
         self._timeout = timeout_seconds
         self._looks_first = looks_first
+        self._checked = checked
         self._prefix = key_prefix
         self._before_key = b"\r\n$%d\r\n%b" % (len(key_prefix) + KEY_BYTES, key_prefix)
         """What stands between a key and what is before it in a packed command."""
@@ -105,7 +118,24 @@ class RedisStore:
                 problem, "What stands at that address is no Redis, or a proxy that fails."
             )
         found: list[bytes | None] = reply
-        return found
+        return self._sound(keys, found) if self._checked else found
+
+    def _sound(self, keys: Sequence[bytes], kept: Sequence[bytes | None]) -> list[bytes | None]:
+        """Return the values without their checksums; None for what is damaged, which the next writing replaces."""
+        crc32, end = zlib.crc32, -_CHECK_BYTES
+        values = [
+            value
+            if one is not None and crc32(value := one[:end], crc32(key)) == int.from_bytes(one[end:])
+            else None
+            for key, one in zip(keys, kept, strict=True)
+        ]
+        if (damaged := values.count(None) - kept.count(None)) > 0:
+            log.error(
+                "%d values that are stored in Redis at %s were changed by somebody else, and are computed again",
+                damaged,
+                self._where,
+            )
+        return values
 
     async def put_many(self, entries: Mapping[bytes, bytes]) -> None:
         """Write all entries with one MSET, or those that are not there yet with one MSETNX.
@@ -131,7 +161,13 @@ class RedisStore:
                 return
 
     def _with_entries(self, command: bytes, entries: Mapping[bytes, bytes]) -> Sequence[bytes]:
-        words = [word for key, value in entries.items() for word in (self._prefix + key, value)]
+        prefix = self._prefix
+        if self._checked:
+            crc32 = zlib.crc32
+            entries = {
+                key: value + crc32(value, crc32(key)).to_bytes(_CHECK_BYTES) for key, value in entries.items()
+            }
+        words = [word for key, value in entries.items() for word in (prefix + key, value)]
         return _packed(command, *words)
 
     async def discard_many(self, keys: Sequence[bytes]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from countermark_service.store.interface import KEY_BYTES, StoreUnavailableError
 
 REDIS_PREFIX = b"cm1:t:"
-"""Before the keys of transcripts, where verdicts have `v`."""
+"""Before the keys of transcripts, where verdicts have `c`."""
 _SCANNED = 512
 
 

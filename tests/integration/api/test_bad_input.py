@@ -174,7 +174,7 @@ def test_a_request_of_another_kind_is_refused_in_the_same_shape(
     problem = problem_of(answer)
     assert (problem["status"], problem["code"]) == (status, code)
     if status == 405:
-        assert answer.headers["Allow"] == "GET"
+        assert answer.headers["Allow"] == "GET, HEAD"
         assert problem["detail"] == f"POST {path}: this path takes GET."
     if status == 404:
         assert "GET /openapi.json" in problem["detail"]
@@ -190,7 +190,7 @@ def test_an_encoding_on_a_second_line_counts_as_on_the_first(caller: Caller) -> 
 
 def test_all_methods_of_a_path_are_told_to_who_uses_another(caller: Caller) -> None:
     answer = caller.http.request("DELETE", "/v1/releases")
-    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, POST")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD, POST")
     assert answer.json()["detail"] == "DELETE /v1/releases: this path takes GET and POST."
 
 

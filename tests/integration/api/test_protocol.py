@@ -3,13 +3,18 @@
 Each connection is a plain socket, since client libraries send only what they think is right.
 """
 
+import contextlib
 import json
+import signal
 import socket
+import struct
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.api.parts import JSON, NDJSON, SUBJECT, Caller, item
+from tests.integration.api.conftest import StartService
+from tests.integration.api.parts import JSON, NDJSON, SUBJECT, Caller, item, log_of
 
 BODY = json.dumps({"verifier": SUBJECT, "items": [item("right")]}).encode()
 HEAD = b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -63,6 +68,67 @@ def test_a_stream_of_who_ends_its_side_is_answered_whole(caller: Caller) -> None
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answer.count(b'"index":') == 20
     assert b'{"summary":' in answer
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: keep-alive\r\n", b"Expect: 100-continue\r\n"])
+def test_a_client_of_http_1_0_reads_a_stream_to_the_end_of_the_connection(
+    caller: Caller, more: bytes
+) -> None:
+    """It knows neither chunks nor interim answers."""
+    lines = [{"verifier": SUBJECT}, *(item(f"of 1.0 {n}") for n in range(300))]
+    body = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    head = f"POST /v1/score/stream HTTP/1.0\r\nContent-Type: {NDJSON}\r\n".encode() + more
+    with socket.create_connection(("127.0.0.1", caller.service.port), timeout=60) as connection:
+        connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    told, _, verdicts = answer.partition(b"\r\n\r\n")
+    assert told.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"transfer-encoding" not in told
+    assert b"connection: close" in told
+    read = [json.loads(line) for line in verdicts.splitlines()]
+    assert sorted(line["index"] for line in read[:-1]) == list(range(300))
+    assert read[-1]["summary"]["items"] == 300
+
+
+@pytest.mark.parametrize(
+    "path", ["/livez", "/readyz", "/v1/verifiers", f"/v1/verifiers/{SUBJECT}", "/metrics"]
+)
+def test_head_is_answered_as_get_without_the_body(caller: Caller, path: str) -> None:
+    told, got = caller.http.head(path), caller.http.get(path)
+    assert (told.status_code, told.content) == (200, b"")
+    assert told.headers["Content-Type"] == got.headers["Content-Type"]
+    assert int(told.headers["Content-Length"]) > 0
+
+
+def test_a_path_that_cannot_be_read_says_so_to_head_too(caller: Caller) -> None:
+    refused = caller.http.head("/v1/score")
+    assert (refused.status_code, refused.headers["Allow"]) == (405, "POST")
+    assert caller.http.post("/livez").headers["Allow"] == "GET, HEAD"
+    assert caller.http.head("/nothing").status_code == 404
+
+
+def test_a_client_that_vanishes_beneath_its_answers_is_no_bug(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    """More than the socket takes is on its way, and more waits, when the connection is reset."""
+    service = start_service(tmp_path / "data")
+    with Caller(service) as caller:
+        items = [item(f"{n}") for n in range(4096)]
+        caller.verdicts(items)
+        body = json.dumps({"verifier": SUBJECT, "items": items}).encode()
+        request = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+        for _ in range(20):
+            with socket.socket() as connection:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.connect(("127.0.0.1", service.port))
+                connection.settimeout(0.5)
+                with contextlib.suppress(TimeoutError):
+                    for _ in range(40):
+                        connection.sendall(request)
+        caller.verdicts([item("right")])
+    assert service.stop() in (0, -signal.SIGTERM)
+    assert "Traceback" not in log_of(service)
 
 
 def test_a_request_that_ends_in_the_middle_is_not_waited_for(caller: Caller) -> None:

@@ -5,7 +5,7 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -44,8 +44,32 @@ async def test_a_batch_is_one_command_whatever_its_size(redis: RedisServer, stor
 
 async def test_keys_carry_a_prefix_and_have_no_time_to_live(redis: RedisServer, store: RedisStore) -> None:
     await store.put_many({key(1): b"one"})
-    assert redis.command("GET", b"cm1:v:" + key(1)) == b"$3\r\none\r\n"
-    assert redis.command("TTL", b"cm1:v:" + key(1)) == b":-1\r\n"
+    assert redis.command("GET", b"cm1:c:" + key(1)).startswith(b"$7\r\none")
+    assert redis.command("TTL", b"cm1:c:" + key(1)) == b":-1\r\n"
+
+
+def bit_by_bit(value: bytes) -> Iterator[bytes]:
+    """Yield `value` with each of its bits changed."""
+    for bit in range(8 * len(value)):
+        yield (int.from_bytes(value) ^ (1 << bit)).to_bytes(len(value))
+
+
+async def test_a_value_that_somebody_else_changed_is_a_miss_and_can_be_kept_anew(
+    redis: RedisServer, store: RedisStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A digit of a score is one bit away from another."""
+    await store.put_many({key(1): b'{"score":1.0}', key(2): b"two"})
+    kept, other = (redis.command("GET", b"cm1:c:" + key(n)).split(b"\r\n", 1)[1][:-2] for n in (1, 2))
+    changed = [*bit_by_bit(kept), *(kept[:length] for length in range(len(kept))), kept + b"x", other]
+    for value in changed:
+        redis.command("SET", b"cm1:c:" + key(1), value)
+        assert await store.get_many([key(1), key(2)]) == [None, b"two"]
+    redis.command("DEL", b"cm1:c:" + key(1))
+    redis.command("LPUSH", b"cm1:c:" + key(1), b"a list")
+    assert await store.get_many([key(1)]) == [None]
+    assert caplog.text.count("were changed by somebody else") == len(changed)
+    await store.put_many({key(1): b'{"score":1.0}'})
+    assert await store.get_many([key(1)]) == [b'{"score":1.0}']
 
 
 async def test_of_two_that_find_nothing_and_write_the_first_stays(redis: RedisServer) -> None:

@@ -54,6 +54,13 @@ def test_without_a_key_nothing_is_signed_and_the_sentence_says_what_to_do(
         ring.signer()
 
 
+def test_a_clock_that_went_back_is_told_from_keys_that_have_expired(ring: Keyring, clock: Clock) -> None:
+    ring.make()
+    clock.now -= DAY
+    with pytest.raises(NoSigningKeyError, match=r"one is from .* on: is the clock of this machine right\?"):
+        ring.signer()
+
+
 def test_rotation_retires_what_was_and_deletes_its_private_half(ring: Keyring, clock: Clock) -> None:
     old = ring.make()
     clock.now += DAY

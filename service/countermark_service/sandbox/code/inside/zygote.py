@@ -42,6 +42,8 @@ from .report import (
     our_word,
 )
 
+_STOOD_STILL_SECONDS = 0.5
+"""Who wakes up so much too late was kept from it."""
 _FIRST_LOOK_SECONDS, _WATCH_SECONDS = 0.05, 0.02
 """Most tests end before the first look, and then the account costs them nothing."""
 _CONTROL = 60
@@ -304,7 +306,13 @@ class Zygote:
     def serve(self) -> None:
         """Serve until the service closes the control socket."""
         while True:
-            for descriptor, _ in self._poll.poll(self._patience()):
+            patience = self._patience()
+            due = time.monotonic() + (patience or 0.0) / 1000
+            events = self._poll.poll(patience)
+            overslept = time.monotonic() - due
+            if patience is not None and overslept > _STOOD_STILL_SECONDS:
+                self._leave_out(overslept)
+            for descriptor, _ in events:
                 if descriptor == _CONTROL:
                     if not self._obey():
                         self._abandon()
@@ -322,6 +330,13 @@ class Zygote:
                 ]
                 if late:
                     self._heed_clock(late, now)
+
+    def _leave_out(self, seconds: float) -> None:
+        """Count no test the time in which this process stood still: what pauses a machine pauses all of it."""
+        for kept in self._keepers.values():
+            kept.begun += seconds
+            if kept.deadline is not None:
+                kept.deadline += seconds
 
     def _heed_clock(self, late: list[Kept], now: float) -> None:
         """End the tests whose time is over, and give the others what they have waited for a processor.

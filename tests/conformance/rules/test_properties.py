@@ -3,6 +3,7 @@ alone."""
 
 # ruff: noqa: RUF001 - the fragments hold the very characters that models write
 
+import itertools
 import json
 from collections.abc import Callable
 from decimal import Decimal
@@ -106,6 +107,37 @@ def admitted(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
         "integer": st.integers(schema.get("minimum", -100), schema.get("maximum", 100)),
         "array": st.lists(responses, min_size=1, max_size=5),
     }[schema["type"]]
+
+
+DASHES = "\u2010\u2011\u2012\u2013\u2212"
+PLACES = (
+    "", "The answer is ", "x = ", "(", "<answer>", "**", "_", "`", "$", "\\$", "€", "≈", "-> ", "\\boxed{",
+    "\\text{", "word", "x", "3", "5 ", "10^{", "a_", "\\pm ", "5%", "...", "{,", "答案是",
+)  # fmt: skip
+OPERANDS = (
+    "5",
+    " 5",
+    ".5",
+    "1,234",
+    "\\frac{1}{2}",
+    "½",
+    "$5",
+    "€5",
+    "{5}",
+    "(5)",
+    "**5**",
+    "5 million",
+    "x",
+)
+
+
+@pytest.mark.parametrize("extract", ["boxed_else_last", "last", "whole"])
+def test_a_dash_is_to_a_number_what_a_hyphen_is(bundle: Callable[[str], Any], extract: str) -> None:
+    subject = bundle("numeric")
+    for place, operand, number in itertools.product(PLACES, OPERANDS, (-5, "-1/2")):
+        hyphen = subject.verify(f"{place}-{operand}", number, extract=extract)
+        for dash in DASHES:
+            assert subject.verify(f"{place}{dash}{operand}", number, extract=extract) == hyphen, place
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -22,7 +22,7 @@ from countermark_service.registry import (
     read_advisories,
     read_published,
 )
-from countermark_service.store.access_keys import AccessKeys
+from countermark_service.store.access_keys import AccessKeys, AccessKeysError
 
 DIGEST = "sha256:" + "a" * 64
 PIN = f"subject:1.0.0@{DIGEST}"
@@ -89,7 +89,7 @@ def test_what_does_not_fit_on_the_disk_leaves_everything_as_it_was(
     before = content(tmp_path)
     with (
         no_file_over(room),
-        pytest.raises((OSError, AdvisoryError, SigningKeysError), match="File too large"),
+        pytest.raises((OSError, AccessKeysError, AdvisoryError, SigningKeysError), match="File too large"),
     ):
         change(tmp_path)
     assert content(tmp_path) == before

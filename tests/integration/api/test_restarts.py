@@ -119,7 +119,13 @@ def test_a_service_that_is_ended_in_mid_batch_answers_it_whole_and_leaves_no_pro
 def test_a_terminal_that_is_closed_ends_the_service_in_order(
     start_service: StartService, tmp_path: Path
 ) -> None:
-    service = start_service(tmp_path / "data")
+    before = signal.signal(
+        signal.SIGHUP, signal.SIG_DFL
+    )  # under `nohup` it is ignored, and that is inherited
+    try:
+        service = start_service(tmp_path / "data")
+    finally:
+        signal.signal(signal.SIGHUP, before)
     with Caller(service) as caller, ThreadPoolExecutor(1) as together:
         batch = together.submit(caller.score, [item(f"work 10 closed {n}") for n in range(50)])
         wait_until(lambda: caller.metric("countermark_slots_busy") == 2, "the batch is under way")

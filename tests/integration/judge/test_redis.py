@@ -30,7 +30,9 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
 async def test_transcripts_are_kept_listed_and_found_again(server: ScriptedJudge, redis: RedisServer) -> None:
     def asker() -> Asker:
         endpoint = Endpoint.model_validate({"model": "m", "base_url": server.url, **FAST})
-        return Asker({"m": endpoint}, TieredStore(RedisStore(redis.url, key_prefix=REDIS_PREFIX)))
+        return Asker(
+            {"m": endpoint}, TieredStore(RedisStore(redis.url, key_prefix=REDIS_PREFIX, checked=False))
+        )
 
     question = Question.of({"model": "m", "messages": [{"role": "user", "content": "?"}], "max_tokens": 5}, 0)
     first = asker()

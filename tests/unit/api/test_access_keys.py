@@ -56,7 +56,7 @@ def test_the_file_holds_the_hash_and_not_the_key(keys: AccessKeys, file: Path) -
     assert row["hash"] == hashlib.sha256(secret.encode()).hexdigest() == key.hash
     assert (row["scopes"], row["label"]) == (["score"], "trainer 1")
     assert file.stat().st_mode & 0o077 == 0
-    assert sorted(entry.name for entry in file.parent.iterdir()) == [".keys.json.lock", "keys.json"]
+    assert sorted(entry.name for entry in file.parent.iterdir()) == ["keys.json"]
 
 
 def test_two_keys_never_look_alike(keys: AccessKeys) -> None:

@@ -81,7 +81,7 @@ def test_the_demo_in_the_readme_names_the_pins_of_today() -> None:
     demo = README.split("<!-- demo -->")[1].split("<!-- /demo -->")[0]
     published = (REPOSITORY / "verifiers/published.toml").read_text()
 
-    versions = re.findall(r"math-verify:(\d\.\d\.\d)@sha256:([0-9a-f]{12})", demo)
+    versions = re.findall(r"math-verify:(\d\.\d\.\d(?:-r\d)?)@sha256:([0-9a-f]{12})", demo)
 
     assert len(dict(versions)) == 5
     for version, digest in versions:

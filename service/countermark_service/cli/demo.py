@@ -38,7 +38,7 @@ class DemoError(CountermarkError):
 def demo(
     verifier: Annotated[
         list[str] | None,
-        typer.Option(help="Verifier `name:version`, in place of every math-verify.", show_default=False),
+        typer.Option(help="Verifier `name:version`, in place of math-verify's.", show_default=False),
     ] = None,
     sample: Annotated[
         Path | None,
@@ -59,10 +59,11 @@ def demo(
 
     Example: `countermark demo`
 
-    Scores the shipped sample over HTTP under every version of math-verify that is here, twice: the
-    second pass is answered from the store. Prints the verdicts per version, every item on which versions
-    disagree, both passes and the pins. The first run builds environments, which takes a minute or two;
-    the next ones take seconds. The exit code is 1 where anything failed.
+    Scores the shipped sample over HTTP under every release of math-verify that is here (of `0.9.0` and
+    `0.9.0-r2` the latter), twice: the second pass is answered from the store. Prints the verdicts per
+    version, every item on which versions disagree, both passes and the pins. The first run builds
+    environments, which takes a minute or two; the next ones take seconds. The exit code is 1 where
+    anything failed.
     """
     import asyncio
 
@@ -100,7 +101,8 @@ def demo(
 
 
 def _bundles(registry: "Registry", refs: Sequence[str]) -> "list[Bundle]":
-    found = [f"{_NAME}:{version}" for version in registry.versions(_NAME)] if not refs else list(refs)
+    newest = {version.partition("-r")[0]: version for version in registry.versions(_NAME)}
+    found = list(refs) or [f"{_NAME}:{version}" for version in newest.values()]
     if not found:
         raise UnknownVerifierError(_NAME, names=sorted({bundle.manifest.name for bundle in registry}))
     return [registry.resolve(ref) for ref in dict.fromkeys(found)]

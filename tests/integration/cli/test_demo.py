@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from countermark_service.cli.demo import _bundles
+from countermark_service.registry import Registry
 from tests.integration.cli.conftest import Cli, change
+from tests.support import REPOSITORY
 
 VERSIONS = ("--verifier", "last-number:1.0.0", "--verifier", "last-number:1.1.0")
 
@@ -81,3 +84,9 @@ def test_a_demo_without_its_verifiers_or_sample_is_one_sentence(cli: Cli, sample
         assert ended.code == 1
         assert said in ended.err
         assert "Traceback" not in ended.err
+
+
+def test_the_demo_takes_the_last_bundle_of_each_release_of_the_library() -> None:
+    found = [bundle.manifest.version for bundle in _bundles(Registry([REPOSITORY / "verifiers"]), [])]
+
+    assert found == ["0.5.2", "0.6.1-r2", "0.7.0-r2", "0.8.0-r2", "0.9.0-r2"]

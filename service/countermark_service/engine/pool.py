@@ -58,7 +58,7 @@ from countermark_service.sandbox import Containment
 __all__ = ["Failed", "Pool", "PoolCounters", "PoolLimits", "Result"]
 
 _TICK_SECONDS = 0.005
-_PAUSED_LOOKS = 4
+_PAUSED_LOOKS = 6
 """Where others need all slots, workers that have stepped back go on at one look of so many."""
 _STILL_SECONDS = 0.5
 """A look that comes so late was kept from coming: the machine, or this process, stood still."""

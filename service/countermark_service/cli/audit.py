@@ -148,7 +148,7 @@ def audit(
 ) -> None:
     """Score published outputs again and compare.
 
-    Example: `countermark audit samples_gsm8k.jsonl --verifier math-verify:0.9.0 --verifier math-verify:0.7.0`
+    Example: `countermark audit samples_gsm8k.jsonl --verifier math-verify:0.9.0-r2 --verifier math-verify:0.7.0-r2`
 
     Formats are known by content; a folder is searched. Every row is scored under every --verifier, and with
     --card under the verifier that its task's route names. The folder --out gets `audit.sqlite` (every

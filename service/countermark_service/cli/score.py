@@ -86,7 +86,7 @@ def score(
 ) -> None:
     """Score the rows of a file.
 
-    Example: `countermark score outputs.jsonl --verifier math-verify:0.9.0 --out verdicts.jsonl`
+    Example: `countermark score outputs.jsonl --verifier math-verify:0.9.0-r2 --out verdicts.jsonl`
 
     A row has `response` and `reference`, and may have `prompt`, `params` and `id`; other columns are
     ignored. It becomes one line of JSON with its `line`, its `id` and a verdict per verifier. The summary

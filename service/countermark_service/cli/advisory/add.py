@@ -36,7 +36,7 @@ def add(
 ) -> None:
     """Add an advisory, to the operator's own list in the data folder.
 
-    Example: `countermark advisory add math-verify:0.8.0 --yank --reason "Accepts empty answers."`
+    Example: `countermark advisory add math-verify:0.8.0-r2 --yank --reason "Accepts empty answers."`
 
     A service that runs takes notice within a second, and from then on says so in every answer. Nothing
     stops working: old scores must be computed again by what made them. A service with refuse_yanked set

@@ -35,7 +35,7 @@ def who_uses(
 ) -> None:
     """List the composites, releases and receipts that name a digest.
 
-    Example: `countermark registry who-uses math-verify:0.8.0`
+    Example: `countermark registry who-uses math-verify:0.8.0-r2`
 
     Receipts and releases count that name it themselves, or a composite verifier that asks it. Releases are
     those registered in the data folder and in the folders of the settings; receipts those that were issued

@@ -149,7 +149,7 @@ def _ask_for_routes(document: dict[str, Any], ask: Ask, say: Say, tried: Callabl
 
 def _pin(ask: Ask, say: Say, tried: Callable[[str], str]) -> str:
     while True:
-        answer = ask("  Verifier, such as math-verify:0.9.0")
+        answer = ask("  Verifier, such as math-verify:0.9.0-r2")
         if not answer:
             return ""
         try:

@@ -21,7 +21,7 @@ def build(
 ) -> None:
     """Build the environments of verifiers.
 
-    Example: `countermark verifier build math-verify:0.9.0 math-verify:0.8.0`
+    Example: `countermark verifier build math-verify:0.9.0-r2 math-verify:0.8.0-r2`
 
     An environment holds the Python and the packages that a verifier's lock names. It is built once, when
     the first item asks for it; this command does it ahead. The exit code is 1 where one cannot be built.

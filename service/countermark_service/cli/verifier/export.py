@@ -17,7 +17,7 @@ def export(
 ) -> None:
     """Write a bundle with its wheels into one archive.
 
-    Example: `countermark verifier export math-verify:0.9.0 --out math-verify-0.9.0.zip`
+    Example: `countermark verifier export math-verify:0.9.0-r2 --out math-verify-0.9.0.zip`
 
     The archive still builds and runs when every index has forgotten the packages. The wheels in it are
     those for this machine's platform. The same bundle gives the same bytes.

@@ -20,7 +20,7 @@ def show(
 ) -> None:
     """Show a verifier: pin, rules, parameters, limits.
 
-    Example: `countermark verifier show math-verify:0.9.0`
+    Example: `countermark verifier show math-verify:0.9.0-r2`
     """
     from countermark_service.cli.console import print_json
     from countermark_service.cli.verifier.subject import find_bundle

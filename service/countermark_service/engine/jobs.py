@@ -48,10 +48,9 @@ class Waiting:
     def __init__(self, shares: int) -> None:
         """Start empty, with so many shares."""
         self._shares: tuple[deque[Job], ...] = tuple(deque() for _ in range(shares))
-        self._count = 0
 
     def __len__(self) -> int:
-        return self._count
+        return sum(map(len, self._shares))
 
     def has(self, share: int) -> bool:
         """Whether a job of `share` waits."""
@@ -64,12 +63,10 @@ class Waiting:
     def append(self, job: "Job") -> None:
         """Let a job wait for its turn."""
         self._shares[job.mark % len(self._shares)].append(job)
-        self._count += 1
 
     def put_back(self, job: "Job") -> None:
         """Let a job be the next of its share."""
         self._shares[job.mark % len(self._shares)].appendleft(job)
-        self._count += 1
 
     def take(self, share: int, most: int, most_bytes: int) -> list["Job"]:
         """Take up to `most` jobs for the worker of `share`, and no more bytes but for a first job that has them.
@@ -86,7 +83,6 @@ class Waiting:
             if size > most_bytes:
                 break
             taken.append(take())
-        self._count -= len(taken)
         return taken
 
     def clear(self) -> int:
@@ -94,7 +90,6 @@ class Waiting:
         size = sum(len(job.payload) for jobs in self._shares for job in jobs)
         for jobs in self._shares:
             jobs.clear()
-        self._count = 0
         return size
 
 

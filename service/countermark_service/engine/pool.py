@@ -264,9 +264,13 @@ class Pool:
         return self.taken[place] < rooms[place]
 
     def make_room_back(self) -> None:
-        """Have room for one more worker to step back; the slowest of those there is stopped for it."""
-        if not self.has_room(Place.BACK):
-            lane, worker, _ = max(self._back(), key=lambda one: one[2].seconds)
+        """Have room for one more worker to step back; the slowest of those there is stopped for it.
+
+        Where all of those are being ended already, the room comes with their exits.
+        """
+        back = self._back()
+        if back and not self.has_room(Place.BACK):
+            lane, worker, _ = max(back, key=lambda one: one[2].seconds)
             lane.stop(worker)
 
     def _back(self) -> list[tuple[Lane, Worker, Chunk]]:

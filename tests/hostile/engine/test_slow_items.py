@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from countermark_service.bundles import Bundle
-from countermark_service.engine.jobs import Failed, Result
+from countermark_service.engine.jobs import Failed, Place, Result
 from countermark_service.engine.lane import Lane
 from countermark_service.engine.pool import Pool, PoolLimits
 from countermark_service.engine.wire import Judged
@@ -255,6 +255,22 @@ async def test_a_pool_that_closes_ends_paused_workers_too(pool: Pool, slow: Bund
     with pytest.raises(UnavailableError):
         await judging
     await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
+async def test_an_item_makes_way_also_where_all_that_have_are_being_ended(pool: Pool, slow: Bundle) -> None:
+    """Their exits are on the way, and nobody is left to be stopped."""
+    pool.limits = PoolLimits(slots=1, paused=0, slow_seconds=5.0)
+    judging = asyncio.ensure_future(order_of(pool, slow, ["0.9", *["0.005"] * 200]))
+    await until(lambda: pool.taken[Place.BACK] == 1)
+    (lane,) = pool._lanes.values()
+    ((ended, _),) = lane.back()
+    ended.killed_for = "cpu_limit"  # as by the look that finds its budget spent, before its exit is heard of
+    pool.make_room_back()
+    assert pool.taken[Place.BACK] == 1
+    ended.killed_for = None
+    _, results = await judging
+
+    assert all(isinstance(result, Judged) and result.score == 1.0 for result in results.values())
 
 
 async def test_many_looping_items_fail_alone_and_every_other_keeps_its_verdict_and_place(

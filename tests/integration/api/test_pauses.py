@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +23,7 @@ LIMITS = {"limits": {"cpu_seconds": 4.0, "wall_seconds": 5.0}}
 
 def burnt(pid: int) -> int:
     """Return the ticks of CPU time that a process has used; 0 for one that has ended."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - read in a loop
+    with contextlib.suppress(OSError), Path(f"/proc/{pid}/stat").open() as file:
         return int(file.read().rpartition(")")[2].split()[11])
     return 0
 

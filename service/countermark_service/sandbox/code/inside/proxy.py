@@ -238,7 +238,8 @@ class _Line:
             raise CandidateBrokenError("no valid answer: a call of no function")
         try:
             value = function(*what[1], **what[2])
-        except Exception as error:  # noqa: BLE001 - it is the candidate's to handle
+        # Whatever a test's function raises goes to who called it, as in one process: the candidate may expect it.
+        except Exception as error:  # noqa: BLE001
             text = error.args[0] if len(error.args) == 1 and type(error.args[0]) is str else str(error)
             failed = type(error).__name__, text[:2000]
         except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
@@ -595,4 +596,5 @@ for _name in (
     setattr(Handle, f"__{_name}__", _operator(_function, reflected=False))
     setattr(Handle, f"__r{_name}__", _operator(_function, reflected=True))
 
+# Set behind the class, which has a docstring of its own; a property is no text, which is what the types know of it.
 Handle.__doc__ = property(lambda self: self._ask(line.ATTRIBUTE, "__doc__"))  # type: ignore[assignment]

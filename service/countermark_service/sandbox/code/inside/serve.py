@@ -32,7 +32,8 @@ def call(module: dict[str, Any], name: str, args: Any, kwargs: Any) -> Found:
     """
     try:
         return line.VALUE, _called(module, name, args, kwargs)
-    except Exception as error:  # noqa: BLE001 - the exception is the answer
+    # Any exception of the candidate's is what its call came to, and the tester judges it as that.
+    except Exception as error:  # noqa: BLE001
         return line.RAISED, _describe(error)
 
 
@@ -58,7 +59,8 @@ def _describe(error: Exception) -> tuple[str, str]:
     try:
         args = error.args
         text = args[0] if len(args) == 1 and type(args[0]) is str else str(error)
-    except Exception:  # noqa: BLE001 - a hostile __str__
+    # The exception's class is the candidate's, so its `args` and `__str__` may raise: then it has no text.
+    except Exception:  # noqa: BLE001
         text = ""
     return (name[:100] if type(name) is str else ""), (text[:2000] if type(text) is str else "")
 
@@ -150,7 +152,8 @@ class _Server:
         count = len(known.objects)
         try:
             kind, value = line.VALUE, self._done(what, args, kwargs)
-        except Exception as error:  # noqa: BLE001 - the exception is the answer
+        # As in `call`: what the candidate raises is what the tester asked for.
+        except Exception as error:  # noqa: BLE001
             own = [each.__name__ for each in type(error).__mro__ if each.__module__ != "builtins"]
             kind, value = line.RAISED, (*_describe(error), *own)
         after: tuple[bytes, ...] | None = None

@@ -43,7 +43,7 @@ from .report import (
 )
 
 _STOOD_STILL_SECONDS = 0.5
-"""Who wakes up so much too late was kept from it."""
+"""A round that takes so much longer than it waits was kept from going on."""
 _FIRST_LOOK_SECONDS, _WATCH_SECONDS = 0.05, 0.02
 """Most tests end before the first look, and then the account costs them nothing."""
 _CONTROL = 60
@@ -305,13 +305,17 @@ class Zygote:
 
     def serve(self) -> None:
         """Serve until the service closes the control socket."""
+        seen = time.monotonic()
         while True:
             patience = self._patience()
-            due = time.monotonic() + (patience or 0.0) / 1000
             events = self._poll.poll(patience)
-            overslept = time.monotonic() - due
-            if patience is not None and overslept > _STOOD_STILL_SECONDS:
-                self._leave_out(overslept)
+            now = time.monotonic()
+            # From one round to the next, as it may have been stopped at work as well as asleep; and no deadline is
+            # held against a later look at the clock than this one.
+            still = now - seen - (patience or 0.0) / 1000
+            seen = now
+            if still > _STOOD_STILL_SECONDS:
+                self._leave_out(still, now)
             for descriptor, _ in events:
                 if descriptor == _CONTROL:
                     if not self._obey():
@@ -320,7 +324,6 @@ class Zygote:
                 else:
                     self._bury(descriptor)
             if self._keepers:
-                now = time.monotonic()
                 if now >= self._next_look:
                     self._watch()
                 late = [
@@ -331,10 +334,10 @@ class Zygote:
                 if late:
                     self._heed_clock(late, now)
 
-    def _leave_out(self, seconds: float) -> None:
+    def _leave_out(self, seconds: float, now: float) -> None:
         """Count no test the time in which this process stood still: what pauses a machine pauses all of it."""
         for kept in self._keepers.values():
-            kept.begun += seconds
+            kept.begun = min(kept.begun + seconds, now)
             if kept.deadline is not None:
                 kept.deadline += seconds
 

@@ -418,8 +418,9 @@ class Lane:
 
     def leave_out(self, seconds: float) -> None:
         """Count no item the time in which this process stood still."""
-        for chunk in self._chunks.values():
-            chunk.mark_time += seconds
+        for worker, chunk in self._chunks.items():
+            if not worker.paused:  # else its own pause has it
+                chunk.mark_time += seconds
 
     def _look_at(self, worker: Worker, chunk: Chunk, now: float) -> None:
         limits = self.bundle.manifest.limits

@@ -21,7 +21,6 @@ from countermark_service.bundles import Bundle
 from countermark_service.bundles.json_schema import Schema
 from countermark_service.errors import RequestError, TooLargeError, UnavailableError
 from countermark_service.model import (
-    CACHEABLE,
     FAILURES,
     Item,
     OnFailure,
@@ -32,18 +31,13 @@ from countermark_service.model import (
 )
 from countermark_service.registry import Advisory, AdvisoryBook, Registry, YankedError, bundles_below
 from countermark_service.releases import Release, ReleaseBook, ReleaseUse, UnknownReleaseError, require_pins
+from countermark_service.remembered import SMALL_BYTES, Decoded, Familiar, Scored
 from countermark_service.runtimes import OwnKeys, Runtime
 from countermark_service.store import TieredStore
 
 _log = structlog.get_logger("countermark.scoring")
 
 _REMEMBERED_PARAMS = 1024
-_REMEMBERED_VERDICTS = 1 << 15
-_SMALL_BYTES = 1024
-"""What is larger is not remembered here: these memories are bounded in number, not in bytes."""
-
-Scored = tuple[Verdict, bool]
-"""A verdict, and whether it was there already."""
 
 OnScored = Callable[[int, Verdict, bool], None]
 """Takes the index of an item, its verdict, and whether it was there already."""
@@ -144,7 +138,8 @@ class Scorer:
         self._in_flight: dict[bytes, asyncio.Future[Verdict | None]] = {}
         self._schemas: dict[str, Schema] = {}
         self._good_params: set[tuple[str, bytes]] = set()
-        self._decoded = _Decoded()
+        self._decoded = Decoded()
+        self._familiar = Familiar(max_entries=store.limits.lru_entries)
 
     def resolve(self, ref: str) -> Bundle:
         """Return the bundle that `ref` means; raises what `Registry.resolve` raises."""
@@ -296,7 +291,7 @@ class Scorer:
             message = f"item {index}: params{where}: {problem.message[:300]}. {bundle.ref.name} takes: "
             names = ", ".join(sorted(bundle.manifest.parameters)) or "no parameters"
             raise RequestError(message + names + ".", item=index, field=f"params{where}")
-        if len(known[1]) <= _SMALL_BYTES:
+        if len(known[1]) <= SMALL_BYTES:
             if len(self._good_params) >= _REMEMBERED_PARAMS:
                 self._good_params.clear()
             self._good_params.add(known)
@@ -325,8 +320,7 @@ class Scorer:
         self.heed(bundle)
         run = Run(items=len(items))
         started = time.perf_counter()
-        keys = _keys(bundle, self.identity(bundle), items)
-        kept = await self._find_kept(bundle, keys, run)
+        keys, kept = await self._find_kept(bundle, items, run)
         found = [one for one in kept if one is not None]
         if len(found) == len(items):
             outcomes = Counter([verdict.outcome for verdict, _ in found])
@@ -351,8 +345,8 @@ class Scorer:
         self.heed(bundle)
         run = Run(items=len(items))
         started = time.perf_counter()
-        keys = _keys(bundle, self.identity(bundle), items)
-        await self._score(bundle, items, keys, await self._find_kept(bundle, keys, run), on_scored, run)
+        keys, kept = await self._find_kept(bundle, items, run)
+        await self._score(bundle, items, keys, kept, on_scored, run)
         run.seconds = time.perf_counter() - started
         return run
 
@@ -392,9 +386,24 @@ class Scorer:
             if (without := self.degraded(bundle)) is not None:
                 run.degraded.add(without)
 
-    async def _find_kept(self, bundle: Bundle, keys: Sequence[bytes], run: Run) -> Sequence[Scored | None]:
-        """Look verdicts up, where the bundle's are kept at all."""
-        return await self._find(keys, run) if self.kept(bundle) else [None] * len(keys)
+    async def _find_kept(
+        self, bundle: Bundle, items: Sequence[Item], run: Run
+    ) -> tuple[Sequence[bytes], Sequence[Scored | None]]:
+        """Look verdicts up, where the bundle's are kept at all; return the items' keys and what was found.
+
+        There are no keys where nothing is left to do with them: each item is remembered.
+        """
+        identity, uses_prompt = self.identity(bundle), bundle.manifest.uses_prompt
+        if not self.kept(bundle):
+            return _keys(bundle, identity, items), [None] * len(items)
+        familiar = self._familiar.get_all(identity, items, uses_prompt=uses_prompt)
+        if familiar is not None:
+            self.store.counters.lru_hits += len(items)
+            return [b""] * len(items), familiar
+        keys = _keys(bundle, identity, items)
+        found = await self._find(keys, run)
+        self._familiar.put_all(identity, items, found, uses_prompt=uses_prompt)
+        return keys, found
 
     async def _find(self, keys: Sequence[bytes], run: Run) -> list[Scored | None]:
         """Look verdicts up; what cannot be trusted, or not be asked, is not there."""
@@ -514,29 +523,3 @@ def _refuse_large_responses(items: Sequence[Item], most: int, first: int) -> Non
         if size > most:
             message = f"item {index}: the response has {size} bytes; this service takes {most}."
             raise TooLargeError("response_too_large", message, limit=most, item=index)
-
-
-class _Decoded(dict[bytes | None, Scored | None]):
-    """What stored bytes say, each read once: the verdict, or None for what is not to be trusted or not there."""
-
-    def __init__(self) -> None:
-        super().__init__({None: None})
-
-    def __missing__(self, value: bytes) -> Scored | None:
-        verdict = _decode(value)
-        found = None if verdict is None else (verdict, True)
-        if len(value) <= _SMALL_BYTES:
-            if len(self) >= _REMEMBERED_VERDICTS:
-                self.clear()
-                self[None] = None
-            self[value] = found
-        return found
-
-
-def _decode(value: bytes) -> Verdict | None:
-    """Return a stored verdict; None for one that is not to be trusted."""
-    try:
-        verdict = Verdict.decode(value)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-    return verdict if verdict.outcome in CACHEABLE else None

@@ -29,6 +29,7 @@ ROWS = (
     "engine judge",
     "runtimes",
     "releases receipts",
+    "remembered",
     "running scoring",
     "audit",
     "settings",

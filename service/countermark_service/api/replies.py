@@ -9,7 +9,8 @@ from countermark_service.bundles import Bundle
 from countermark_service.errors import VerdictFailedError
 from countermark_service.model import Item, OnFailure
 from countermark_service.releases import ReleaseUse
-from countermark_service.scoring import Asked, Run, Scored, reward_of
+from countermark_service.remembered import Scored
+from countermark_service.scoring import Asked, Run, reward_of
 
 _encode = msgspec.json.encode
 _encode_lines = msgspec.json.Encoder().encode_lines

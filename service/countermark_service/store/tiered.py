@@ -126,7 +126,7 @@ class TieredStore:
     def __init__(self, backend: Store, limits: TieredLimits | None = None) -> None:
         """Put an empty LRU in front of `backend`, which this store then owns: it starts and closes it."""
         self._backend = backend
-        self._limits = limits = limits or TieredLimits()
+        self.limits = limits = limits or TieredLimits()
         self._lru = Lru(max_entries=limits.lru_entries, max_bytes=limits.lru_bytes)
         self._reads = Breaker(
             failures_to_open=limits.failures_to_open,
@@ -182,7 +182,7 @@ class TieredStore:
         """
         self._writes.start()
         try:
-            async with asyncio.timeout(self._limits.write_seconds):
+            async with asyncio.timeout(self.limits.write_seconds):
                 await self._backend.start()
         except StoreSchemaError:
             await self.close()
@@ -190,7 +190,7 @@ class TieredStore:
         except StoreUnavailableError as exc:
             self._leave_alone(str(exc))
         except TimeoutError:
-            self._leave_alone(self._late(self._limits.write_seconds))
+            self._leave_alone(self._late(self.limits.write_seconds))
 
     def peek(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return what the LRU holds: one value per key, in order, or None. Asks nobody and counts nothing."""
@@ -228,7 +228,7 @@ class TieredStore:
             ValueError: A key has not 32 bytes.
         """
         check_keys(entries)
-        small = {key: value for key, value in entries.items() if len(value) <= self._limits.value_bytes}
+        small = {key: value for key, value in entries.items() if len(value) <= self.limits.value_bytes}
         self._too_large += len(entries) - len(small)
         self._lru.put_many(small)
         self._writes.add(small)
@@ -254,13 +254,13 @@ class TieredStore:
             ValueError: A key has not 32 bytes.
         """
         check_keys(entries)
-        if max(map(len, entries.values()), default=0) > self._limits.value_bytes:
+        if max(map(len, entries.values()), default=0) > self.limits.value_bytes:
             self._too_large += len(entries)
             return None
         self._lru.put_many({key: value for key, value in entries.items() if key not in contested})
         values = None
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.read_seconds):
+            async with asyncio.timeout(self.limits.read_seconds):
                 values = await self._writes.settle(entries, contested)
         if values is not None:
             found = {key: value for key, value in zip(contested, values, strict=True) if value is not None}
@@ -276,7 +276,7 @@ class TieredStore:
         check_keys(keys)
         self._lru.discard_many(keys)
         try:
-            async with asyncio.timeout(self._limits.write_seconds):
+            async with asyncio.timeout(self.limits.write_seconds):
                 await self._backend.discard_many(keys)
         except (StoreUnavailableError, TimeoutError) as exc:
             log.warning(
@@ -306,7 +306,7 @@ class TieredStore:
             self._counters.reads_skipped += 1
             return None
         try:
-            async with _deadline(self._limits.read_seconds):
+            async with _deadline(self.limits.read_seconds):
                 answers = await self._backend.get_many(keys)
         except StoreUnavailableError as exc:
             self._counters.read_errors += 1
@@ -314,7 +314,7 @@ class TieredStore:
             return None
         except TimeoutError:
             self._counters.read_timeouts += 1
-            self._note_failure(self._late(self._limits.read_seconds))
+            self._note_failure(self._late(self.limits.read_seconds))
             return None
         if not self._reads.is_open:  # an answer from before it opened is no proof; the probe decides
             self._reads.succeeded()
@@ -344,7 +344,7 @@ class TieredStore:
         while self._reads.is_open:
             await asyncio.sleep(self._reads.pause_seconds)
             try:
-                async with _deadline(self._limits.read_seconds):
+                async with _deadline(self.limits.read_seconds):
                     await self._backend.get_many([_PROBE_KEY])
             except StoreUnavailableError as exc:
                 self._problem = str(exc)

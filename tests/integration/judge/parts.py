@@ -9,8 +9,9 @@ from typing import Any
 from countermark_service.judge import Asker, Endpoint, JudgeMode, ProbeBook
 from countermark_service.model import Item, Verdict
 from countermark_service.registry import Registry
+from countermark_service.remembered import Scored
 from countermark_service.runtimes import Children, CompositeRuntime, JudgeRuntime, Runtime
-from countermark_service.scoring import Scored, Scorer
+from countermark_service.scoring import Scorer
 from countermark_service.store import MemoryStore, SqliteStore, TieredStore
 from tests.integration.judge.scripted import ScriptedJudge
 from tests.support import REPOSITORY

@@ -17,8 +17,9 @@ from countermark_service.bundles import Bundle
 from countermark_service.errors import RequestError, SaturatedError, TooLargeError, UnavailableError
 from countermark_service.model import Item, OnFailure, Outcome, Verdict, item_keys
 from countermark_service.registry import Registry
+from countermark_service.remembered import Scored
 from countermark_service.runtimes import OnReduction, OnVerdict, Runtime
-from countermark_service.scoring import ItemLimits, Run, Scored, Scorer, reward_of
+from countermark_service.scoring import ItemLimits, Run, Scorer, reward_of
 from countermark_service.store import MemoryStore, TieredLimits, TieredStore
 from countermark_service.store.redis import RedisStore
 from tests.support import write_bundle
@@ -431,3 +432,34 @@ def test_runs_add_up_without_their_times() -> None:
     total.add(Run(10, Counter({here: 20, made: 7, lost: 40}), 30, 50.0, {"b"}))
     assert total == Run(11, Counter({here: 22, made: 7, lost: 44}), 33, 5.0, {"a", "b"})
     assert (total.cached, total.failed) == (22, 44)
+
+
+async def test_a_batch_that_was_found_is_found_again_without_its_keys(
+    scorer: Scorer, bundle: Bundle, runtime: HandRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = [Item(f"it is {n}", f"{n % 3}") for n in range(9)]
+    made, _ = await scorer.score_batch(bundle, batch)
+    found, _ = await scorer.score_batch(bundle, batch)
+    hits = scorer.store.counters.lru_hits
+    monkeypatch.setattr("countermark_service.scoring.item_keys", None)
+    again, run = await scorer.score_batch(bundle, batch)
+    assert again == found == [(verdict, True) for verdict, _ in made]
+    assert run.cached == 9
+    assert scorer.store.counters.lru_hits == hits + 9
+    assert len(runtime.all_asked) == 9
+
+
+async def test_a_batch_that_is_partly_known_gets_every_verdict(
+    scorer: Scorer, bundle: Bundle, runtime: HandRuntime
+) -> None:
+    batch = [Item(f"it is {n}", f"{n % 3}") for n in range(9)]
+    for _ in range(3):
+        await scorer.score_batch(bundle, batch)
+    mixed = [*batch[:4], Item("it is new", "new"), Item("fail", "1"), *batch[4:]]
+    for _ in range(3):
+        scored, run = await scorer.score_batch(bundle, mixed)
+        assert [verdict for verdict, _ in scored] == [
+            verdict_of(item.response, item.reference) for item in mixed
+        ]
+    assert run.cached == 10
+    assert runtime.all_asked.count("fail") == 3

@@ -18,7 +18,7 @@ from countermark_service.api.replies import refuse_failures
 from countermark_service.bundles import Bundle
 from countermark_service.errors import CountermarkError, RequestError, VerdictFailedError
 from countermark_service.model import Item, Outcome
-from countermark_service.scoring import Scored
+from countermark_service.remembered import Scored
 
 _T = TypeVar("_T")
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]

@@ -37,7 +37,8 @@ from countermark_service.api.facades.rows import (
 from countermark_service.api.intake import JSON_TYPES, read_body, require_type
 from countermark_service.bundles import Bundle
 from countermark_service.errors import CountermarkError, RequestError
-from countermark_service.scoring import Scored, reward_of
+from countermark_service.remembered import Scored
+from countermark_service.scoring import reward_of
 
 REFERENCES = ("reference", "expected_answer", "ground_truth", "answer", "label", "verifier_metadata")
 """Fields of a row that may hold the reference; the first that is there counts."""

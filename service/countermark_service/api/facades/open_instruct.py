@@ -39,7 +39,7 @@ from countermark_service.api.facades.facade import (
 from countermark_service.api.facades.programs import WALL_FACTOR
 from countermark_service.errors import CountermarkError, RequestError
 from countermark_service.model import Item
-from countermark_service.scoring import Scored
+from countermark_service.remembered import Scored
 
 ASSERTIONS = "python-assert:1.0.5"
 """Judges assertions where no pin is given. Published versions never change, so this is one."""

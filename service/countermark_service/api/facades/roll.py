@@ -37,7 +37,7 @@ from countermark_service.api.facades.facade import (
 from countermark_service.bundles import Bundle
 from countermark_service.errors import CountermarkError, RequestError, VerdictFailedError
 from countermark_service.model import Item
-from countermark_service.scoring import Scored
+from countermark_service.remembered import Scored
 
 _log = logging.getLogger(__name__)
 

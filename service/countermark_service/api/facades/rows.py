@@ -32,7 +32,7 @@ from countermark_service.bundles import Bundle
 from countermark_service.errors import CountermarkError, RequestError
 from countermark_service.model import Item, OnFailure
 from countermark_service.model.json_text import read_value
-from countermark_service.scoring import Scored
+from countermark_service.remembered import Scored
 
 END_TOKENS = (
     "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|eom_id|>", "<|end|>", "<|eos|>", "<|return|>",

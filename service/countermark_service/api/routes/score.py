@@ -19,7 +19,8 @@ from countermark_service.judge import judging
 from countermark_service.model import Item, OnFailure
 from countermark_service.receipts import ReleaseMark
 from countermark_service.releases import ReleaseUse
-from countermark_service.scoring import Asked, Run, Scored
+from countermark_service.remembered import Scored
+from countermark_service.scoring import Asked, Run
 
 router = APIRouter(prefix="/v1/score", tags=["score"], route_class=HotRoute)
 

@@ -117,10 +117,15 @@ class IndexUnreachableError(EnvironmentBuildError):
     code = "index_unreachable"
 
     def __init__(self, label: str, said: str) -> None:
+        what_now = (
+            "SSL_CERT_FILE to the certificates that the machine believes, or UV_SYSTEM_CERTS=true"
+            if "certificate" in said
+            else "UV_DEFAULT_INDEX to an index in reach"
+        )
         super().__init__(
             label,
             "its wheels are not all here, and the index does not answer. Import an archive of the bundle "
-            f"that holds its wheels, or set UV_DEFAULT_INDEX to an index in reach. The last words:\n{said}",
+            f"that holds its wheels, or set {what_now}. The last words:\n{said}",
         )
 
 

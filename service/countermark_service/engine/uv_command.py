@@ -22,6 +22,7 @@ from pathlib import Path
 
 import uv as uv_package
 
+from countermark_service.engine.told import operator
 from countermark_service.errors import CountermarkError
 
 _PLACES_OF_FILES = frozenset(
@@ -113,9 +114,9 @@ def find_uv() -> Path:
         raise UvNotFoundError(str(exc) or "no uv beside this Python") from exc
 
 
-def surroundings(operator: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the variables that a tool gets: the kept ones of `operator`, and fixed ones."""
-    kept = {k: v for k, v in operator.items() if k in _KEPT or _CREDENTIALS.fullmatch(k)}
+def surroundings(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables that a tool gets: the kept ones of `variables`, and fixed ones."""
+    kept = {k: v for k, v in variables.items() if k in _KEPT or _CREDENTIALS.fullmatch(k)}
     return {**kept, "LC_ALL": "C.UTF-8", "NO_COLOR": "1", "PYTHONHASHSEED": "0"}
 
 
@@ -125,6 +126,7 @@ def run(
     timeout_seconds: float,
     hold: int | None = None,
     cwd: Path | None = None,
+    variables: Mapping[str, str] = os.environ,
 ) -> Ended:
     """Run a program to its end, with its own process group and no input.
 
@@ -133,6 +135,7 @@ def run(
         timeout_seconds: Wall time after which the whole group is killed.
         hold: A descriptor that the program keeps open, such as that of a lock.
         cwd: Working folder; None is this process's.
+        variables: What `surroundings` picks from.
 
     Raises:
         OSError: The program cannot be started.
@@ -145,7 +148,7 @@ def run(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=surroundings(),
+                env=surroundings(variables),
                 cwd=cwd,
                 pass_fds=() if hold is None else (hold,),
                 start_new_session=True,
@@ -164,14 +167,14 @@ def run(
 def run_uv(
     uv: Path, arguments: Sequence[str | Path], *, timeout_seconds: float, hold: int | None = None
 ) -> Ended:
-    """Run uv without configuration files and progress bars.
+    """Run uv without progress bars, and without configuration files but for what `told.operator` takes from them.
 
     Raises:
         UvNotFoundError: `uv` is no program.
     """
     command = [uv, *arguments, "--no-config", "--no-progress"]
     try:
-        return run(command, timeout_seconds=timeout_seconds, hold=hold)
+        return run(command, timeout_seconds=timeout_seconds, hold=hold, variables=operator())
     except (FileNotFoundError, PermissionError) as exc:
         raise UvNotFoundError(f"{uv}: {exc.strerror}") from exc
 

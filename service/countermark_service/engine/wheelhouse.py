@@ -16,6 +16,7 @@ import os
 import re
 import secrets
 import shutil
+import ssl
 import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +41,7 @@ from countermark_service.engine.build import (
 from countermark_service.engine.interpreters import Interpreter, find_interpreter
 from countermark_service.engine.lockfile import LOCK_FILE, LockedRequirement, applicable, read_lock
 from countermark_service.engine.shelf import lay_out
+from countermark_service.engine.told import operator
 from countermark_service.engine.uv_command import find_uv, run_uv
 
 _LISTING_SECONDS = 300.0
@@ -107,7 +109,7 @@ def collect_wheels(
             offered = _offered(lock, interpreter, uv, at_hand, label, offline=offline) if wanted else {}
             ranks = _ranks(interpreter)
             chosen = [_choose(requirement, offered, ranks, label) for requirement in wanted]
-            with httpx.Client(timeout=_TIMEOUT, follow_redirects=True) as client:
+            with httpx.Client(timeout=_TIMEOUT, follow_redirects=True, verify=_certificates()) as client:
                 return [_fetch(wheel, into, client, label) for wheel in chosen]
     except OSError as exc:
         raise os_failure(label, into, exc) from exc
@@ -241,21 +243,31 @@ def _download(wheel: _Wheel, part: Path, client: httpx.Client, label: str) -> No
     raise IndexUnreachableError(label, said) from failure
 
 
-def _authentication(url: httpx.URL, operator: Mapping[str, str] = os.environ) -> httpx.Auth:
+def _certificates() -> ssl.SSLContext:
+    """Return whom to believe, as uv is told it."""
+    told = operator()
+    file, folder = told.get("SSL_CERT_FILE"), told.get("SSL_CERT_DIR")
+    if file or folder or told.get("UV_SYSTEM_CERTS") or told.get("UV_NATIVE_TLS"):
+        return ssl.create_default_context(cafile=file, capath=folder)
+    return httpx.create_ssl_context()
+
+
+def _authentication(url: httpx.URL) -> httpx.Auth:
     """Return the operator's credentials for the server of `url`: those of an index, or from a netrc file."""
+    told = operator()
     for variable in _INDEX_VARIABLES:
-        for entry in operator.get(variable, "").split():
+        for entry in told.get(variable, "").split():
             name, separator, rest = entry.partition("=")
             named = bool(separator) and "/" not in name
             index = httpx.URL(rest if named else entry)
             if (index.scheme, index.host, index.port) != (url.scheme, url.host, url.port):
                 continue
             prefix = "UV_INDEX_" + re.sub(r"[^A-Z0-9]", "_", name.upper())
-            user = index.username or (operator.get(f"{prefix}_USERNAME", "") if named else "")
-            password = index.password or (operator.get(f"{prefix}_PASSWORD", "") if named else "")
+            user = index.username or (told.get(f"{prefix}_USERNAME", "") if named else "")
+            password = index.password or (told.get(f"{prefix}_PASSWORD", "") if named else "")
             if user or password:
                 return httpx.BasicAuth(user, password)
-    netrc = Path(operator.get("NETRC") or os.path.expanduser("~/.netrc"))  # noqa: PTH111 - as in interpreters
+    netrc = Path(told.get("NETRC") or os.path.expanduser("~/.netrc"))  # noqa: PTH111 - as in interpreters
     return httpx.NetRCAuth(str(netrc)) if netrc.is_file() else httpx.Auth()
 
 

@@ -149,9 +149,18 @@ install_uv() {
         --require-hashes --no-deps --only-binary :all: -r "$work/uv.lock"
 }
 
+# Prints what pip is told, be it in a variable or in any of its files; `pip config get` reads one file alone.
 pip_setting() {
+    local section value
     find_pip || return 1
-    "${pip[@]}" config get "global.$1" 2>/dev/null || "${pip[@]}" config get "install.$1" 2>/dev/null
+    for section in :env: install global; do
+        value=$("${pip[@]}" config list 2>/dev/null | sed -n "s/^$section\.$1='\(.*\)'\$/\1/p")
+        if [ -n "$value" ]; then
+            printf '%s\n' "$value"
+            return 0
+        fi
+    done
+    return 1
 }
 
 # uv does not read pip's configuration. Where this machine's pip is sent to another index or given
@@ -160,11 +169,11 @@ share_pip_settings() {
     local value
     if [ -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}${UV_CONFIG_FILE:-}" ] &&
         [ ! -e "${XDG_CONFIG_HOME:-${HOME:-}/.config}/uv/uv.toml" ] && [ ! -e /etc/uv/uv.toml ]; then
-        value=${PIP_INDEX_URL:-$(pip_setting index-url || true)}
+        value=$(pip_setting index-url || true)
         [ -z "$value" ] || export UV_DEFAULT_INDEX="$value"
     fi
     if [ -z "${SSL_CERT_FILE:-}" ]; then
-        value=${PIP_CERT:-$(pip_setting cert || true)}
+        value=$(pip_setting cert || true)
         [ -z "$value" ] || export SSL_CERT_FILE="$value"
     fi
 }

@@ -7,6 +7,7 @@ finished checkout never shows: a machine without a Python that fits.
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,25 @@ def test_a_python_without_ensurepip_and_pip_is_told_which_package_to_install(che
     assert ended.returncode == 1
     assert "sudo apt-get install python3.11-venv" in ended.stderr
     assert not (checkout / ".venv").exists()
+
+
+def test_uv_is_told_what_any_file_of_pip_says(checkout: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", str(checkout / ".venv")], check=True)
+    uv, told = checkout / ".venv/bin/uv", checkout / "told"
+    uv.write_text(f'#!/bin/sh\n[ "$1" = --version ] || echo "$UV_DEFAULT_INDEX $SSL_CERT_FILE" >{told}\n')
+    uv.chmod(0o755)
+    (checkout / "pip.conf").write_text(
+        "[install]\nindex-url = https://mirror.example/simple\n[global]\ncert = /a/lab.pem\n"
+    )
+    set_up(checkout, PYTHON=sys.executable, PIP_CONFIG_FILE=str(checkout / "pip.conf"))
+    assert told.read_text().split() == ["https://mirror.example/simple", "/a/lab.pem"]
+    set_up(
+        checkout,
+        PYTHON=sys.executable,
+        PIP_CONFIG_FILE=str(checkout / "pip.conf"),
+        UV_DEFAULT_INDEX="https://other.example",
+    )
+    assert told.read_text().split() == ["https://other.example", "/a/lab.pem"]
 
 
 def test_where_the_sources_are_can_be_read_in_every_locale() -> None:

@@ -40,7 +40,13 @@ class HttpxTransport:
     """
 
     def __init__(self, inner: httpx.AsyncBaseTransport | None = None) -> None:
-        self._inner = inner
+        self.__setstate__((inner,))
+
+    def __getstate__(self) -> tuple[httpx.AsyncBaseTransport | None]:
+        return (self._inner,)  # connections stay where they were made
+
+    def __setstate__(self, state: tuple[httpx.AsyncBaseTransport | None]) -> None:
+        (self._inner,) = state
         self._clients: _Clients = weakref.WeakKeyDictionary()
         self._trust: ssl.SSLContext | None = None
 

@@ -77,7 +77,9 @@ def test_an_error_passes_from_process_to_process_unchanged(
     error: CountermarkClientError, again: Callable[[CountermarkClientError], CountermarkClientError]
 ) -> None:
     error.attempts, error.items = 3, range(4, 6)
-    error.partial = Partial(None, (None, FAILED), (error, ConnectError("http://x", "refused")))  # as of a call
+    error.partial = Partial(
+        None, (None, FAILED), (error, ConnectError("http://x", "refused"))
+    )  # as of a call
     got = again(error)
     assert type(got) is type(error)
     assert str(got) == str(error)

@@ -107,6 +107,7 @@ async def test_questions_that_the_rate_leaves_no_time_for_say_so_and_do_not_open
     first, *others = await made.verdicts([item(f"\\boxed{{{n}}}") for n in range(6)])
     assert first.outcome is Outcome.SCORED
     assert [one.detail()["code"] for one in others] == ["judge_rate_limited"] * 5
+    assert {one.detail()["message"].rpartition(": ")[2] for one in others} == {"its rate leaves no time"}
     assert len(server.seen) == 1
 
 
@@ -117,6 +118,8 @@ async def test_a_question_that_a_pause_leaves_next_to_no_time_for_is_not_sent(
     made = judging_in_memory(options={"deadline_seconds": 2.0, "breaker_failures": 2, "concurrency": 1})
     verdicts = await made.verdicts([item(f"\\boxed{{{n}}}") for n in range(4)])
     assert [one.detail()["code"] for one in verdicts] == ["judge_rate_limited"] * 4
+    said = [one.detail()["message"] for one in verdicts]
+    assert ["the pause that it asked for leaves no time" in one for one in said] == [False, True, True, True]
     assert len(server.seen) == 1
 
 

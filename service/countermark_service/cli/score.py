@@ -90,7 +90,7 @@ def score(
 
     A row has `response` and `reference`, and may have `prompt`, `params` and `id`; other columns are
     ignored. It becomes one line of JSON with its `line`, its `id` and a verdict per verifier. The summary
-    goes to standard output, or to standard error where the verdicts are there.
+    goes to standard output, or to standard error where the verdicts are there. It says why what has no score has none.
 
     A row that cannot be scored ends the command before anything is scored, with its line and what to
     do. Rows from standard input are scored as they come, so there it ends at that row. With
@@ -124,7 +124,7 @@ def score(
     if as_json:
         print_json(summary.document(), stderr=on_stderr)
     else:
-        show(summary.table(), stderr=on_stderr)
+        show(summary.table(), *summary.reasons(), stderr=on_stderr)
 
 
 def _params(text: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -45,8 +46,21 @@ def test_the_summary_counts_failures_apart_and_leaves_them_out_of_the_mean(
     assert tally["outcomes"] == {
         "scored": 3, "no_answer": 1, "bad_reference": 1, "timeout": 0, "error": 0, "abstain": 0,
     }  # fmt: skip
+    (unscored,) = tally["unscored"]
+    assert (unscored["outcome"], unscored["items"]) == ("bad_reference", 1)
     assert len(out.read_text().splitlines()) == 5
     assert list(tmp_path.glob("*.partial")) == []
+
+
+def test_the_summary_says_why_items_have_no_score(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"response": "4", "reference": "[b]none"}\n' * 3)
+    bad = ["--verifier", "numeric:1.2.1", "--verifier", "judge/equivalence:1.3.0"]
+
+    ended = cli("score", tmp_path / "rows.jsonl", *bad, "--out", tmp_path / "out.jsonl")
+
+    said = " ".join(ended.out.split())
+    assert "No score from numeric:1.2.1: 3 x bad_reference, no_number: there is no number" in said
+    assert re.search(r"No score from judge/equivalence:1\.3\.0: 3 x \w+, \w+: ", said)
 
 
 def test_a_pipe_or_a_device_is_written_to_and_stays_what_it_is(cli: Cli, rows: Path, tmp_path: Path) -> None:

@@ -437,10 +437,16 @@ async def test_a_question_that_waited_is_not_tried_once_the_breaker_is_open(
     assert len(server.seen) == 2
 
 
-async def test_a_key_that_is_not_set_is_an_error_that_names_the_variable(judging_in_memory: Make) -> None:
+@pytest.mark.parametrize("value", [None, ""])
+async def test_a_key_that_is_not_set_is_an_error_that_names_the_variable(
+    judging_in_memory: Make, server: ScriptedJudge, monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    if value is not None:
+        monkeypatch.setenv("NOT_SET_ANYWHERE", value)
     verdict = await judging_in_memory(options={"key_env": "NOT_SET_ANYWHERE"}).verdict(item())
     assert verdict.detail()["code"] == "judge_key_missing"
     assert "NOT_SET_ANYWHERE" in verdict.detail()["message"]
+    assert server.seen == []
 
 
 async def test_a_storm_of_429_holds_every_call_back_and_ends_with_every_verdict(

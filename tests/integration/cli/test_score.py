@@ -131,6 +131,39 @@ def test_bad_rows_can_be_left_out_and_are_counted(cli: Cli, tmp_path: Path) -> N
     assert "line 2 is left out" in ended.err
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"PAR1" + bytes(200), "the file is Parquet; `countermark audit` reads that"),
+        (b"PK\x03\x04" + bytes(200), "the file is a ZIP archive"),
+        ('{"response": "4", "reference": "4"}\n'.encode("utf-16"), "the file is UTF-16; convert it to UTF-8"),
+        (b'{"response": "4", "reference": "4"}\r' * 3, "end in CR alone; write LF instead"),
+        (b'[\n  {"response": "4",\n   "reference": "4"}\n]\n', "one document over many lines"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "`git lfs pull` fetches that"),
+    ],
+)
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_file_that_holds_no_rows_is_named_for_what_it_is(
+    variables: dict[str, str], tmp_path: Path, content: bytes, said: str, piped: bool
+) -> None:
+    """Once, and not line by line; at both ends of a pipe, too."""
+    (file := tmp_path / "rows.jsonl").write_bytes(content)
+    with file.open("rb") as opened:
+        done = subprocess.run(
+            [sys.executable, "-m", "countermark_service", "score", "-" if piped else file, "--verifier", FIRST],
+            env=variables, stdin=opened, capture_output=True, text=True, timeout=SECONDS, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_table_with_tabs_is_read_as_it_is_named(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "rows.tsv").write_text("response\treference\nit is 4\t4\nit is 5\t4\n")
+    ended = cli("score", tmp_path / "rows.tsv", "--verifier", FIRST)
+    assert [line["verdicts"][0]["score"] for line in ended.lines] == [1.0, 0.0]
+
+
 @pytest.mark.parametrize("text", ["[]", "{} {}", "{"])
 def test_parameters_that_are_no_object_are_refused_without_advice_on_lines(
     cli: Cli, rows: Path, text: str

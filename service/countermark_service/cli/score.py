@@ -120,11 +120,25 @@ def score(
     if on_stderr:
         output()  # a closed one is refused before anything is scored
     judge = choose_judge(server, batch, data, judge_mode, receipts=receipts is not None)
-    summary = asyncio.run(_run(plan, judge, out))
+    try:
+        summary = asyncio.run(_run(plan, judge, out))
+    except KeyboardInterrupt:
+        _tell_what_is_kept(out)
+        raise
     if as_json:
         print_json(summary.document(), stderr=on_stderr)
     else:
         show(summary.table(), *summary.reasons(), stderr=on_stderr)
+
+
+def _tell_what_is_kept(out: str) -> None:
+    from countermark_service.cli.console import note
+
+    part = Path(out + ".partial")
+    if out != "-" and part.is_file():
+        note(
+            f"the verdicts so far are in {part}. The store has them too, so the same command is soon where it was."
+        )
 
 
 def _params(text: str) -> dict[str, Any]:

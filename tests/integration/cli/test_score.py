@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -264,6 +265,30 @@ def test_an_interrupt_while_waiting_for_a_line_ends_at_once_with_130(variables: 
 
     assert process.returncode == 130
     assert b"Traceback" not in err
+
+
+def test_an_interrupt_says_where_the_verdicts_so_far_are(variables: dict[str, str], tmp_path: Path) -> None:
+    part = tmp_path / "out.jsonl.partial"
+    command = [sys.executable, "-m", "countermark_service", "score", "-", "--verifier", FIRST, "--batch", "1"]
+    process = subprocess.Popen(
+        [*command, "--out", tmp_path / "out.jsonl"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=variables,
+    )
+    assert process.stdin is not None
+    deadline = time.monotonic() + SECONDS
+    while not part.exists():
+        process.stdin.write(b'{"response": "4", "reference": "4"}\n')
+        process.stdin.flush()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=SECONDS)
+
+    assert process.returncode == 130
+    assert f"the verdicts so far are in {part}." in " ".join(err.decode().split())
 
 
 @pytest.mark.parametrize("module", ["typer", "countermark_service.cli", "countermark_service.errors"])

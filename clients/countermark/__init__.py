@@ -2,9 +2,9 @@
 
 >>> from countermark import Client
 >>> with Client("http://127.0.0.1:8000") as client:
-...     result = client.score("math-verify:0.9.0", [{"response": r"\\boxed{\\frac12}", "reference": "0.5"}])
+...     result = client.score("math-verify:0.9.0-r2", [{"response": r"\\boxed{\\frac12}", "reference": "0.5"}])
 >>> result.rewards, result.verifier.ref
-([1.0], 'math-verify:0.9.0@sha256:…')
+([1.0], 'math-verify:0.9.0-r2@sha256:…')
 
 This package needs httpx and nothing else, and it never imports the service.
 """

@@ -43,7 +43,8 @@ class AsyncClient:
     """Scores model outputs at a Countermark service; for asyncio.
 
     It may serve several event loops one after the other. Close it, or use it in ``async with``, in the loop
-    whose connections are to be given back.
+    whose connections are to be given back. A copy, or what is unpickled in another process, has the same
+    settings and connections of its own.
 
     Args:
         base_url: Address of the service; else ``COUNTERMARK_URL``, else ``http://127.0.0.1:8000``.
@@ -75,7 +76,7 @@ class AsyncClient:
         backoff: Backoff | None = None,
         transport: Transport | None = None,
     ) -> None:
-        self._settings = _options.settings(
+        settings = _options.settings(
             base_url=base_url,
             api_key=api_key,
             timeout=timeout,
@@ -85,7 +86,15 @@ class AsyncClient:
             concurrency=concurrency,
             backoff=backoff,
         )
-        self._core = Core(self._settings, transport if transport is not None else HttpxTransport())
+        self.__setstate__((settings, transport if transport is not None else HttpxTransport()))
+
+    def __getstate__(self) -> tuple[_options.Settings, Transport]:
+        """Return what another process needs to make the same client; the key is in it, connections are not."""
+        return self._settings, self._transport
+
+    def __setstate__(self, state: tuple[_options.Settings, Transport]) -> None:
+        self._settings, self._transport = state
+        self._core = Core(self._settings, self._transport)
 
     async def score(
         self,

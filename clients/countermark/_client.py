@@ -44,7 +44,8 @@ class Client:
     """Scores model outputs at a Countermark service.
 
     It may be called from several threads, from inside a running event loop (which it blocks), and in a
-    process that was forked after it was made. The arguments are those of `AsyncClient`.
+    process that was forked after it was made. A copy, or what is unpickled in another process, has the same
+    settings and connections of its own. The arguments are those of `AsyncClient`.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Client:
         backoff: Backoff | None = None,
         transport: Transport | None = None,
     ) -> None:
-        self._settings = _options.settings(
+        settings = _options.settings(
             base_url=base_url,
             api_key=api_key,
             timeout=timeout,
@@ -70,7 +71,15 @@ class Client:
             concurrency=concurrency,
             backoff=backoff,
         )
-        self._core = Core(self._settings, transport if transport is not None else HttpxTransport())
+        self.__setstate__((settings, transport if transport is not None else HttpxTransport()))
+
+    def __getstate__(self) -> tuple[_options.Settings, Transport]:
+        """Return what another process needs to make the same client; the key is in it, connections are not."""
+        return self._settings, self._transport
+
+    def __setstate__(self, state: tuple[_options.Settings, Transport]) -> None:
+        self._settings, self._transport = state
+        self._core = Core(self._settings, self._transport)
         self._portal = Portal(at_end=self._core.aclose)
         weakref.finalize(
             self, self._portal.stop, wait=False

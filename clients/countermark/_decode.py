@@ -80,7 +80,7 @@ def read_stats(fields: Any, where: str) -> Stats:
         stats = Stats(
             int(fields["items"]), int(fields["cached"]), int(fields["failed"]), float(fields["seconds"])
         )
-    except (KeyError, TypeError, ValueError) as exc:
+    except (KeyError, TypeError, ValueError, OverflowError) as exc:
         raise ProtocolError(f"{where} has no usable counts: {fields!r:.200}") from exc
     return stats
 
@@ -243,6 +243,14 @@ def read_detail(document: Mapping[str, Any]) -> VerifierDetail:
     )
 
 
+def read_seconds(value: Any) -> float | None:
+    """Return a time span that counts only where it is one; None for what is no number, or beyond every float."""
+    try:
+        return _number(value)
+    except (TypeError, OverflowError):
+        return None
+
+
 def excerpt(data: bytes) -> str:
     """Return the beginning of an answer that could not be read, on one line."""
     return " ".join(data[: 4 * EXCERPT].decode(errors="replace").split())[:EXCERPT]
@@ -253,6 +261,7 @@ def _number(value: Any) -> float | None:
 
     Raises:
         TypeError: It is neither null nor a number.
+        OverflowError: It is beyond every float.
     """
     if value is None or type(value) is float:
         return value

@@ -55,13 +55,9 @@ def _conceal(value: Any, secret: str) -> Any:
     return value
 
 
-def _restore(
-    kind: type[CountermarkClientError], args: tuple[Any, ...], state: dict[str, Any]
-) -> CountermarkClientError:
+def _restore(kind: type[CountermarkClientError], args: tuple[Any, ...]) -> CountermarkClientError:
     """Rebuild a pickled error without its constructor, whose parameters differ from class to class."""
-    error = kind.__new__(kind, *args)
-    error.__dict__.update(state)
-    return error
+    return kind.__new__(kind, *args)
 
 
 class CountermarkClientError(Exception):
@@ -101,7 +97,8 @@ class CountermarkClientError(Exception):
         return f"{self.message} [{'; '.join(notes)}]" if notes else self.message
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (type(self), self.args, self.__dict__)
+        # The state is apart from what the object is made of: `partial` leads back to the error itself.
+        return _restore, (type(self), self.args), self.__dict__
 
 
 class InvalidInputError(CountermarkClientError, ValueError):

@@ -12,9 +12,10 @@ import math
 import random
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import ClassVar
 
 from ._errors import ApiError, ConnectError, CountermarkClientError
 
@@ -38,7 +39,7 @@ class Backoff:
     cap_seconds: float = 8.0
     """The bound grows no further than this."""
     # The system's generator, not Python's global one: a trainer that seeds `random` must not see it move.
-    _random: random.Random = field(default_factory=random.SystemRandom, repr=False, compare=False)
+    _random: ClassVar[random.Random] = random.SystemRandom()
 
     def wait(self, attempts: int, *, at_least: float | None = None, room: float = math.inf) -> float | None:
         """Return the seconds to wait after `attempts` failed attempts, or None if no wait is short enough.
@@ -75,6 +76,6 @@ def _date(text: str) -> datetime | None:
     """Return an HTTP date, None if it is none."""
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for a zone beyond every number
         return None
     return date if date.tzinfo is not None else date.replace(tzinfo=UTC)

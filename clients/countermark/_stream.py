@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any
 
 from ._core import MAX_REPLY_BYTES, Core, Deadline
-from ._decode import read_advisories, read_degraded, read_json, read_verdict
+from ._decode import read_advisories, read_degraded, read_json, read_seconds, read_verdict
 from ._errors import (
     ApiError,
     ConnectError,
@@ -334,8 +334,7 @@ class PartAnswers:
         if not isinstance(summary, Mapping):
             raise ProtocolError(f"the summary of the stream is {summary!r:.200}, not an object")
         read_answered(summary, self._answered.subject, self._answered, "the summary of the stream")
-        seconds = summary.get("seconds")
-        self.seconds += seconds if isinstance(seconds, (int, float)) else 0.0
+        self.seconds += read_seconds(summary.get("seconds")) or 0.0
         self.degraded.extend(read_degraded(summary))
         self.advisories.extend(read_advisories(summary, "the summary of the stream"))
         self._ended = True
@@ -365,12 +364,11 @@ def _fatal(problem: Any) -> CountermarkClientError:
     if not isinstance(problem, Mapping):
         return ProtocolError(f"the error line of the stream is {problem!r:.200}, not an object")
     status = problem.get("status")
-    retry_after = problem.get("retry_after")
     return api_error(
         status if isinstance(status, int) else 500,
         problem,
         "the stream was given up",
-        retry_after=float(retry_after) if isinstance(retry_after, (int, float)) else None,
+        retry_after=read_seconds(problem.get("retry_after")),
     )
 
 

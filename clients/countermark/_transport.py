@@ -40,7 +40,13 @@ class HttpxTransport:
     """
 
     def __init__(self, inner: httpx.AsyncBaseTransport | None = None) -> None:
-        self._inner = inner
+        self.__setstate__((inner,))
+
+    def __getstate__(self) -> tuple[httpx.AsyncBaseTransport | None]:
+        return (self._inner,)  # connections stay where they were made
+
+    def __setstate__(self, state: tuple[httpx.AsyncBaseTransport | None]) -> None:
+        (self._inner,) = state
         self._clients: _Clients = weakref.WeakKeyDictionary()
         self._trust: ssl.SSLContext | None = None
 
@@ -49,6 +55,12 @@ class HttpxTransport:
         """Send `request` and give its reply; see `Transport.exchange`."""
         try:
             client = self._client(request.url)
+        except httpx.InvalidURL:
+            # The reason is not told: httpx takes a password with a '/' or '#' in it for the port, and quotes that.
+            raise TransportError(
+                "the address of a proxy cannot be read. What is special in its name and password must be written "
+                "as %23 and so on. Look at HTTP_PROXY, HTTPS_PROXY and ALL_PROXY."
+            ) from None
         except (ValueError, ImportError, OSError) as exc:
             raise TransportError(
                 f"no connection can be made as the environment asks for it: {exc} Look at {_SETTINGS}."

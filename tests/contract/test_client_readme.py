@@ -28,7 +28,7 @@ def test_the_readmes_programs_run_and_print_what_it_says(
         assert said is not None
         rewards, pin = capsys.readouterr().out.splitlines()
         assert rewards == said[1]
-        assert re.fullmatch(r"math-verify:0\.9\.0@sha256:[0-9a-f]{64}", pin)
+        assert re.fullmatch(r"math-verify:0\.9\.0-r2@sha256:[0-9a-f]{64}", pin)
         exec(stream, names)
         assert "items=2" in capsys.readouterr().out
         exec(partial, {**names, "pin": pin})

@@ -13,6 +13,7 @@ import typer
 
 from countermark_service.cli.app import app
 from countermark_service.judge import Endpoint, read_endpoints
+from countermark_service.registry import read_advisories
 from countermark_service.settings import Settings
 from tests.support import REPOSITORY
 
@@ -44,6 +45,22 @@ def test_the_request_of_the_readme_gets_the_answer_of_the_readme(service_url: st
     shown["verdicts"][0].pop("cached")
     answer["verdicts"][0].pop("cached")
     assert answer == shown
+
+
+def test_nothing_that_is_pasted_names_a_version_with_an_advisory() -> None:
+    """Pages, help and docstrings name versions that nothing is known against."""
+    marked = {
+        str(one.pin).partition("@")[0] for one in read_advisories(REPOSITORY / "verifiers/advisories.toml")
+    }
+    sources = [*(REPOSITORY / "clients").rglob("*.py"), *(REPOSITORY / "service").rglob("*.py")]
+    named = [
+        (str(file.relative_to(REPOSITORY)), ref)
+        for file in [*PAGES, *sources]
+        for ref in re.findall(r"[a-z][a-z0-9./_-]*:[0-9](?:[\w.-]*\w)?", file.read_text())
+    ]
+    assert ("README.md", "math-verify:0.9.0-r2") in named
+    assert "math-verify:0.9.0" in marked
+    assert [(file, ref) for file, ref in named if ref in marked] == []
 
 
 def test_the_example_for_trainers_runs_as_it_stands(service_url: str, tmp_path: Path) -> None:

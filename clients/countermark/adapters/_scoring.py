@@ -4,7 +4,7 @@ verdict becomes.
 An adapter turns its framework's arguments into `Ask`s and the `Verdict`s that come back into what its
 framework reads; all between is `RewardSource`:
 
->>> source = RewardSource(verifier="math-verify:0.9.0", on_failure="null")
+>>> source = RewardSource(verifier="math-verify:0.9.0-r2", on_failure="null")
 >>> ask = source.ask(response, reference, row=row.get("verifier"), data_source=row.get("data_source"))
 >>> source.verdict(ask).reward                  # blocking code, any thread, any process
 >>> (await source.verdict_async(ask)).reward    # any event loop; single calls at one time share a request
@@ -320,7 +320,7 @@ def check_ref(name: str, ref: Any) -> str:
         InvalidInputError: It is none.
     """
     if not isinstance(ref, str) or not ref.strip():
-        raise InvalidInputError(f"{name} is {ref!r:.200}; it must be a ref like 'math-verify:0.9.0'.")
+        raise InvalidInputError(f"{name} is {ref!r:.200}; it must be a ref like 'math-verify:0.9.0-r2'.")
     return str(ref)
 
 

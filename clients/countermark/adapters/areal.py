@@ -1,11 +1,11 @@
 """Rewards for AReaL.
 
 >>> from countermark.adapters.areal import reward
->>> workflow = RLVRWorkflow(reward_fn=reward("math-verify:0.9.0"), gconfig=gconfig, tokenizer=tokenizer)
+>>> workflow = RLVRWorkflow(reward_fn=reward("math-verify:0.9.0-r2"), gconfig=gconfig, tokenizer=tokenizer)
 >>> workflow.async_reward_fn = workflow.reward_fn.in_the_loop()
 
 or, where workflows are named by their path, ``workflow="countermark.adapters.areal.RLVRWorkflow"`` with
-``workflow_kwargs={"verifier": "math-verify:0.9.0", …}`` and AReaL's own arguments.
+``workflow_kwargs={"verifier": "math-verify:0.9.0-r2", …}`` and AReaL's own arguments.
 
 AReaL wraps a reward function in a pool of processes, and a call that has not returned 15 s after it was *handed
 to the pool* becomes 0, the fourth time. Waiting for a free process counts, so with a slow or absent service that

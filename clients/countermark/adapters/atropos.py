@@ -2,7 +2,7 @@
 
 >>> from countermark.adapters.atropos import GroupScorer
 >>> class MathEnv(BaseEnv):
-...     scorer = GroupScorer("math-verify:0.9.0", gold="answer")
+...     scorer = GroupScorer("math-verify:0.9.0-r2", gold="answer")
 ...
 ...     async def collect_trajectories(self, item):
 ...         ...                                                 # the rollouts: texts, tokens, masks

@@ -2,8 +2,8 @@
 
 >>> from countermark.adapters import evaluate as countermark_metric
 >>> metric = evaluate.load(countermark_metric.__file__)
->>> metric.compute(predictions=texts, references=golds, verifier="math-verify:0.9.0")
-{'countermark': 0.75, 'failed': 1, 'scores': [1.0, 1.0, 0.0, 1.0, None], 'verifier': ['math-verify:0.9.0@sha256:…']}
+>>> metric.compute(predictions=texts, references=golds, verifier="math-verify:0.9.0-r2")
+{'countermark': 0.75, 'failed': 1, 'scores': [1.0, 1.0, 0.0, 1.0, None], 'verifier': ['math-verify:0.9.0-r2@sha256:…']}
 
 **What a failed verdict becomes.** None in ``scores``, counted in ``failed`` and left out of the mean; a batch without
 a single verdict has the mean NaN. ``on_failure="raise"`` raises instead. That no service could be reached raises.

@@ -1,7 +1,7 @@
 """A scorer for Inspect.
 
 >>> from countermark.adapters.inspect_ai import countermark_scorer
->>> Task(dataset=dataset, solver=generate(), scorer=countermark_scorer("math-verify:0.9.0"))
+>>> Task(dataset=dataset, solver=generate(), scorer=countermark_scorer("math-verify:0.9.0-r2"))
 
 The log keeps, in every score's metadata, the pin of the verifier that judged, how that ended and what it says of
 it, so that an audit can compute the score again.

@@ -1,7 +1,7 @@
 """A metric for lighteval.
 
 >>> from countermark.adapters.lighteval import metric
->>> LightevalTaskConfig(name="my_task", metrics=[metric("math-verify:0.9.0")], ...)
+>>> LightevalTaskConfig(name="my_task", metrics=[metric("math-verify:0.9.0-r2")], ...)
 
 **What a failed verdict becomes.** NaN in the details, which the mean over the corpus leaves out; its standard error
 is NaN then, as lighteval computes that one itself. A corpus without a single verdict has no mean: NaN. That no

@@ -2,7 +2,7 @@
 
     # utils.py                                                     # task.yaml beside it
     from countermark.adapters.lm_eval import processor             process_results: !function utils.score
-    score = processor("math-verify:0.9.0", gold="answer")          metric_list:
+    score = processor("math-verify:0.9.0-r2", gold="answer")          metric_list:
                                                                      - metric: countermark
                                                                        aggregation: nanmean
 

@@ -2,7 +2,7 @@
 
 >>> from swift.rewards import orms
 >>> from countermark.adapters.ms_swift import async_orm
->>> orms["countermark"] = async_orm("math-verify:0.9.0", gold="solution")
+>>> orms["countermark"] = async_orm("math-verify:0.9.0-r2", gold="solution")
 
 Its trainers make an object of such a class and call it with the completions and every other column of the data
 set. They take None for a reward, but sum the rewards of a completion up, and where there is none the sum is 0;

@@ -8,7 +8,7 @@ has its environments in NeMo RL:
 >>> register_env("countermark", actor_path())
 
     env:
-      countermark: {verifier: "math-verify:0.9.0"}
+      countermark: {verifier: "math-verify:0.9.0-r2"}
 
 Rows have the task name ``countermark`` and the reference in ``extra_env_info["ground_truth"]``, which is where NeMo
 RL's own processors put it; a ``verifier`` beside it counts more than the environment's.

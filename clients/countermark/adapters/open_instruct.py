@@ -1,8 +1,8 @@
 """Verifiers for open-instruct's table of verifier functions.
 
 >>> from countermark.adapters import open_instruct
->>> open_instruct.register("math-verify:0.9.0")                          # rows with dataset "math-verify:0.9.0"
->>> open_instruct.register("math-verify:0.9.0@sha256:…", name="math")    # rows with dataset "math"
+>>> open_instruct.register("math-verify:0.9.0-r2")                          # rows with dataset "math-verify:0.9.0-r2"
+>>> open_instruct.register("math-verify:0.9.0-r2@sha256:…", name="math")    # rows with dataset "math"
 
 before open-instruct builds its table (`build_all_verifiers`), which takes every subclass of `VerifierFunction`
 that there is. A row's ``dataset`` names the verifier and its ``ground_truth`` is the reference, so a data set pins

@@ -2,11 +2,11 @@
 
 >>> # reward.py, for --reward.remote_url reward.py (0.11) or --remote_rm_url reward.py (0.8)
 >>> from countermark.adapters.openrlhf import reward
->>> reward_func = reward("math-verify:0.9.0")
+>>> reward_func = reward("math-verify:0.9.0-r2")
 
 >>> # agent.py, for --train.agent_func_path agent.py (0.11) or --agent_func_path agent.py (0.8)
 >>> from countermark.adapters.openrlhf import agent
->>> AgentExecutor = agent("math-verify:0.9.0")
+>>> AgentExecutor = agent("math-verify:0.9.0-r2")
 
 OpenRLHF hands over the whole text, prompt and response with the tokenizer's special tokens; the response is
 what follows the prompt, less the special tokens at its end. Where the prompt cannot be found in the text the

@@ -1,7 +1,7 @@
 """Rewards for rLLM.
 
 >>> from countermark.adapters.rllm import reward
->>> reward_fn = reward("math-verify:0.9.0", gold="ground_truth")
+>>> reward_fn = reward("math-verify:0.9.0-r2", gold="ground_truth")
 
 for everything in rLLM that takes a `RewardFunction`: its workflows and environments.
 

@@ -1,7 +1,7 @@
 """An environment for SkyRL (skyrl-gym), scored by a verifier.
 
 >>> from countermark.adapters.skyrl_gym import register
->>> register("math-verify:0.9.0")
+>>> register("math-verify:0.9.0-r2")
 
 in the process that makes the environments, before the trainer starts, and rows with ``env_class="countermark"``
 and the reference in ``reward_spec.ground_truth``, as SkyRL's own data sets have it. A row's ``reward_spec`` may

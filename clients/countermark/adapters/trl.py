@@ -1,7 +1,7 @@
 """Rewards for TRL's `GRPOTrainer` and `RLOOTrainer`.
 
 >>> from countermark.adapters.trl import reward
->>> trainer = GRPOTrainer(reward_funcs=[reward("math-verify:0.9.0", gold="solution")], ...)
+>>> trainer = GRPOTrainer(reward_funcs=[reward("math-verify:0.9.0-r2", gold="solution")], ...)
 
 The function scores the whole batch of a process in one request. Where there is no verdict it returns None: TRL
 then adds up the other rewards of the completion, and where no function had a verdict, leaves the completion out

@@ -44,7 +44,7 @@ def reward(
 ) -> RewardFunction:
     """Return a reward function for the ``rewards`` of a task.
 
-    >>> math = reward("math-verify:0.9.0@sha256:…", gold="solution")  # in my_rewards.py
+    >>> math = reward("math-verify:0.9.0-r2@sha256:…", gold="solution")  # in my_rewards.py
     [env.taskset.task.rewards]
     math = { fn = "my_rewards:math" }
 

@@ -1,7 +1,7 @@
 """A Rubric for verifiers 0.1.9 to 0.2, whose environments are scored by rubrics.
 
 >>> from countermark.adapters.verifiers_legacy import CountermarkRubric
->>> env = vf.SingleTurnEnv(dataset=dataset, rubric=CountermarkRubric(verifier="math-verify:0.9.0"))
+>>> env = vf.SingleTurnEnv(dataset=dataset, rubric=CountermarkRubric(verifier="math-verify:0.9.0-r2"))
 
 **What a failed verdict becomes.** A Rubric logs whatever a reward function raises and goes on with 0.0, which
 is a silent zero. So this is no reward function but a Rubric: it asks for the verdicts, a group in one request,

@@ -1,7 +1,7 @@
 """Rewards for verl: functions to name in ``reward.custom_reward_function``.
 
     reward.custom_reward_function.path=pkg://countermark.adapters.verl
-    +reward.custom_reward_function.reward_kwargs.verifier=math-verify:0.9.0
+    +reward.custom_reward_function.reward_kwargs.verifier=math-verify:0.9.0-r2
 
 `compute_score` is for the reward loop (managers ``naive``, ``dapo``, ``gdpo``): asynchronous, and samples that
 are scored at the same time share requests. `compute_score_sync` is for managers that call from threads or

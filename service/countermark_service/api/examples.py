@@ -22,7 +22,7 @@ CARD: dict[str, Any] = {
         "routes": [
             {
                 "task": "sums",
-                "verifier": "numeric:1.1.0@sha256:c3444648b578b28eb815d1175b72357b640553037d1df6ad7fbfa85f5b59f4a6",
+                "verifier": "numeric:1.2.1@sha256:6352bac3b8c5190d3b342c8796dd6f5fd1eaba03c811c5b59942044903389046",
                 "on_failure": "null",
             }
         ]

@@ -7,14 +7,18 @@ an error. One row is in memory at a time.
 """
 
 import io
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from countermark_service.audit.readers.containers import PARQUET_MAGIC, ZIP_MAGIC, other_kind
 from countermark_service.audit.readers.lines import (
+    GZIP_MAGIC,
     LARGEST_LINE,
+    ZSTD_MAGIC,
     CsvTable,
     InputFileError,
     Lines,
@@ -23,6 +27,10 @@ from countermark_service.audit.readers.lines import (
 from countermark_service.model import Item, last_assistant_text
 
 RowFormat = Literal["jsonl", "csv"]
+_TABLES = (".csv", ".tsv")
+_LOOKED_AT_BYTES = 4096
+_PRINTED = re.compile(rb'(\xef\xbb\xbf)?\s*(\[\s*\n|\{\s*\n\s*")')
+"""How JSON begins that is laid out for people."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ class Rows:
         self._wanted = frozenset(astuple(columns))
         self._params = dict(params)
         stem = name.lower().removesuffix(".gz").removesuffix(".zst")
-        self._format = row_format or ("csv" if stem.endswith(".csv") else "jsonl")
+        self._format = row_format or ("csv" if stem.endswith(_TABLES) else "jsonl")
         self._lines = Lines(name, raw)
 
     def __enter__(self) -> "Rows":
@@ -99,8 +107,11 @@ class Rows:
         """Yield every row, in order.
 
         Raises:
-            InputFileError: The file cannot be read on, or a CSV lacks a column.
+            InputFileError: The file holds no rows but something else, cannot be read on, or lacks a column as a CSV.
         """
+        said = _no_rows(self._raw.peek(_LOOKED_AT_BYTES)[:_LOOKED_AT_BYTES])
+        if said is not None:
+            raise InputFileError(self.name, said)
         yield from self._csv() if self._format == "csv" else self._jsonl()
 
     def _jsonl(self) -> Iterator[Row | BadRow]:
@@ -185,6 +196,19 @@ def open_rows(
     except OSError as exc:
         raise InputFileError(file, f"cannot be opened: {exc.strerror}") from exc
     return Rows(file, raw, columns, params, row_format)
+
+
+def _no_rows(head: bytes) -> str | None:
+    """Return what a file is, by its first bytes as they are stored, where it holds no rows; else None."""
+    if head.startswith(PARQUET_MAGIC):
+        return "the file is Parquet; `countermark audit` reads that, or write its table as JSON lines"
+    if head.startswith(ZIP_MAGIC):
+        return "the file is a ZIP archive; unpack it and name the file of rows"
+    if head.startswith((GZIP_MAGIC, ZSTD_MAGIC)):
+        return None
+    if _PRINTED.match(head):
+        return "the file is one document over many lines; write one object a line (`jq -c '.[]'` does with a list)"
+    return other_kind(head)
 
 
 def _kind(value: object) -> str:

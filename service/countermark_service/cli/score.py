@@ -90,7 +90,7 @@ def score(
 
     A row has `response` and `reference`, and may have `prompt`, `params` and `id`; other columns are
     ignored. It becomes one line of JSON with its `line`, its `id` and a verdict per verifier. The summary
-    goes to standard output, or to standard error where the verdicts are there.
+    goes to standard output, or to standard error where the verdicts are there. It says why what has no score has none.
 
     A row that cannot be scored ends the command before anything is scored, with its line and what to
     do. Rows from standard input are scored as they come, so there it ends at that row. With
@@ -120,11 +120,25 @@ def score(
     if on_stderr:
         output()  # a closed one is refused before anything is scored
     judge = choose_judge(server, batch, data, judge_mode, receipts=receipts is not None)
-    summary = asyncio.run(_run(plan, judge, out))
+    try:
+        summary = asyncio.run(_run(plan, judge, out))
+    except KeyboardInterrupt:
+        _tell_what_is_kept(out)
+        raise
     if as_json:
         print_json(summary.document(), stderr=on_stderr)
     else:
-        show(summary.table(), stderr=on_stderr)
+        show(summary.table(), *summary.reasons(), stderr=on_stderr)
+
+
+def _tell_what_is_kept(out: str) -> None:
+    from countermark_service.cli.console import note
+
+    part = Path(out + ".partial")
+    if out != "-" and part.is_file():
+        note(
+            f"the verdicts so far are in {part}. The store has them too, so the same command is soon where it was."
+        )
 
 
 def _params(text: str) -> dict[str, Any]:

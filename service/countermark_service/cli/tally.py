@@ -10,8 +10,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from countermark_service.audit.judging import Judgement
 from countermark_service.model import BundleRef, Outcome
+
+_MOST_REASONS = 5
+"""Reasons that people are told of one verifier; the JSON has all."""
+_SHOWN_CHARS = 240
+
+
+@dataclass
+class Unscored:
+    """Items without a score for one reason."""
+
+    outcome: str
+    code: str | None
+    """Of the verdicts' detail; None where a verifier gives none."""
+    example: str
+    """What the first of them says."""
+    items: int = 0
+
+    def __str__(self) -> str:
+        code = f", {self.code}" if self.code else ""
+        more = "" if len(self.example) <= _SHOWN_CHARS else "…"
+        example = f": {self.example[:_SHOWN_CHARS]}{more}" if self.example else ""
+        return f"{self.items} x {self.outcome}{code}{example}"
 
 
 @dataclass
@@ -24,6 +48,7 @@ class Tally:
     score_sum: float = 0.0
     busy_seconds: float = 0.0
     """Wall time during which it had something to judge."""
+    _unscored: dict[tuple[str, str | None], Unscored] = field(default_factory=dict)
     _open: int = 0
     _since: float = 0.0
 
@@ -45,6 +70,22 @@ class Tally:
             self.outcomes[judgement.outcome] += 1
             self.cached += judgement.cached
             self.score_sum += judgement.score or 0.0
+            if judgement.score is None:
+                self._add_unscored(judgement)
+
+    def _add_unscored(self, judgement: Judgement) -> None:
+        detail = msgspec.json.decode(msgspec.json.encode(judgement.detail))  # it may be JSON text as it came
+        code = detail.get("code")
+        key = (judgement.outcome, code if isinstance(code, str) else None)
+        if key not in self._unscored:
+            told = detail.get("message") or detail.get("reason") or ""
+            self._unscored[key] = Unscored(*key, " ".join(str(told).split()))
+        self._unscored[key].items += 1
+
+    @property
+    def unscored(self) -> list[Unscored]:
+        """Why items have no score, what is most frequent first."""
+        return sorted(self._unscored.values(), key=lambda one: -one.items)
 
     @property
     def items(self) -> int:
@@ -72,6 +113,7 @@ class Tally:
             "items": self.items,
             "mean_score": self.mean,
             "outcomes": {outcome.value: self.outcomes[outcome] for outcome in Outcome},
+            "unscored": [vars(one) for one in self.unscored],
             "cached": self.cached,
             "items_per_second": None if self.rate is None else round(self.rate, 1),
         }
@@ -128,6 +170,14 @@ class Summary:
                 "-" if tally.rate is None else f"{tally.rate:,.0f}",
             )
         return rows
+
+    def reasons(self) -> list[str]:
+        """Return sentences about what has no score and why, for people; none where everything has one."""
+        return [
+            f"No score from {tally.pin.name}:{tally.pin.version}: {one}"
+            for tally in self.tallies
+            for one in tally.unscored[:_MOST_REASONS]
+        ]
 
     def _caption(self) -> str:
         explained = (

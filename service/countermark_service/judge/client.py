@@ -106,7 +106,8 @@ class ModelClient:
             if pause:
                 await asyncio.sleep(pause)
             if pause is None or self._clock() >= end:
-                raise self._given_up("judge_rate_limited", "its rate leaves no time", attempt - 1)
+                cause = "the pause that it asked for" if self._pace.is_held else "its rate"
+                raise self._given_up("judge_rate_limited", f"{cause} leaves no time", attempt - 1)
             counters.attempts += 1
             counters.retries += attempt > 1
             started = self._clock()

@@ -101,9 +101,14 @@ class Endpoint(BaseModel):
         """Return the key, None where none is needed.
 
         Raises:
-            KeyError: The variable is not set.
+            KeyError: The variable is not set, or empty.
         """
-        return None if self.key_env is None else environment[self.key_env]
+        if self.key_env is None:
+            return None
+        key = environment.get(self.key_env)
+        if not key:
+            raise KeyError(self.key_env)
+        return key
 
 
 Endpoints = Mapping[str, Endpoint]

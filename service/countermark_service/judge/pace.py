@@ -24,6 +24,7 @@ class Pace:
         self._gap = 1 / endpoint.requests_per_second if endpoint.requests_per_second else 0.0
         self._clock = clock
         self._next = 0.0
+        self._held_until = 0.0
         self._failures_to_open, self._open_seconds = endpoint.breaker_failures, endpoint.breaker_seconds
         self._failures = 0
         self._open_until = 0.0
@@ -50,7 +51,13 @@ class Pace:
 
     def hold(self, seconds: float) -> None:
         """Let nobody begin for `seconds`: the server asked for it."""
-        self._next = max(self._next, self._clock() + seconds)
+        self._held_until = max(self._held_until, self._clock() + seconds)
+        self._next = max(self._next, self._held_until)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the server has asked for a pause that is not over."""
+        return self._clock() < self._held_until
 
     # --- breaker ---------------------------------------------------------------------------------------
 

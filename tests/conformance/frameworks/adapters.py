@@ -42,7 +42,7 @@ def pasted(page: str, language: str) -> list[str]:
     """
     text = (REPOSITORY / "service/docs/adapters" / f"{page}.md").read_text()
     blocks = re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    return [block.replace("math-verify:0.9.0", VERIFIER) for block in blocks]
+    return [re.sub(r"math-verify:[\w.-]+", VERIFIER, block) for block in blocks]
 
 
 def direct(url: str, rows: list[dict[str, Any]]) -> tuple[str, list[float | None]]:

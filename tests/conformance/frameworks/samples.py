@@ -9,7 +9,7 @@ import httpx
 
 from tests.support import ServiceProcess
 
-MATH = "math-verify:0.9.0"
+MATH = "math-verify:0.9.0-r2"
 SUBJECT = "subject:1.0.0"
 """A verifier that does what a response tells it to; the service that has it is `small`."""
 PROMPT = "What is {0} + {0}? Put it into a box."

@@ -76,7 +76,7 @@ def test_roll_s_reward_system(client: httpx.Client) -> None:
         "response": submit["body"]["response"],
         "reference": submit["body"]["reward_info"]["ground_truth"],
     }
-    direct = client.post("/v1/score", json={"verifier": "math-verify:0.9.0", "items": [body]}).json()[
+    direct = client.post("/v1/score", json={"verifier": "math-verify:0.9.0-r2", "items": [body]}).json()[
         "verdicts"
     ][0]
     assert (told["errcode"], told["reward_score"]) == (0, direct["score"]) == (0, 1.0)

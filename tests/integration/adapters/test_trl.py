@@ -90,10 +90,10 @@ async def test_a_trl_that_would_make_a_zero_of_none_gets_an_error(
 
 
 def test_it_is_a_plain_coroutine_function_with_the_name_of_the_metric() -> None:
-    function = reward("namespace/math-verify:0.9.0@sha256:" + "0" * 64)
+    function = reward("namespace/math-verify:0.9.0-r2@sha256:" + "0" * 64)
     assert inspect.iscoroutinefunction(function)
     assert inspect.isfunction(function)
-    assert function.__name__ == "namespace-math-verify-0.9.0"
+    assert function.__name__ == "namespace-math-verify-0.9.0-r2"
     assert reward(REF, name="format").__name__ == "format"
     assert reward().__name__ == "countermark"
 

@@ -3,9 +3,11 @@
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -45,8 +47,21 @@ def test_the_summary_counts_failures_apart_and_leaves_them_out_of_the_mean(
     assert tally["outcomes"] == {
         "scored": 3, "no_answer": 1, "bad_reference": 1, "timeout": 0, "error": 0, "abstain": 0,
     }  # fmt: skip
+    (unscored,) = tally["unscored"]
+    assert (unscored["outcome"], unscored["items"]) == ("bad_reference", 1)
     assert len(out.read_text().splitlines()) == 5
     assert list(tmp_path.glob("*.partial")) == []
+
+
+def test_the_summary_says_why_items_have_no_score(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"response": "4", "reference": "[b]none"}\n' * 3)
+    bad = ["--verifier", "numeric:1.2.1", "--verifier", "judge/equivalence:1.3.0"]
+
+    ended = cli("score", tmp_path / "rows.jsonl", *bad, "--out", tmp_path / "out.jsonl")
+
+    said = " ".join(ended.out.split())
+    assert "No score from numeric:1.2.1: 3 x bad_reference, no_number: there is no number" in said
+    assert re.search(r"No score from judge/equivalence:1\.3\.0: 3 x \w+, \w+: ", said)
 
 
 def test_a_pipe_or_a_device_is_written_to_and_stays_what_it_is(cli: Cli, rows: Path, tmp_path: Path) -> None:
@@ -115,6 +130,39 @@ def test_bad_rows_can_be_left_out_and_are_counted(cli: Cli, tmp_path: Path) -> N
     assert ended.json["rows"] == 1
     assert ended.json["bad_rows"] == 1
     assert "line 2 is left out" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"PAR1" + bytes(200), "the file is Parquet; `countermark audit` reads that"),
+        (b"PK\x03\x04" + bytes(200), "the file is a ZIP archive"),
+        ('{"response": "4", "reference": "4"}\n'.encode("utf-16"), "the file is UTF-16; convert it to UTF-8"),
+        (b'{"response": "4", "reference": "4"}\r' * 3, "end in CR alone; write LF instead"),
+        (b'[\n  {"response": "4",\n   "reference": "4"}\n]\n', "one document over many lines"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "`git lfs pull` fetches that"),
+    ],
+)
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_file_that_holds_no_rows_is_named_for_what_it_is(
+    variables: dict[str, str], tmp_path: Path, content: bytes, said: str, piped: bool
+) -> None:
+    """Once, and not line by line; at both ends of a pipe, too."""
+    (file := tmp_path / "rows.jsonl").write_bytes(content)
+    with file.open("rb") as opened:
+        done = subprocess.run(
+            [sys.executable, "-m", "countermark_service", "score", "-" if piped else file, "--verifier", FIRST],
+            env=variables, stdin=opened, capture_output=True, text=True, timeout=SECONDS, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_table_with_tabs_is_read_as_it_is_named(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "rows.tsv").write_text("response\treference\nit is 4\t4\nit is 5\t4\n")
+    ended = cli("score", tmp_path / "rows.tsv", "--verifier", FIRST)
+    assert [line["verdicts"][0]["score"] for line in ended.lines] == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("text", ["[]", "{} {}", "{"])
@@ -217,6 +265,30 @@ def test_an_interrupt_while_waiting_for_a_line_ends_at_once_with_130(variables: 
 
     assert process.returncode == 130
     assert b"Traceback" not in err
+
+
+def test_an_interrupt_says_where_the_verdicts_so_far_are(variables: dict[str, str], tmp_path: Path) -> None:
+    part = tmp_path / "out.jsonl.partial"
+    command = [sys.executable, "-m", "countermark_service", "score", "-", "--verifier", FIRST, "--batch", "1"]
+    process = subprocess.Popen(
+        [*command, "--out", tmp_path / "out.jsonl"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=variables,
+    )
+    assert process.stdin is not None
+    deadline = time.monotonic() + SECONDS
+    while not part.exists():
+        process.stdin.write(b'{"response": "4", "reference": "4"}\n')
+        process.stdin.flush()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=SECONDS)
+
+    assert process.returncode == 130
+    assert f"the verdicts so far are in {part}." in " ".join(err.decode().split())
 
 
 @pytest.mark.parametrize("module", ["typer", "countermark_service.cli", "countermark_service.errors"])

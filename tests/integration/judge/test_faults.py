@@ -107,6 +107,7 @@ async def test_questions_that_the_rate_leaves_no_time_for_say_so_and_do_not_open
     first, *others = await made.verdicts([item(f"\\boxed{{{n}}}") for n in range(6)])
     assert first.outcome is Outcome.SCORED
     assert [one.detail()["code"] for one in others] == ["judge_rate_limited"] * 5
+    assert {one.detail()["message"].rpartition(": ")[2] for one in others} == {"its rate leaves no time"}
     assert len(server.seen) == 1
 
 
@@ -117,6 +118,8 @@ async def test_a_question_that_a_pause_leaves_next_to_no_time_for_is_not_sent(
     made = judging_in_memory(options={"deadline_seconds": 2.0, "breaker_failures": 2, "concurrency": 1})
     verdicts = await made.verdicts([item(f"\\boxed{{{n}}}") for n in range(4)])
     assert [one.detail()["code"] for one in verdicts] == ["judge_rate_limited"] * 4
+    said = [one.detail()["message"] for one in verdicts]
+    assert ["the pause that it asked for leaves no time" in one for one in said] == [False, True, True, True]
     assert len(server.seen) == 1
 
 
@@ -434,10 +437,16 @@ async def test_a_question_that_waited_is_not_tried_once_the_breaker_is_open(
     assert len(server.seen) == 2
 
 
-async def test_a_key_that_is_not_set_is_an_error_that_names_the_variable(judging_in_memory: Make) -> None:
+@pytest.mark.parametrize("value", [None, ""])
+async def test_a_key_that_is_not_set_is_an_error_that_names_the_variable(
+    judging_in_memory: Make, server: ScriptedJudge, monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    if value is not None:
+        monkeypatch.setenv("NOT_SET_ANYWHERE", value)
     verdict = await judging_in_memory(options={"key_env": "NOT_SET_ANYWHERE"}).verdict(item())
     assert verdict.detail()["code"] == "judge_key_missing"
     assert "NOT_SET_ANYWHERE" in verdict.detail()["message"]
+    assert server.seen == []
 
 
 async def test_a_storm_of_429_holds_every_call_back_and_ends_with_every_verdict(

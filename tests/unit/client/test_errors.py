@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import pickle
+from collections.abc import Callable
 
 import pytest
 
@@ -63,19 +65,43 @@ def test_every_class_is_drawn_and_public_and_tried_here() -> None:
     assert {type(error) for error in ONE_OF_EACH} == kinds
 
 
+def pickled(error: CountermarkClientError) -> CountermarkClientError:
+    """Return what another process gets of an error."""
+    made: CountermarkClientError = pickle.loads(pickle.dumps(error))
+    return made
+
+
+@pytest.mark.parametrize("again", [pickled, copy.copy, copy.deepcopy])
 @pytest.mark.parametrize("error", ONE_OF_EACH, ids=lambda error: type(error).__name__)
-def test_an_error_passes_from_process_to_process_unchanged(error: CountermarkClientError) -> None:
+def test_an_error_passes_from_process_to_process_unchanged(
+    error: CountermarkClientError, again: Callable[[CountermarkClientError], CountermarkClientError]
+) -> None:
     error.attempts, error.items = 3, range(4, 6)
-    error.partial = Partial(None, (None, FAILED), (ConnectError("http://x", "refused"),))
-    copy: CountermarkClientError = pickle.loads(pickle.dumps(error))
-    assert type(copy) is type(error)
-    assert str(copy) == str(error)
-    assert copy.code == error.code
-    assert copy.partial is not None
-    assert copy.partial.verdicts == (None, FAILED)
-    assert {k: v for k, v in vars(copy).items() if k != "partial"} == {
+    error.partial = Partial(
+        None, (None, FAILED), (error, ConnectError("http://x", "refused"))
+    )  # as of a call
+    got = again(error)
+    assert type(got) is type(error)
+    assert str(got) == str(error)
+    assert got.code == error.code
+    assert got.partial is not None
+    assert got.partial.verdicts == (None, FAILED)
+    assert list(map(str, got.partial.errors)) == list(map(str, error.partial.errors))
+    assert {k: v for k, v in vars(got).items() if k != "partial"} == {
         k: v for k, v in vars(error).items() if k != "partial"
     }
+
+
+async def test_the_error_of_a_call_passes_from_process_to_process_unchanged(
+    connect: Connect, server: ScriptedServer
+) -> None:
+    server.react = lambda request: problem(422, "invalid_request", "odd")
+    with pytest.raises(ApiError) as caught:
+        await connect(server, max_items_per_request=1).score(NAME, ITEMS * 2)
+    got = pickled(caught.value)
+    assert str(got) == str(caught.value)
+    assert got.partial is not None
+    assert got.partial.errors[0] is got
 
 
 def test_codes_of_errors_raised_here_are_stable() -> None:

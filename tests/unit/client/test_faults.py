@@ -228,6 +228,7 @@ def fail_with_reward(document: Document) -> None:
         (lambda d: d["verifier"].update(digest=OTHER_DIGEST), "names two digests"),
         (lambda d: d.pop("stats"), "no usable counts"),
         (lambda d: d["stats"].update(seconds="soon"), "no usable counts"),
+        (lambda d: d["stats"].update(seconds=10**400), "no usable counts"),
     ],
 )
 async def test_a_malformed_answer_gives_no_verdicts_at_all(

@@ -276,3 +276,36 @@ def test_no_file_but_the_transport_knows_the_http_library() -> None:
         path.name for path in package.rglob("*.py") if "import httpx" in path.read_text(encoding="utf-8")
     }
     assert users == {"_transport.py"}
+
+
+def test_a_client_passes_to_another_process_with_its_settings(server: ScriptedServer) -> None:
+    """By pickle, as Ray and `datasets` send what a function uses; a copy is the same."""
+    run(
+        """
+        import copy, multiprocessing, pickle
+
+        def elsewhere(data):
+            with pickle.loads(data) as client:
+                return client.score("exact:1.0.0", ITEMS).rewards
+
+        with Client(url, api_key="k1", timeout=30.0, concurrency=2) as client:
+            check(client.score("exact:1.0.0", ITEMS))
+            with multiprocessing.get_context("fork").Pool(1) as pool:
+                assert pool.apply(elsewhere, (pickle.dumps(client),)) == RIGHT
+            for again in (copy.copy(client), copy.deepcopy(client)):
+                with again:
+                    check(again.score("exact:1.0.0", ITEMS))
+                    assert again._settings == client._settings
+
+        async def asynchronous():
+            async with AsyncClient(url, api_key="k1") as client:
+                check(await client.score("exact:1.0.0", ITEMS))
+                async with pickle.loads(pickle.dumps(client)) as again:
+                    check(await again.score("exact:1.0.0", ITEMS))
+
+        asyncio.run(asynchronous())
+        """,
+        server,
+    )
+    assert len(server.scored) == 6
+    assert {request.headers["authorization"] for request in server.scored} == {"Bearer k1"}

@@ -67,6 +67,7 @@ def test_waiting_leaves_a_seeded_generator_alone() -> None:
         ("\u0663", None),
         ("99999999999999999999", None),
         ("Wed, 99 Foo 2026 07:28:00 GMT", None),
+        ("Wed, 21 Oct 2015 07:28:00 +" + "9" * 20, None),
     ],
 )
 def test_retry_after_in_seconds(text: str, seconds: float | None) -> None:

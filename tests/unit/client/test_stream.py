@@ -27,6 +27,7 @@ from tests.unit.client.scripted_server import (
     NAME,
     OTHER_VERIFIER,
     PIN,
+    VERIFIER,
     Document,
     Reaction,
     Received,
@@ -193,9 +194,21 @@ async def test_a_stream_that_lost_only_its_summary_is_whole(connect: Connect, se
     assert len(server.streamed) <= 2
 
 
-def error_line(status: int) -> bytes:
+def error_line(status: int, **further: object) -> bytes:
     code = {503: "unavailable", 422: "invalid_request"}[status]
-    return json.dumps({"error": {"status": status, "code": code, "detail": "gave up"}}).encode() + b"\n"
+    error = {"status": status, "code": code, "detail": "gave up", **further}
+    return json.dumps({"error": error}).encode() + b"\n"
+
+
+async def test_times_beyond_every_number_count_as_not_said(connect: Connect, server: ScriptedServer) -> None:
+    late = json.dumps({"summary": {"verifier": VERIFIER, "items": 4, "seconds": 10**400}}).encode() + b"\n"
+    server.script = [
+        lines(lambda whole: [*whole[:2], error_line(503, retry_after=10**400)]),
+        lines(lambda whole: [*whole[:-1], late]),
+    ]
+    came, summary = await connect(server).stream(NAME, items(4))
+    assert rewards(came) == [1.0, 0.0] * 2
+    assert (len(server.streamed), summary.stats.seconds) == (2, 0.0)
 
 
 async def test_an_error_line_ends_the_stream_after_what_arrived(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -99,12 +100,13 @@ async def test_a_fault_of_the_transport_itself_is_not_tried_again() -> None:
     ("url", "variable", "value", "said"),
     [
         ("http://127.0.0.1:9", "ALL_PROXY", "gopher://x", "Look at HTTP_PROXY"),
+        ("http://127.0.0.1:9", "ALL_PROXY", "http://name:pa55#word@proxy:80", "must be written as %23"),
         ("https://127.0.0.1:9", "SSL_CERT_FILE", "/dev/null/none", "Look at HTTP_PROXY"),
         ("http://999.1.1.1", "NO_PROXY", "", "cannot carry a request to http://999.1.1.1"),
         ("http://\udcff", "NO_PROXY", "", "cannot carry a request to http://"),
         ("http://h/" + "a" * 70_000, "NO_PROXY", "", "cannot carry a request to http://h/"),
     ],
-    ids=["a proxy", "certificates", "numbers", "a surrogate", "a long path"],
+    ids=["a proxy", "a password", "certificates", "numbers", "a surrogate", "a long path"],
 )
 def test_what_no_connection_can_be_made_for_is_an_error_of_the_client(
     monkeypatch: pytest.MonkeyPatch, url: str, variable: str, value: str, said: str
@@ -114,6 +116,7 @@ def test_what_no_connection_can_be_made_for_is_an_error_of_the_client(
         client.score(NAME, ITEMS)
     assert said in str(caught.value)
     assert len(str(caught.value)) < 1000
+    assert "pa55" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_proxy_that_stands_between_is_named_where_no_answer_comes(monkeypatch: pytest.MonkeyPatch) -> None:

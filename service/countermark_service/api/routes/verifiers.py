@@ -35,7 +35,7 @@ async def verifiers(parts: ScoringDep) -> VerifierList:
 
 @router.get("/{ref:path}", summary="Show one verifier", responses=_REFUSALS)
 async def verifier(
-    ref: Annotated[str, Path(examples=["math-verify:0.9.0"])], parts: ScoringDep
+    ref: Annotated[str, Path(examples=["math-verify:0.9.0-r2"])], parts: ScoringDep
 ) -> VerifierDetail:
     """Manifest, digest, schema of the parameters, vectors and advisories of one version."""
     scorer = parts.service.scorer

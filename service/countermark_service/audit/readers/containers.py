@@ -28,8 +28,8 @@ from countermark_service.audit.readers.lines import (
 )
 from countermark_service.audit.rows import Unusable
 
-_ZIP_MAGIC = b"PK\x03\x04"
-_PARQUET_MAGIC = b"PAR1"
+ZIP_MAGIC = b"PK\x03\x04"
+PARQUET_MAGIC = b"PAR1"
 _LOOKED_AT_LINES = 20
 _ROW_GROUP_BYTES = 2 << 30
 """A Parquet file is read by row groups; a larger one does not fit the memory."""
@@ -46,9 +46,9 @@ def look(path: Path, name: str, columns: Mapping[str, str]) -> InputFile:
     file = InputFile(path, name, columns=columns)
     with opened(path, name) as raw, explained(name):
         magic = raw.peek(4)[:4]
-        if magic == _ZIP_MAGIC:
+        if magic == ZIP_MAGIC:
             file.kind = "zip"
-        elif magic == _PARQUET_MAGIC:
+        elif magic == PARQUET_MAGIC:
             file.kind = "parquet"
             file.first = dict.fromkeys(_parquet(path, name).schema_arrow.names)
         else:
@@ -242,14 +242,12 @@ def _is_tar(head: bytes) -> bool:
     return head[_TAR_AT : _TAR_AT + len(_TAR)] == _TAR
 
 
-def what_it_is(head: bytes) -> str:
-    """Say of a file that is of no kind which is read what it is instead, as a sentence without its end.
+def other_kind(head: bytes) -> str | None:
+    """Return what a file is that holds no lines of UTF-8, as a sentence without its end; None where it may.
 
     Args:
         head: What it begins with, unpacked.
     """
-    if not head.strip():
-        return "the file is empty" if not head else "the file holds nothing but blank lines"
     if encoding := wide_encoding(head):
         return f"the file is {encoding}; convert it to UTF-8 (`iconv -f {encoding} -t UTF-8` does)"
     for magic, said in _FOREIGN.items():
@@ -259,6 +257,19 @@ def what_it_is(head: bytes) -> str:
         return "the file is a tar archive; unpack it and name the files"
     if _ends_in_cr(head):
         return "the lines of the file end in CR alone; write LF instead (`tr '\\r' '\\n'` does)"
+    return None
+
+
+def what_it_is(head: bytes) -> str:
+    """Say of a file that is of no kind which is read what it is instead, as a sentence without its end.
+
+    Args:
+        head: What it begins with, unpacked.
+    """
+    if not head.strip():
+        return "the file is empty" if not head else "the file holds nothing but blank lines"
+    if (said := other_kind(head)) is not None:
+        return said
     if head.lstrip()[:1] in (b"{", b"["):
         found = read_loose_object(head.strip().partition(b"\n")[0])
         if isinstance(found, str):

@@ -83,7 +83,7 @@ def test_without_any_name_the_error_says_where_one_can_stand(monkeypatch: pytest
         RewardSource(by_source={"math": "math:1"}).ask("1", "1", data_source="code")
 
 
-@pytest.mark.parametrize("row", [7, ["math-verify:0.9.0"], "   "])
+@pytest.mark.parametrize("row", [7, ["math-verify:0.9.0-r2"], "   "])
 def test_a_row_whose_verifier_is_no_ref_is_refused(row: object) -> None:
     with pytest.raises(InvalidInputError, match="the verifier that the row names"):
         RewardSource(verifier="run:1").pin(row=row)

@@ -70,7 +70,8 @@ class Service:
     """Bytes of one request, unpacked."""
 
     async def start(self) -> None:
-        """Open the store and load the verifiers that the settings name."""
+        """Tidy up after services that were killed, open the store and load the verifiers that the settings name."""
+        await asyncio.to_thread(self.pool.tidy)
         await self.scorer.store.start()
         for ref in self.settings.preload:
             bundle = self.scorer.resolve(ref)

@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from countermark_service.engine.installed import (
     installed_distributions,
@@ -30,6 +29,7 @@ from countermark_service.engine.seal import write_seal
 from countermark_service.engine.shelf import lay_out
 from countermark_service.engine.uv_command import Ended, run, run_uv
 from countermark_service.errors import CountermarkError
+from countermark_service.sandbox.scratch import Scratch
 
 _MANY_FILES = 200
 """From how many source files on byte code is compiled by several processes."""
@@ -196,9 +196,10 @@ class Build:
 
     def _install(self, folder: Path, lock_file: Path) -> None:
         """Install what the lock names, from the nearest place that has all of it."""
-        with TemporaryDirectory(prefix="countermark-") as shelf:
-            found = lay_out(self.wheelhouses, self.requirements, Path(shelf))
-            *nearer, last = sources(Path(shelf) if found else None, offline=self.offline)
+        with Scratch() as scratch:
+            shelf = scratch.new("wheels")
+            found = lay_out(self.wheelhouses, self.requirements, shelf)
+            *nearer, last = sources(shelf if found else None, offline=self.offline)
             for places in nearer:
                 try:
                     return self._sync(folder, lock_file, places)

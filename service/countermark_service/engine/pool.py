@@ -49,11 +49,12 @@ from countermark_service.engine.jobs import Chunk, Failed, Group, Place, Result
 from countermark_service.engine.lane import Lane
 from countermark_service.engine.nursery import Nursery
 from countermark_service.engine.shares import PoolCounters, PoolLimits
-from countermark_service.engine.snapshot import on_disk
+from countermark_service.engine.snapshot import SCRATCHES, SNAPSHOTS, on_disk
 from countermark_service.engine.wire import Operation
 from countermark_service.engine.worker import Worker, WorkerListener
 from countermark_service.errors import SaturatedError, UnavailableError
 from countermark_service.sandbox import Containment
+from countermark_service.sandbox.scratch import Scratch, remove_left_behind
 
 __all__ = ["Failed", "Pool", "PoolCounters", "PoolLimits", "Result"]
 
@@ -91,6 +92,7 @@ class Pool:
         self._environments = environments
         self._hold_to_vectors = hold_to_vectors
         self._data = data
+        self._scratch, self._spare_scratch = Scratch(data / SCRATCHES), Scratch()
         self._lanes: dict[str, Lane] = {}
         self._turns: deque[Lane] = deque()
         self.taken = dict.fromkeys(Place, 0)
@@ -179,6 +181,13 @@ class Pool:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
+        self._scratch.close()
+        self._spare_scratch.close()
+
+    def tidy(self) -> None:
+        """Remove what killed services have left in the data folder and among the system's temporary files."""
+        for place in (self._data / SCRATCHES, self._data / SNAPSHOTS, None):
+            remove_left_behind(place)
 
     def depth(self) -> dict[str, int]:
         """Return how many items wait, by bundle reference."""
@@ -208,7 +217,7 @@ class Pool:
         manifest = bundle.manifest
         label = f"{manifest.name}:{manifest.version}"
         environment = self._environments.ensure(bundle.lock, manifest.python or "", label=label)
-        code, temporary = on_disk(bundle, self._data)
+        code, temporary = on_disk(bundle, self._data, self._scratch, self._spare_scratch)
         return Nursery(
             bundle,
             environment,

@@ -9,41 +9,45 @@ data folder whose disk is full does not keep it from running: both may lie elsew
 
 import errno
 import shutil
-import tempfile
 from pathlib import Path
 
 from countermark_service.bundles import Bundle, tree_digest
+from countermark_service.sandbox.scratch import Scratch
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-def on_disk(bundle: Bundle, data: Path) -> tuple[Path, Path]:
+SNAPSHOTS, SCRATCHES = "snapshots", "scratch"
+"""Folders of the data folder."""
+
+
+def on_disk(bundle: Bundle, data: Path, scratch: Scratch, spare: Scratch) -> tuple[Path, Path]:
     """Return the snapshot of `bundle`, and a new folder for what its processes need for as long as they run.
 
-    Both lie in the data folder; where its disk is full, both lie in the new folder, among the system's
-    temporary files.
+    Args:
+        bundle: What is to run.
+        data: The data folder; snapshots lie in it.
+        scratch: Where the new folder is made.
+        spare: Where both are made if the disk of the others is full.
 
     Raises:
         OSError: They cannot be written. Of a full disk it is the data folder's that is named.
     """
     try:
-        code = materialise(bundle, data / "snapshots")
-        root = data / "scratch"
-        root.mkdir(parents=True, exist_ok=True)
-        return code, Path(tempfile.mkdtemp(prefix="scratch-", dir=root))
+        return materialise(bundle, data / SNAPSHOTS), scratch.new("verifier")
     except OSError as exc:
         if exc.errno not in _FULL:
             raise
         try:
-            return _elsewhere(bundle)
+            return _elsewhere(bundle, spare)
         except OSError:
             raise OSError(exc.errno, exc.strerror, str(data)) from exc
 
 
-def _elsewhere(bundle: Bundle) -> tuple[Path, Path]:
-    folder = Path(tempfile.mkdtemp(prefix="countermark-"))
+def _elsewhere(bundle: Bundle, spare: Scratch) -> tuple[Path, Path]:
+    folder = spare.new("verifier")
     try:
-        return materialise(bundle, folder / "snapshots"), folder
+        return materialise(bundle, folder / SNAPSHOTS), folder
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -58,30 +62,20 @@ def materialise(bundle: Bundle, root: Path) -> Path:
     target = root / bundle.digest.removeprefix("sha256:")
     if _holds(target, bundle):
         return target
-    root.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=root))
-    try:
+    with Scratch(root) as beside:
+        fresh = beside.new("new")
         for path, content in bundle.files.items():
             file = fresh / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
         fresh.chmod(0o755)
-        _replace(fresh, target, bundle)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        try:
+            fresh.rename(target)
+        except OSError:
+            if not _holds(target, bundle):
+                target.replace(beside.new("spoiled"))
+                fresh.rename(target)
     return target
-
-
-def _replace(fresh: Path, target: Path, bundle: Bundle) -> None:
-    try:
-        fresh.rename(target)
-    except OSError:
-        if _holds(target, bundle):
-            return
-        spoiled = Path(tempfile.mkdtemp(prefix=".old-", dir=target.parent))
-        target.replace(spoiled)
-        fresh.rename(target)
-        shutil.rmtree(spoiled, ignore_errors=True)
 
 
 def _holds(folder: Path, bundle: Bundle) -> bool:

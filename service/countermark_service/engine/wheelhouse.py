@@ -22,7 +22,6 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -43,6 +42,7 @@ from countermark_service.engine.lockfile import LOCK_FILE, LockedRequirement, ap
 from countermark_service.engine.shelf import lay_out
 from countermark_service.engine.told import operator
 from countermark_service.engine.uv_command import find_uv, run_uv
+from countermark_service.sandbox.scratch import Scratch
 
 _LISTING_SECONDS = 300.0
 _TIMEOUT = httpx.Timeout(60.0)
@@ -104,9 +104,13 @@ def collect_wheels(
     wanted = applicable(requirements, interpreter.version)
     try:
         into.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix="countermark-") as shelf:
-            at_hand = Path(shelf) if lay_out(wheelhouses, wanted, Path(shelf)) else None
-            offered = _offered(lock, interpreter, uv, at_hand, label, offline=offline) if wanted else {}
+        with Scratch() as scratch:
+            shelf = scratch.new("wheels")
+            at_hand = shelf if lay_out(wheelhouses, wanted, shelf) else None
+            listing = scratch.new("listing")
+            offered = (
+                _offered(lock, interpreter, uv, at_hand, label, listing, offline=offline) if wanted else {}
+            )
             ranks = _ranks(interpreter)
             chosen = [_choose(requirement, offered, ranks, label) for requirement in wanted]
             with httpx.Client(timeout=_TIMEOUT, follow_redirects=True, verify=_certificates()) as client:
@@ -116,19 +120,25 @@ def collect_wheels(
 
 
 def _offered(
-    lock: bytes, interpreter: Interpreter, uv: Path, shelf: Path | None, label: str, *, offline: bool
+    lock: bytes,
+    interpreter: Interpreter,
+    uv: Path,
+    shelf: Path | None,
+    label: str,
+    folder: Path,
+    *,
+    offline: bool,
 ) -> Mapping[str, list[_Wheel]]:
-    """Return the wheels that uv finds for each locked distribution, by its name."""
-    with TemporaryDirectory(prefix="countermark-") as folder:
-        lock_file = Path(folder) / "requirements.txt"
-        lock_file.write_bytes(lock)
-        *nearer, last = sources(shelf, offline=offline)
-        for places in nearer:
-            try:
-                return _listing(lock_file, interpreter, uv, places, label)
-            except WheelUnavailableError:
-                continue
-        return _listing(lock_file, interpreter, uv, last, label)
+    """Return the wheels that uv finds for each locked distribution, by its name; writes into `folder`."""
+    lock_file = folder / "requirements.txt"
+    lock_file.write_bytes(lock)
+    *nearer, last = sources(shelf, offline=offline)
+    for places in nearer:
+        try:
+            return _listing(lock_file, interpreter, uv, places, label)
+        except WheelUnavailableError:
+            continue
+    return _listing(lock_file, interpreter, uv, last, label)
 
 
 def _listing(

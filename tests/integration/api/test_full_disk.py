@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from countermark_service.engine.snapshot import on_disk
+from countermark_service.sandbox.scratch import Scratch
 from tests.integration.api.conftest import StartService
 from tests.integration.api.parts import ASKING, Caller, item, wait_until
 from tests.support import make_bundle
@@ -102,6 +103,11 @@ def test_where_no_disk_has_room_the_data_folders_is_named(
     monkeypatch.setattr("tempfile.tempdir", str(small_disk))
     fill(small_disk / "filler")
     before = set(small_disk.iterdir())
-    with pytest.raises(OSError, match=f"No space left on device: '{small_disk}/data'"):
-        on_disk(bundle, small_disk / "data")
+    full = f"No space left on device: '{small_disk}/data'"
+    with (
+        Scratch(small_disk / "data" / "scratch") as scratch,
+        Scratch() as spare,
+        pytest.raises(OSError, match=full),
+    ):
+        on_disk(bundle, small_disk / "data", scratch, spare)
     assert set(small_disk.iterdir()) - before == {small_disk / "data"}

@@ -6,7 +6,6 @@ over rows that it cannot use and counts them; here one such row is an error, as 
 number over the others would be another number.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -27,6 +26,7 @@ from countermark_service.releases.recompute import (
     recompute,
     route_of,
 )
+from countermark_service.sandbox.scratch import Scratch
 from countermark_service.settings import Settings
 
 _BATCH_ROWS = 512
@@ -76,10 +76,7 @@ async def rescore(
     file = outputs_at_hand(card_file, result.outputs)
     if isinstance(file, str):
         raise NotAtHandError(file)
-    with (
-        tempfile.TemporaryDirectory(prefix="countermark-check-") as folder,
-        WorkFile.create(Path(folder) / "rows.sqlite") as work,
-    ):
+    with Scratch() as scratch, WorkFile.create(scratch.new("check") / "rows.sqlite") as work:
         _read(work, file, result, result.outputs)
         scores, groups = await _scores(card, result, judge, work, settings, advance)
     try:

@@ -22,31 +22,31 @@ def export(
     The archive still builds and runs when every index has forgotten the packages. The wheels in it are
     those for this machine's platform. The same bundle gives the same bytes.
     """
-    from tempfile import TemporaryDirectory
-
     from countermark_service.assembly import imported_wheels
     from countermark_service.cli.console import note, print_json
     from countermark_service.cli.verifier.subject import bundle_root, find_bundle, refuse_change
     from countermark_service.engine.nursery import platform_name
     from countermark_service.engine.wheelhouse import collect_wheels
     from countermark_service.registry.archive import write_archive
+    from countermark_service.sandbox.scratch import Scratch
 
     settings = command_settings(data)
     bundle = find_bundle(ref, settings)
     root = bundle_root(bundle)
     if root is not None:
         refuse_change(bundle, root)
-    with TemporaryDirectory(prefix="countermark-export-") as folder:
+    with Scratch() as scratch:
+        folder = scratch.new("export")
         for lock in bundle.locks:
             collect_wheels(
                 lock,
                 bundle.manifest.python or "",
-                Path(folder),
+                folder,
                 wheelhouses=[imported_wheels(settings)],
                 offline=settings.offline,
                 label=f"{bundle.manifest.name}:{bundle.manifest.version}",
             )
-        wheels = sorted(Path(folder).glob("*.whl"))
+        wheels = sorted(folder.glob("*.whl"))
         try:
             write_archive(bundle, wheels, platform=platform_name(), into=out)
         except OSError as exc:

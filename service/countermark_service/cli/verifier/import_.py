@@ -1,8 +1,6 @@
 """`countermark verifier import`: a bundle out of an archive, with no index in reach."""
 
-import shutil
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -75,17 +73,18 @@ def _known(registry: "Registry", bundle: "Bundle") -> "Bundle | None":
 
 
 def _install(bundle: "Bundle", data: Path, bundles: Path) -> Path:
-    """Write the bundle beside its place and move it there whole."""
+    """Write the bundle on the disk of its place and move it there whole."""
+    from countermark_service.engine.snapshot import SCRATCHES
+    from countermark_service.sandbox.scratch import Scratch
+
     target = bundles / bundle.manifest.name / bundle.manifest.version
     target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(mkdtemp(prefix=".importing-", dir=data))
-    try:
+    with Scratch(data / SCRATCHES) as scratch:
+        fresh = scratch.new("import")
         for path, content in bundle.files.items():
             file = fresh / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
         fresh.chmod(0o755)
         fresh.rename(target)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     return target

@@ -11,7 +11,6 @@ import itertools
 import os
 import shutil
 import socket
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from countermark_service.sandbox.code.filter import candidate_filter, slot_filte
 from countermark_service.sandbox.code.flavour import Flavour
 from countermark_service.sandbox.code.inside import kernel
 from countermark_service.sandbox.code.model import Level, SandboxUnavailableError
+from countermark_service.sandbox.scratch import Scratch
 
 INSIDE = Path(__file__).resolve().parent / "inside"
 """The programs that run in the sandbox."""
@@ -91,10 +91,15 @@ def environment(scratch: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-def prepare(level: Level, flavour: Flavour, *, limit_user_namespaces: bool = True) -> Launch:
+def prepare(
+    level: Level, flavour: Flavour, scratch: Scratch, *, limit_user_namespaces: bool = True
+) -> Launch:
     """Return how to start a slot of `flavour` at `level`.
 
     Args:
+        level: How candidates are held.
+        flavour: What they are written in.
+        scratch: Where the slot's folder is made, if the level needs one.
         limit_user_namespaces: Keep candidates from making user namespaces by the kernel's own
             counter, which costs next to nothing; False uses a second filter per candidate.
 
@@ -110,7 +115,7 @@ def prepare(level: Level, flavour: Flavour, *, limit_user_namespaces: bool = Tru
     try:
         if level is Level.NAMESPACES:
             return replace(_in_namespaces(flavour, uid, limit_user_namespaces), claim=claim)
-        return replace(_by_landlock(flavour, uid), claim=claim)
+        return replace(_by_landlock(flavour, uid, scratch), claim=claim)
     except BaseException:
         if claim is not None:
             claim.lock.close()
@@ -182,13 +187,13 @@ def _place_inside(path: str, number: int) -> str:
     return f"/packages/{number}" if path.startswith(tuple(f"{link}/" for link in _TEMPORARY)) else path
 
 
-def _by_landlock(flavour: Flavour, uid: int | None) -> Launch:
+def _by_landlock(flavour: Flavour, uid: int | None, place: Scratch) -> Launch:
     if kernel.landlock_abi() < kernel.LANDLOCK_SCOPED_ABI:
         raise SandboxUnavailableError(
             f"the kernel offers Landlock ABI {kernel.landlock_abi()}; level landlock needs "
             f"{kernel.LANDLOCK_SCOPED_ABI} (Linux 6.12), so that candidates cannot signal other processes"
         )
-    scratch = Path(tempfile.mkdtemp(prefix="candidate-"))
+    scratch = place.new("candidate")
     if uid is not None:
         os.chown(scratch, uid, uid)
     argv = (str(flavour.interpreter.executable), "-s", "-P", "-S", "-B", str(INSIDE / "boot.py"), "{control}")

@@ -9,7 +9,6 @@ the report says what was found and why anything better was not.
 
 import os
 import socket
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from countermark_service.sandbox.code.flavour import Flavour
 from countermark_service.sandbox.code.inside import kernel
 from countermark_service.sandbox.code.model import Level, Limits, SandboxUnavailableError, Status
 from countermark_service.sandbox.code.pool import SandboxPool
+from countermark_service.sandbox.scratch import Scratch
 from countermark_service.sandbox.system_calls import number_of
 
 _LIMITS = Limits(
@@ -211,11 +211,13 @@ async def _withstand(pool: SandboxPool, attack: _Attack) -> str | None:
 @contextmanager
 def _bait() -> Iterator[tuple[Path, int]]:
     """Put out a readable file and a listening port; nothing in a sandbox may reach either."""
-    with tempfile.NamedTemporaryFile() as canary, socket.create_server(("127.0.0.1", 0)) as server:
-        canary.write(_SECRET)
-        canary.flush()
-        Path(canary.name).chmod(0o644)
-        yield Path(canary.name), server.getsockname()[1]
+    with Scratch() as scratch, socket.create_server(("127.0.0.1", 0)) as server:
+        folder = scratch.new("bait")
+        folder.chmod(0o755)
+        canary = folder / "canary"
+        canary.write_bytes(_SECRET)
+        canary.chmod(0o644)
+        yield canary, server.getsockname()[1]
 
 
 def survivors(pool: SandboxPool) -> list[int]:

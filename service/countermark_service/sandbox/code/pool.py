@@ -34,6 +34,7 @@ from countermark_service.sandbox.code.model import (
 from countermark_service.sandbox.code.papers import Job
 from countermark_service.sandbox.code.run import CandidateRun, Finished
 from countermark_service.sandbox.code.slot import Slot, SlotLostError
+from countermark_service.sandbox.scratch import Scratch
 
 DEFAULT_LIMITS = Limits()
 CANDIDATES_PER_SLOT = 1000
@@ -81,6 +82,7 @@ class SandboxPool:
         self._limit_user_namespaces = limit_user_namespaces
         self._idle: asyncio.LifoQueue[Slot | None] = asyncio.LifoQueue()
         self._running: set[Slot] = set()
+        self._scratch = Scratch()
         self._closed = True
         self.waiting = 0
         """Candidates that wait for a slot."""
@@ -101,6 +103,7 @@ class SandboxPool:
         """End every slot, and with it every candidate that still runs."""
         self._closed = True
         await asyncio.gather(*(self._end(slot) for slot in list(self._running)))
+        self._scratch.close()
 
     async def __aenter__(self) -> "SandboxPool":
         await self.start()
@@ -373,7 +376,14 @@ class SandboxPool:
                 await asyncio.shield(self._end(slot))
 
     async def _new_slot(self) -> Slot:
-        slot = Slot(prepare(self.level, self.flavour, limit_user_namespaces=self._limit_user_namespaces))
+        slot = Slot(
+            prepare(
+                self.level,
+                self.flavour,
+                self._scratch,
+                limit_user_namespaces=self._limit_user_namespaces,
+            )
+        )
         await slot.start()
         self._running.add(slot)
         return slot

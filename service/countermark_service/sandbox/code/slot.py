@@ -245,7 +245,7 @@ class Slot:
         if self._launch.claim is not None:
             self._launch.claim.lock.close()
         if self._launch.scratch is not None:
-            with suppress(OSError):  # not empty after a death at the wrong moment: left, and never opened
+            with suppress(OSError):  # not empty after a death at the wrong moment: its pool's end removes it
                 self._launch.scratch.rmdir()
 
     def _spawn(self, control: socket.socket) -> None:

@@ -38,29 +38,15 @@ def empty(folder: str) -> bool:
     """Remove all that a candidate left in `folder` and on it; False if that failed.
 
     Only at level `landlock`, where the folder outlives a candidate. This process is as
-    unprivileged as the candidate was, nobody else is at work in the folder by now, no
-    link is followed, and no path is walked: nested folders are moved up one by one, so
-    depth costs nothing.
+    unprivileged as the candidate was, and nobody else is at work in the folder by now.
     """
-    token = os.urandom(8).hex()
-    moved = 0
     try:
         os.chmod(folder, 0o700)  # a candidate may have locked everybody out, itself included
         top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        while names := os.listdir(top):
-            for name in names:
-                if _unlink(name, top):
-                    continue
-                inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
-                for child in os.listdir(inner):
-                    if not _unlink(child, inner):
-                        moved += 1
-                        os.rename(child, f"{token}-{moved}", src_dir_fd=inner, dst_dir_fd=top)
-                os.close(inner)
-                os.rmdir(name, dir_fd=top)
+        clear(top)
         for name in os.listxattr(top):
             os.removexattr(top, name)
         os.utime(top, (0, 0))
@@ -69,6 +55,32 @@ def empty(folder: str) -> bool:
     finally:
         os.close(top)
     return True
+
+
+def clear(top: int, *, but: str = "") -> None:
+    """Remove all that lies in the open folder `top`, except what is called `but`.
+
+    No link is followed, and no path is walked: nested folders are moved up one by one, so
+    depth costs nothing.
+
+    Raises:
+        OSError: Something resists.
+    """
+    token = os.urandom(8).hex()
+    moved = 0
+    while names := [name for name in os.listdir(top) if name != but]:
+        for name in names:
+            if _unlink(name, top):
+                continue
+            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
+            try:
+                for child in os.listdir(inner):
+                    if not _unlink(child, inner):
+                        moved += 1
+                        os.rename(child, f"{token}-{moved}", src_dir_fd=inner, dst_dir_fd=top)
+            finally:
+                os.close(inner)
+            os.rmdir(name, dir_fd=top)
 
 
 def _unlink(name: str, folder: int) -> bool:

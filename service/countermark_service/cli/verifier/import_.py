@@ -1,5 +1,6 @@
 """`countermark verifier import`: a bundle out of an archive, with no index in reach."""
 
+import errno
 import shutil
 from pathlib import Path
 from tempfile import mkdtemp
@@ -43,7 +44,14 @@ def import_(
     known = _known(build_registry(settings), bundle)
     try:
         wheels = found.copy_wheels(imported_wheels(settings))
-        folder = Path(known.origin) if known else _install(bundle, settings.data, imported_bundles(settings))
+        folder = imported_bundles(settings) / bundle.manifest.name / bundle.manifest.version
+        if known is None and not _install(bundle, settings.data, folder):
+            known = _known(build_registry(settings), bundle)  # another import was faster
+            if known is None:
+                raise BundleError(
+                    f"{folder} is in the way: it holds something, and no verifier. Move it away."
+                )
+        folder = Path(known.origin) if known else folder
     except OSError as exc:
         raise BundleError(f"{settings.data} cannot be written: {exc.strerror} ({exc.filename}).") from exc
     if as_json:
@@ -74,9 +82,8 @@ def _known(registry: "Registry", bundle: "Bundle") -> "Bundle | None":
     return known
 
 
-def _install(bundle: "Bundle", data: Path, bundles: Path) -> Path:
-    """Write the bundle beside its place and move it there whole."""
-    target = bundles / bundle.manifest.name / bundle.manifest.version
+def _install(bundle: "Bundle", data: Path, target: Path) -> bool:
+    """Write the bundle beside its place and move it there whole; return whether the place was free."""
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(mkdtemp(prefix=".importing-", dir=data))
     try:
@@ -86,6 +93,10 @@ def _install(bundle: "Bundle", data: Path, bundles: Path) -> Path:
             file.write_bytes(content)
         fresh.chmod(0o755)
         fresh.rename(target)
+    except OSError as exc:
+        if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    return target
+    return True

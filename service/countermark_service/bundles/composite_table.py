@@ -17,9 +17,9 @@ share of its word n-grams that are not the first of their kind; `language`, the 
 of its letters that are not of the expected script.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from countermark_service.bundles.strict import Strict, as_tuple, fault
 from countermark_service.errors import RefError
@@ -39,7 +39,7 @@ class Child(Strict):
     """Its pin: name, version and digest."""
     weight: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     threshold: Annotated[float, Field(ge=0, le=1)] = 1.0
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: dict[str, JsonValue] = Field(default_factory=dict)
     """Parameters that it always gets."""
     forward: dict[str, str] = Field(default_factory=dict)
     """Its parameters that are the composite's, as `its = "ours"`; left out where an item has none."""

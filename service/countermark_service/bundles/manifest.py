@@ -29,6 +29,7 @@ SANDBOX_LIMITS = (
 )  # fmt: skip
 """What `[sandbox] limits` may name."""
 _ENTRY = re.compile(r"[A-Za-z_]\w*:[A-Za-z_]\w*")
+_LONGEST_PATH = 255
 
 Runtime = Literal["python", "sandbox", "judge", "composite", "grader"]
 """How a verdict is made; ``grader`` is for definitions that come with a request, never for a folder."""
@@ -178,8 +179,13 @@ class Manifest(_Strict):
     @field_validator("files")
     @classmethod
     def _paths(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        folders = {str(parent) for path in value for parent in PurePosixPath(path[:_LONGEST_PATH]).parents}
         for path in value:
             pure = PurePosixPath(path)
+            if len(path) > _LONGEST_PATH:
+                raise ValueError(f"{path[:50]!r}… is longer than {_LONGEST_PATH} characters")
+            if path in folders:
+                raise ValueError(f"{path!r} is a file and a folder")
             if pure.is_absolute() or ".." in pure.parts or "\\" in path or str(pure) != path or "\0" in path:
                 raise ValueError(f"{path!r} is not a plain relative path")
         if len(set(value)) != len(value):

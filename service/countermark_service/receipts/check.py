@@ -6,8 +6,8 @@ answer, in a sentence.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -24,6 +24,9 @@ from countermark_service.receipts.keys import KeySet
 from countermark_service.receipts.leaves import Leaf, digests_of
 from countermark_service.receipts.merkle import inclusion_proof, leaf_hash, proves, root_of
 from countermark_service.receipts.statement import Envelope, Statement, open_envelope, outcome_counts
+
+_NAMED = ("ref", "name", "version", "digest")
+"""What a document may say of its verifier."""
 
 
 class Whole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,8 +54,8 @@ class Held:
     receipt: Whole | Single
     verdicts: list[bytes] | None = None
     """JSON of the verdicts that came in the same document, a reply of ``/v1/score``."""
-    verifier: str | None = None
-    """The verifier that the same document names."""
+    verifier: Mapping[str, str] = field(default_factory=dict)
+    """What the same document says of the verifier, by the names of `VerifierMark`."""
     places: int | None = None
     """How many rows or lines the same document says that the verdicts are on. Which ones is not signed."""
 
@@ -124,9 +127,9 @@ def check(
     """
     receipt = held.receipt
     statement, keyid = open_envelope(receipt.envelope, keys)
-    signed = statement.predicate.verifier.ref
-    if held.verifier not in (None, signed):
-        raise VerifierDiffersError(str(held.verifier), signed)
+    for key, named in held.verifier.items():
+        if named != (signed := getattr(statement.predicate.verifier, key)):
+            raise VerifierDiffersError(named, signed)
     leaves = _leaves_under(receipt, statement)
     if held.places not in (None, len(leaves)):
         raise TreeError(f"{len(leaves)} verdicts were signed, and the document has places for {held.places}.")
@@ -155,11 +158,11 @@ def prove(held: Held, index: int) -> Single:
     return Single(receipt.envelope, receipt.leaves[index], index, proof)
 
 
-def _verifier_of(keys: dict[str, msgspec.Raw]) -> str | None:
-    """Return the verifier that a document names, as a text or as the ``ref`` of an object."""
-    named = msgspec.json.decode(keys.get("verifier", b"null"))
-    ref = named.get("ref") if isinstance(named, dict) else named
-    return None if ref is None else str(ref)
+def _verifier_of(keys: dict[str, msgspec.Raw]) -> dict[str, str]:
+    """Return what a document says of its verifier: its pin as a text, or an object as in a reply."""
+    said = msgspec.json.decode(keys.get("verifier", b"null"))
+    named = said if isinstance(said, dict) else {"ref": said}
+    return {key: str(named[key]) for key in _NAMED if named.get(key) is not None}
 
 
 def _places_of(keys: dict[str, msgspec.Raw]) -> int | None:

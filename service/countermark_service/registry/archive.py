@@ -169,6 +169,8 @@ def read_archive(file: Path) -> Archive:
         raise ArchiveError(file, f"cannot be read: {exc.strerror or exc}") from exc
     except (zipfile.BadZipFile, NotImplementedError, ValueError, RuntimeError) as exc:
         raise ArchiveError(file, f"is no sound zip file: {exc}") from exc
+    except EOFError as exc:
+        raise ArchiveError(file, "is no sound zip file: an entry goes on behind its end") from exc
 
 
 def _checked_entries(file: Path, package: zipfile.ZipFile) -> list[str]:

@@ -1,10 +1,12 @@
-"""Holds composites to children that exist, are what was pinned, and lead in no circle.
+"""Holds composites to children that exist, are what was pinned, lead in no circle and are not too many.
 
 A pin names the content of a child, and that content names its own children, so a true
 circle would have to hold its own hash. Still nothing here trusts that: the way down is
 walked, by name and version, and it is short.
 """
 
+import itertools
+from collections.abc import Iterator
 from typing import Protocol
 
 from countermark_service.bundles import Bundle
@@ -14,6 +16,8 @@ from countermark_service.errors import BundleError, CountermarkError, Unavailabl
 
 DEEPEST = 8
 """Composites inside of composites."""
+MOST_ASKED = 1024
+"""Children of a composite, with those of its children and so on down, each as often as it is asked."""
 
 
 class Resolves(Protocol):
@@ -37,10 +41,11 @@ def check_children(bundle: Bundle, known: Resolves) -> None:
     """Refuse a composite whose children cannot be asked; other bundles pass.
 
     Raises:
-        ChildError: A child is unknown, changed, leads back here, lies too deep, or does not take its parameters.
+        ChildError: A child is unknown, changed, leads back here, lies too deep, or does not take its parameters;
+            or the children are too many.
         UnavailableError: The machine cannot read a child now.
     """
-    _walk(bundle, bundle, known, ())
+    _walk(bundle, bundle, known, (), itertools.count(1))
 
 
 def bundles_below(bundle: Bundle, known: Resolves) -> list[Bundle]:
@@ -50,7 +55,7 @@ def bundles_below(bundle: Bundle, known: Resolves) -> list[Bundle]:
     return [*found, *(each for child in found for each in bundles_below(child, known))]
 
 
-def _walk(top: Bundle, bundle: Bundle, known: Resolves, above: tuple[str, ...]) -> None:
+def _walk(top: Bundle, bundle: Bundle, known: Resolves, above: tuple[str, ...], asked: Iterator[int]) -> None:
     table = bundle.manifest.composite
     if table is None:
         return
@@ -58,6 +63,8 @@ def _walk(top: Bundle, bundle: Bundle, known: Resolves, above: tuple[str, ...]) 
     way = (*above, name)
     for child in table.children:
         ref = child.ref
+        if next(asked) > MOST_ASKED:
+            raise ChildError(top, child.name, f"more than {MOST_ASKED} verifiers would be asked for an item.")
         if f"{ref.name}:{ref.version}" in way:
             raise ChildError(
                 top, child.name, f"a circle: {' -> '.join((*way, f'{ref.name}:{ref.version}'))}."
@@ -72,7 +79,7 @@ def _walk(top: Bundle, bundle: Bundle, known: Resolves, above: tuple[str, ...]) 
             raise ChildError(top, child.name, str(exc)) from exc
         _check_params(top, child, found)
         _check_prompt(top, bundle, child, found)
-        _walk(top, found, known, way)
+        _walk(top, found, known, way, asked)
 
 
 def _check_params(top: Bundle, child: Child, found: Bundle) -> None:

@@ -208,6 +208,19 @@ def test_zip_tricks_are_refused_before_anything_is_unpacked(
     assert said in str(caught.value)
 
 
+def test_an_entry_that_goes_on_behind_the_end_is_refused(archive: Path, tmp_path: Path) -> None:
+    content = bytearray(archive.read_bytes())
+    directory, last = content.find(b"PK\x01\x02"), content.rfind(b"PK\x01\x02")
+    sizes = slice(last + 20, last + 28)
+    packed, unpacked = struct.unpack("<II", content[sizes])
+    beyond = len(content) - directory + 1
+    content[sizes] = struct.pack("<II", packed + beyond, unpacked + beyond)
+    (hostile := tmp_path / "hostile.zip").write_bytes(content)
+
+    with pytest.raises(ArchiveError, match="behind its end"):
+        read_archive(hostile)
+
+
 def test_what_is_no_zip_or_half_of_one_is_refused(archive: Path, tmp_path: Path) -> None:
     whole = archive.read_bytes()
     broken = tmp_path / "broken.zip"

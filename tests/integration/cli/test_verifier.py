@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -271,6 +272,34 @@ def test_a_bundle_moves_to_a_machine_without_an_index_and_scores_there(cli: Cli,
     assert wheel.parent.name == hashlib.sha256(wheel.read_bytes()).hexdigest()
     assert scored.code == 0, scored.err
     assert scored.lines[0]["verdicts"][0]["score"] == 1.0
+
+
+def test_imports_of_one_archive_at_the_same_time_all_find_it_taken(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / cli("verifier", "new", "sought-after").out.strip()
+    cli("verifier", "export", folder, "--out", "sought.zip")
+    there = tmp_path / "there"
+
+    with ThreadPoolExecutor(6) as threads:
+        ended = list(
+            threads.map(lambda _: cli("verifier", "import", "sought.zip", "--data", there), range(6))
+        )
+
+    assert [(one.code, one.err) for one in ended if one.code] == []
+    assert len({one.out for one in ended}) == 1
+    assert [found.name for found in there.glob(".importing-*")] == []
+
+
+def test_an_import_takes_the_place_of_nothing_that_is_no_verifier(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / cli("verifier", "new", "in-the-way").out.strip()
+    cli("verifier", "export", folder, "--out", "way.zip")
+    notes = tmp_path / "there/bundles/in-the-way/1.0.0/notes"
+    notes.parent.mkdir(parents=True)
+    notes.write_text("mine")
+
+    ended = cli("verifier", "import", "way.zip", "--data", tmp_path / "there")
+
+    assert (ended.code, notes.read_text()) == (1, "mine")
+    assert "is in the way" in ended.err
 
 
 def test_an_archive_of_a_version_that_is_here_with_other_content_is_refused(cli: Cli, tmp_path: Path) -> None:

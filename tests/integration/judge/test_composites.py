@@ -18,7 +18,7 @@ from tests.integration.judge.scripted import ScriptedJudge, status
 from tests.support import REPOSITORY, write_bundle
 
 Make = Callable[..., Judging]
-MATH = "composite/numeric-then-judge:1.2.1"
+MATH = "composite/numeric-then-judge:1.3.0"
 GRADE = '''
 def verify(item):
     """Score as the reference says."""
@@ -266,6 +266,23 @@ def test_a_composite_that_names_itself_is_a_circle(root: Path) -> None:
     table = f'combine = "all"\n[[composite.children]]\nname = "a"\nverifier = "self:1.0.0@sha256:{"0" * 64}"'
     write_composite(root, table, name="self")
     assert "a circle: self:1.0.0 -> self:1.0.0" in str(Registry([root]).broken["self:1.0.0"])
+
+
+def test_a_composite_that_asks_too_many_below_its_children_is_set_aside_at_once(root: Path) -> None:
+    pin = read_bundle(root / "grade" / "1.0.0").ref
+    for name in ("level-1", "level-2", "level-3"):
+        rows = (f'[[composite.children]]\nname = "c{n}"\nverifier = "{pin}"' for n in range(32))
+        write_composite(root, "\n".join(('combine = "weighted"', *rows)), name=name)
+        pin = read_bundle(root / name / "1.0.0").ref
+    registry = Registry([root])
+    assert [bundle.manifest.name for bundle in registry] == ["grade", "level-1"]
+    assert "more than 1024 verifiers would be asked" in str(registry.broken["level-3:1.0.0"])
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1979-05-27", "[1, nan]", "{ a = 07:32:00 }"])
+def test_a_childs_parameter_that_is_no_json_value_is_refused_when_it_is_read(root: Path, value: str) -> None:
+    write_composite(root, f'combine = "all"\n{children(root, f"params = {{ no = {value} }}")}')
+    assert "composite.children.0.params" in str(Registry([root]).broken["subject-composite:1.0.0"])
 
 
 def test_a_child_that_uses_the_prompt_needs_a_composite_that_does(root: Path) -> None:

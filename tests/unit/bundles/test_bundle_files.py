@@ -87,7 +87,7 @@ def test_links_in_a_circle_are_an_error_of_the_bundle(folder: Path) -> None:
 
 
 def test_a_name_that_no_file_can_have_is_an_error_of_the_bundle(folder: Path) -> None:
-    declare(folder, "x" * 300)
+    declare(folder, "é" * 200)
     with pytest.raises(BundleError, match=r"cannot be read|not there"):
         read_bundle(folder)
 

@@ -90,6 +90,8 @@ FAULTS: list[tuple[dict[str, str | None], str, str, str]] = [
     ({"files": '["data/../verifier.py"]'}, "files", "data/../verifier.py", "plain relative path"),
     ({"files": '["./verifier.py"]'}, "files", "./verifier.py", "plain relative path"),
     ({"files": '["a\\\\b"]'}, "files", "a", "plain relative path"),
+    ({"files": f'["{"a/" * 2000}b"]'}, "files", "a/a/", "longer than 255"),
+    ({"files": '["verifier.py", "verifier.py/x"]'}, "files", "verifier.py/x", "is a file and a folder"),
     ({"files": '["a\\u0000b"]'}, "files", "a", "plain relative path"),
     ({"files": '["a", "a"]'}, "files", "'a', 'a'", "twice"),
     ({"limits": "5"}, "limits", "5", "dictionary"),

@@ -137,6 +137,17 @@ def test_a_leaf_that_makes_a_failure_a_score_is_no_leaf(
     assert fault(desk, document).code == "invalid_receipt"
 
 
+def test_an_item_is_written_as_the_page_says(desk: Desk) -> None:
+    numbers = [5, 2**60, 100.0, -0.0, 1e15, 1e16, 0.00001, 1e-6, 1.5e300]
+    item = Item('"\\/\x01\n\x7f\u2028', {"\U0001f600": 1, "\uffff": 2, "a": numbers}, {}, "2 + 2?", 0)
+    leaf = json.loads(desk.issue([item], VERDICTS[:1]))["leaves"][0]
+    written = (
+        '["\\"\\\\/\\u0001\\n\x7f\u2028",{"a":[5,1152921504606846976,100.0,-0.0,1000000000000000.0,1e16,0.00001,1e-6,1.5e300],'
+        '"\uffff":2,"\U0001f600":1},{},null]'
+    )
+    assert leaf["item"] == f"sha256:{hashlib.sha256(desk.bundle.digest_bytes + written.encode()).hexdigest()}"
+
+
 def test_items_and_verdicts_can_be_held_against_it(desk: Desk, receipt: bytes) -> None:
     checked = check(read(receipt), desk.keyring.public(), items=ITEMS, verdicts=TEXTS)
     assert (checked.items, checked.verdicts, len(checked.leaves)) == (True, True, 7)
@@ -154,14 +165,19 @@ def test_a_whole_reply_is_held_against_its_own_receipt(desk: Desk, receipt: byte
 
 
 def test_what_a_document_says_of_its_receipt_is_held_against_it(desk: Desk, receipt: bytes) -> None:
-    signed = check(read(receipt), desk.keyring.public()).statement.predicate.verifier.ref
+    mark = check(read(receipt), desk.keyring.public()).statement.predicate.verifier
+    signed = mark.ref
+    whole = {"ref": signed, "name": mark.name, "version": mark.version, "digest": mark.digest}
     rows = list(range(len(ITEMS)))
-    for right in ({"verifier": signed, "rows": rows}, {"verifier": {"ref": signed}}, {"lines": rows}, {}):
+    for right in ({"verifier": signed, "rows": rows}, {"verifier": whole}, {"lines": rows}, {}):
         document = json.dumps({**right, "receipt": json.loads(receipt)}).encode()
         assert check(read(document), desk.keyring.public())
     for wrong, code in (
         ({"verifier": signed[:-1] + "x", "rows": rows}, "verifier_differs"),
         ({"verifier": {"ref": signed.replace("@", "-r2@")}}, "verifier_differs"),
+        ({"verifier": {**whole, "digest": f"sha256:{'0' * 64}"}}, "verifier_differs"),
+        ({"verifier": {**whole, "name": "another"}}, "verifier_differs"),
+        ({"verifier": {**whole, "version": 9}}, "verifier_differs"),
         ({"verifier": signed, "rows": rows[:-1]}, "wrong_proof"),
         ({"verifier": signed, "lines": "all"}, "invalid_receipt"),
         ({"verifier": ["x"]}, "verifier_differs"),

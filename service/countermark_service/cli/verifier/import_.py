@@ -1,5 +1,6 @@
 """`countermark verifier import`: a bundle out of an archive, with no index in reach."""
 
+import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,7 +42,14 @@ def import_(
     known = _known(build_registry(settings), bundle)
     try:
         wheels = found.copy_wheels(imported_wheels(settings))
-        folder = Path(known.origin) if known else _install(bundle, settings.data, imported_bundles(settings))
+        folder = imported_bundles(settings) / bundle.manifest.name / bundle.manifest.version
+        if known is None and not _install(bundle, settings.data, folder):
+            known = _known(build_registry(settings), bundle)  # another import was faster
+            if known is None:
+                raise BundleError(
+                    f"{folder} is in the way: it holds something, and no verifier. Move it away."
+                )
+        folder = Path(known.origin) if known else folder
     except OSError as exc:
         raise BundleError(f"{settings.data} cannot be written: {exc.strerror} ({exc.filename}).") from exc
     if as_json:
@@ -72,12 +80,11 @@ def _known(registry: "Registry", bundle: "Bundle") -> "Bundle | None":
     return known
 
 
-def _install(bundle: "Bundle", data: Path, bundles: Path) -> Path:
-    """Write the bundle on the disk of its place and move it there whole."""
+def _install(bundle: "Bundle", data: Path, target: Path) -> bool:
+    """Write the bundle on the disk of its place and move it there whole; return whether the place was free."""
     from countermark_service.engine.snapshot import SCRATCHES
     from countermark_service.sandbox.scratch import Scratch
 
-    target = bundles / bundle.manifest.name / bundle.manifest.version
     target.parent.mkdir(parents=True, exist_ok=True)
     with Scratch(data / SCRATCHES) as scratch:
         fresh = scratch.new("import")
@@ -86,5 +93,10 @@ def _install(bundle: "Bundle", data: Path, bundles: Path) -> Path:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
         fresh.chmod(0o755)
-        fresh.rename(target)
-    return target
+        try:
+            fresh.rename(target)
+        except OSError as exc:
+            if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            return False
+    return True

@@ -7,6 +7,7 @@ where the tester has it go. All of it goes one way: a candidate's own state neve
 
 import builtins
 import contextlib
+import importlib
 import io
 import sys
 from array import array
@@ -138,8 +139,7 @@ def _take_chance(state: Around) -> None:
         version, content, gauss = state["random"]
         random.setstate((version, tuple(array("I", content)), gauss))
     if "numpy.random" in state:
-        import numpy
-
+        numpy = importlib.import_module("numpy")
         name, content, place, has_gauss, gauss = state["numpy.random"]
         keys = numpy.frombuffer(content, numpy.uint32)
         numpy.random.set_state((name, keys, int(place), int(has_gauss), gauss))

@@ -58,6 +58,19 @@ TESTS = {
         b"class F:\n    async def __aenter__(s): s.open = True; return s\n    async def __aexit__(s, *_): pass",
     ),
     "known to be a coroutine function": (b"import asyncio, inspect\nassert inspect.iscoroutinefunction(f) and asyncio.run(f(3)) == 4", ADDS[0], b"def f(x): return x + 1"),
+    "a file to read": (b"open('in.txt', 'w').write('abc')\nassert f('in.txt') == 3", b"def f(p): return len(open(p).read())", b"def f(p): return 4"),
+    "a file to write": (b"import os\nf('out.txt')\nassert os.path.exists('out.txt') and open('out.txt').read() == 'x'", b"def f(p): open(p, 'w').write('x')", b"def f(p): open(p, 'w').write('y')"),
+    "a temporary folder": (
+        b"import os, tempfile\nwith tempfile.TemporaryDirectory() as d:\n    os.mkdir(d + '/a')\n    open(d + '/a/b', 'w').write('1')\n    assert f(d) == ['a/b']\n    assert sorted(os.listdir(d)) == ['a', 'c'] and os.listdir(d + '/a') == []",
+        b"import os\ndef f(d):\n    found = [os.path.relpath(os.path.join(p, n), d) for p, _, ns in os.walk(d) for n in ns]\n    os.remove(d + '/a/b')\n    open(d + '/c', 'w').close()\n    return found",
+        b"def f(d): return ['a/b']",
+    ),
+    "a file changed and a file removed": (
+        b"import os\nopen('a', 'w').write('1')\nassert f('a') == '1'\nopen('a', 'w').write('2')\nassert f('a') == '2'\nos.remove('a')\nassert f('a') is None\nopen('a', 'w').write('3')\nassert f('a') == '3'",
+        b"def f(p):\n    try: return open(p).read()\n    except FileNotFoundError: return None",
+        b"import functools\n@functools.cache\ndef f(p): return open(p).read()",
+    ),
+    "a file of a generator": (b"g = f()\nnext(g)\nassert open('a').read() == '1'\nlist(g)\nassert open('a').read() == '12'", b"def f():\n    with open('a', 'w') as h:\n        h.write('1'); h.flush()\n        yield\n        h.write('2')", b"def f():\n    open('a', 'w').write('1')\n    yield"),
     "a generator": (b"import types\ng = f(2)\nassert isinstance(g, types.GeneratorType) and next(g) == 0 and list(g) == [1]", b"def f(n): yield from range(n)", b"def f(n): return iter(range(n))"),
     "the end of a generator and what it returns": (b"g = f()\nnext(g)\ntry: next(g)\nexcept StopIteration as e: assert e.value == 5\nelse: raise SystemExit(1)", b"def f():\n    yield 1\n    return 5", b"def f():\n    yield 1\n    yield 2"),
     "sent to a generator": (b"g = f()\nnext(g)\nassert g.send(3) == 3 and g.send(4) == 7", b"def f():\n    t = 0\n    while True: t += yield t", b"def f():\n    t = 0\n    while True: t = yield t"),
@@ -143,6 +156,13 @@ FORGERS = {
     "an exception of no number": b"import sys\nfor m in list(sys.modules.values()):\n    if hasattr(m, 'Held'): m.Held.number = lambda self, v: -1\nclass E(Exception): pass\ndef f(n): raise E",
     "a coroutine that never ends": b"async def f(n):\n    import asyncio\n    await asyncio.sleep(1e9)",
     "a generator that never ends": b"def f(n):\n    while True: yield n",
+    "a file that lies elsewhere": b"import sys\nfor m in list(sys.modules.values()):\n    if hasattr(m, 'Folder') and hasattr(m, 'as_the_tester_has_it'): m.Folder.changes = lambda self: ({'../../x': b'1'}, ())\ndef f(n): pass",
+    "files that are none": b"import sys\nfor m in list(sys.modules.values()):\n    if hasattr(m, 'Folder') and hasattr(m, 'as_the_tester_has_it'): m.Folder.changes = lambda self: ({3: 4}, [5])\ndef f(n): pass",
+    "files without end": b"def f(n):\n    for i in range(10 ** 6): open(str(i), 'w').write('x' * 1000)",
+    "links to everywhere": b"import os\ndef f(n):\n    for i, p in enumerate(('/', '/proc/self', '/etc/passwd', '.', '..')): os.symlink(p, str(i))",
+    "folders without end": b"import os\ndef f(n):\n    while True:\n        os.mkdir('x' * 200); os.chdir('x' * 200)",
+    "a pipe that nobody writes": b"import os\ndef f(n): os.mkfifo('x')",
+    "a file that nobody may read": b"import os\ndef f(n):\n    open('x', 'w').close(); os.chmod('x', 0); os.chmod('.', 0)",
     "names that are none": b"import sys\nfor m in list(sys.modules.values()):\n    if hasattr(m, '_is_bare'): m._is_bare = lambda kind: True\nclass T(tuple): _fields = ('__class__', 'x y')\ndef f(n): return T((1, 2))",
 }  # fmt: skip
 

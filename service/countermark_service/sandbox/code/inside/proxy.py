@@ -64,15 +64,26 @@ class CandidateError(Exception):
     """The candidate raised an exception of its own class."""
 
 
-def test(code: CodeType, prelude: bytes, job: dict[str, Any], answer: int, peer: int) -> None:
-    """Run a test program with proxies for the entry points and write its verdict to `answer`."""
+def test(
+    code: CodeType, prelude: bytes, job: dict[str, Any], folder: str | None, answer: int, peer: int
+) -> None:
+    """Run a test program with proxies for the entry points and write its verdict to `answer`.
+
+    Args:
+        code: The test program.
+        prelude: What comes before it.
+        job: The nonce, the names of the candidate's functions, and the largest answer.
+        folder: Its own folder for files; None where the candidate has the same.
+        answer: Where the verdict goes.
+        peer: The socket to the candidate.
+    """
     nonce = bytes.fromhex(job["nonce"])
     module = ModuleType("__main__")
     sys.modules["__main__"] = module  # where unittest.main and doctest look for tests
     names = module.__dict__
     names.update(__builtins__=builtins, __file__="main.py")
     used = _names_in(code)
-    asked = _Line(peer, job["answer_bytes"], shared.Tester(seeds="seed" in used))
+    asked = _Line(peer, job["answer_bytes"], shared.Tester(seeds="seed" in used, folder=folder))
     try:
         if prelude:
             _run_prelude(prelude, names)
@@ -311,7 +322,7 @@ class _Line:
         if type(parts) is not tuple or len(parts) != 5 or type(parts[0]) is not bytes or parts[0] != nonce:
             raise CandidateBrokenError("an answer that belongs to no call")
         try:
-            self._own.show(parts[4])
+            self._own.take(parts[4])
         except ValueError as error:
             raise CandidateBrokenError(f"no valid answer: {error}") from error
         return parts[1], parts[2], parts[3]

@@ -83,9 +83,9 @@ def answer_once(module: dict[str, Any], request: bytes, answer: int) -> None:
     line.write(answer, encoded)
 
 
-def serve(module: dict[str, Any], peer: int) -> None:
-    """Answer calls from the socket `peer` until the tester closes it."""
-    server = _Server(module, peer)
+def serve(module: dict[str, Any], peer: int, scratch: str) -> None:
+    """Answer calls from the socket `peer` until the tester closes it; `scratch` is the folder for files."""
+    server = _Server(module, peer, shared.Folder(scratch))
     while True:
         frame = line.read_frame(peer, _LARGEST_FRAME)
         if frame is None:
@@ -137,8 +137,8 @@ class Held:
 class _Server:
     """Answers what is asked, and asks for what the tester's own functions return."""
 
-    def __init__(self, module: dict[str, Any], peer: int) -> None:
-        self._module, self._peer = module, peer
+    def __init__(self, module: dict[str, Any], peer: int, folder: shared.Folder) -> None:
+        self._module, self._peer, self._folder = module, peer, folder
         self._held = Held(self._call_back)
         self._lock = _thread.RLock()
         self._nonce = b""
@@ -155,7 +155,7 @@ class _Server:
         known = plain.Known(self._classes, asked=True)
         what, args, kwargs = plain.decode(body, self._held.object, known)
         count = len(known.objects)
-        with shared.as_the_tester_has_it(around, self._held.object) as printed:
+        with shared.as_the_tester_has_it(around, self._held.object, self._folder) as printed:
             self._printed.append(printed)
             try:
                 kind, value = line.VALUE, self._done(what, args, kwargs)
@@ -183,7 +183,7 @@ class _Server:
         with self._lock:
             known = plain.Known(self._classes)
             content = plain.encode((number, args, kwargs), self._held.number, known)
-            printed = self._printed[-1]() if self._printed else ()
+            printed = self._printed[-1]() if self._printed else ((), None)
             line.write_frame(self._peer, plain.encode((self._nonce, line.CALL_BACK, content, None, printed)))
             while (frame := line.read_frame(self._peer, _LARGEST_FRAME)) is not None:
                 _, kind, content, failed = plain.decode(frame)

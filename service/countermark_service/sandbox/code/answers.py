@@ -51,12 +51,15 @@ def tester_result(candidate: RunResult, tester: Finished, nonce: bytes) -> Teste
     def result(passed: bool, status: Status, message: str, unsupported: bool = False) -> TesterResult:
         return TesterResult(passed, status, message, unsupported, candidate, tester.result)
 
-    if candidate.status is not Status.OK:
-        return result(False, candidate.status, candidate.message)
     try:
         parts = plain.decode(tester.answer) if tester.answer else None
     except plain.NotPlainError:
         parts = None
+    if type(parts) is tuple and len(parts) == 3 and parts[0] == nonce and parts[1] == proxy.UNSUPPORTED:
+        # A candidate whose tester has gone cannot but fail as well.
+        return result(False, Status.OK, parts[2], unsupported=True)
+    if candidate.status is not Status.OK:
+        return result(False, candidate.status, candidate.message)
     if type(parts) is not tuple or len(parts) != 3 or parts[0] != nonce:
         # It may be the candidate's answers that the test program died of; only its own syntax is surely not.
         unsupported = tester.result.status is Status.COMPILE_ERROR
@@ -65,4 +68,4 @@ def tester_result(candidate: RunResult, tester: Finished, nonce: bytes) -> Teste
     kind, message = parts[1], parts[2]
     if kind == proxy.BROKEN:
         return result(False, Status.RUNTIME_ERROR, message)
-    return result(kind == proxy.PASSED, Status.OK, message, kind == proxy.UNSUPPORTED)
+    return result(kind == proxy.PASSED, Status.OK, message)

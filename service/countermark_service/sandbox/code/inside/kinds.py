@@ -14,6 +14,9 @@ _FACTORIES: dict[Any, Any] = {kind.__name__: kind for kind in (int, float, str, 
 _FACTORIES[None] = None
 _NUMBERS = "biufc"
 """Of numpy's kinds of arrays, those that hold numbers."""
+_SCALARS = (bool, int, float, str)
+_TIMES = ("datetime64", "timedelta64")
+"""How the names of pandas' types of times begin, whose values cross as numbers."""
 
 
 class _Kind(NamedTuple):
@@ -45,6 +48,64 @@ def _array(kind: Any, parts: Any) -> Any:
     return sys.modules[kind.__module__].frombuffer(content, numbers).reshape(shape).copy()
 
 
+def _column(values: Any) -> Any:
+    """Return a column or an index: what its values are, its name, and they; None where they are no plain data."""
+    kind = str(values.dtype)
+    is_time = kind.startswith(_TIMES) and "," not in kind  # of no zone
+    found = tuple((values.astype("int64") if is_time else values).tolist())
+    plain = all(one is None or type(one) in _SCALARS for one in (*found, values.name))
+    return (kind, values.name, found) if plain else None
+
+
+def _values(kind: str, found: Any) -> Any:
+    array = sys.modules["pandas"].array
+    return (
+        array(list(found), "int64").to_numpy().view(kind)
+        if kind.startswith(_TIMES)
+        else array(list(found), kind)
+    )
+
+
+def _index(index: Any) -> Any:
+    if type(index).__name__ == "RangeIndex":
+        return "range", index.name, (index.start, index.stop, index.step)
+    return _column(index) if index.nlevels == 1 and index.dtype != "category" else None
+
+
+def _made_index(parts: Any) -> Any:
+    kind, name, found = parts
+    pandas = sys.modules["pandas"]
+    return (
+        pandas.RangeIndex(*found, name=name)
+        if kind == "range"
+        else pandas.Index(_values(kind, found), name=name)
+    )
+
+
+def _series(value: Any) -> Any:
+    parts = _index(value.index), _column(value)
+    return None if None in parts else parts
+
+
+def _made_series(kind: Any, parts: Any) -> Any:
+    index, (numbers, name, found) = parts
+    return kind(_values(numbers, found), index=_made_index(index), name=name)
+
+
+def _frame(value: Any) -> Any:
+    columns = tuple(_column(value.iloc[:, place]) for place in range(value.shape[1]))
+    parts = _index(value.index), _index(value.columns), columns
+    return None if None in (*parts, *columns) else parts
+
+
+def _made_frame(kind: Any, parts: Any) -> Any:
+    index, names, columns = parts
+    made = {place: _values(numbers, found) for place, (numbers, _, found) in enumerate(columns)}
+    frame = kind(made, index=_made_index(index))
+    frame.columns = _made_index(names)
+    return frame
+
+
 _KINDS = (
     _Kind("collections", "Counter", _items, lambda kind, parts: kind(dict(parts))),
     _Kind("collections", "OrderedDict", _items, lambda kind, parts: kind(parts)),
@@ -68,16 +129,25 @@ _KINDS = (
         lambda it: (it.dtype.str, it.shape, it.tobytes()) if it.dtype.kind in _NUMBERS else None,
         _array,
     ),
+    _Kind("pandas", "DataFrame", _frame, _made_frame),
+    _Kind("pandas", "Series", _series, _made_series),
     _Kind("builtins", "range", lambda it: (it.start, it.stop, it.step), lambda kind, parts: kind(*parts)),
 )  # fmt: skip
 _NUMBER_OF = {(kind.module, kind.name): number for number, kind in enumerate(_KINDS)}
 
 
+def _number_of(kind: type) -> int | None:
+    """Return the number of a class; None where it is none of these, but for its name."""
+    module = kind.__module__.partition(".")[0]
+    number = _NUMBER_OF.get((module, kind.__name__))
+    return number if getattr(sys.modules.get(module), kind.__name__, None) is kind else None
+
+
 def crosses(value: Any) -> bool:
     """Return whether a value crosses by its parts, or as the dict that it is."""
     kind = type(value)
-    number = _NUMBER_OF.get((kind.__module__, kind.__name__))
-    if number is None or getattr(sys.modules.get(kind.__module__), kind.__name__, None) is not kind:
+    number = _number_of(kind)
+    if number is None:
         return False
     return isinstance(value, dict) or _KINDS[number].parts(value) is not None
 
@@ -85,11 +155,20 @@ def crosses(value: Any) -> bool:
 def parts_of(value: Any) -> tuple[int, Any] | None:
     """Return the number of a value's class and its parts; None where it is of none of these."""
     kind = type(value)
-    number = _NUMBER_OF.get((kind.__module__, kind.__name__))
-    if number is None or getattr(sys.modules.get(kind.__module__), kind.__name__, None) is not kind:
+    number = _number_of(kind)
+    if number is None:
         return None
     parts = _KINDS[number].parts(value)
     return None if parts is None else (number, parts)
+
+
+def take_over(value: Any, other: Any) -> None:
+    """Have an array or a table of pandas hold what another one does; nothing else of these classes changes."""
+    name = type(value).__name__
+    if name == "ndarray" and other.shape == value.shape:
+        value[...] = other
+    elif name in ("DataFrame", "Series"):
+        value._update_inplace(other)
 
 
 def made_of(number: int, parts: Any) -> Any:

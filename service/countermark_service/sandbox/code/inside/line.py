@@ -7,20 +7,30 @@ the question that can change, by number: so arguments are changed in place, howe
 stays one.
 """
 
+import operator
 import os
 import struct
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from . import kinds, plain
 
 ASK, VALUE, RAISED, NOT_PLAIN, CALL_BACK, DONE = "ask", "value", "raised", "not_plain", "call_back", "done"
+COROUTINE, GENERATOR = "coroutine", "generator"
+"""Kinds of answers, as `VALUE` is: what came is awaited, or asked for one value after the other."""
 CALL, GLOBAL, ATTRIBUTE, SET_ATTRIBUTE = "call", "global", "attribute", "set_attribute"
 ITEM, SET_ITEM, DELETE_ITEM, SLICE = "item", "set_item", "delete_item", "slice"
 LENGTH, LIST, NEXT, TEXT, REPR, PLAIN = "length", "list", "next", "text", "repr", "plain"
 ENTER, EXIT, OPERATE, TRUTH, HOLDS, HASH, INSTANCE = (
     "enter", "exit", "operate", "truth", "holds", "hash", "instance",
 )  # fmt: skip
+SIGN, SEND, THROW, COPY, DESCRIBE = "sign", "send", "throw", "copy", "describe"
+AWAIT, ASYNC_ENTER, ASYNC_EXIT, ASYNC_NEXT = "await", "async_enter", "async_exit", "async_next"
+SIGNS: dict[str, Callable[[Any], Any]] = {
+    "abs": abs, "float": float, "int": int, "invert": operator.invert, "neg": operator.neg, "pos": operator.pos,
+}  # fmt: skip
+"""Operators of one operand."""
 READS = frozenset({ITEM, SLICE, LENGTH, LIST, TEXT, REPR, TRUTH, HOLDS, HASH, INSTANCE, PLAIN})
 """Operations that change nothing of an honest object."""
 TESTERS = 1 << 31
@@ -84,9 +94,9 @@ def content_of(value: Any) -> Any:
         return frozenset(value)
     if kind is bytearray:
         return bytes(value)
-    if kind is deque or kind.__name__ == "ndarray":
-        found = kinds.parts_of(value)
-        return None if found is None else found[1]
+    found = kinds.parts_of(value)
+    if found is not None:
+        return found[1]
     return tuple(vars(value).items()) if hasattr(value, "__dict__") else None
 
 
@@ -108,11 +118,8 @@ def fill(value: Any, content: Any) -> None:
     elif kind is deque:
         value.clear()
         value.extend(content[0])
-    elif kind.__name__ == "ndarray":
-        number, _ = kinds.parts_of(value) or (-1, None)
-        other = kinds.made_of(number, content)
-        if other.shape == value.shape:
-            value[...] = other
+    elif (found := kinds.parts_of(value)) is not None:
+        kinds.take_over(value, kinds.made_of(found[0], content))
     elif hasattr(value, "__dict__"):
         held = vars(value)
         held.clear()

@@ -15,8 +15,9 @@ it comes again: what is one object here is one object there.
 
 import builtins
 import struct
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from . import kinds
@@ -130,7 +131,7 @@ def _encode(
         out += (b"s", _LENGTH.pack(len(content)), content)
     elif known is not None and _crossed(value, kind, out, known):
         return
-    elif known is not None and not known.asked and isinstance(value, type) and _is_pythons(value):
+    elif known is not None and not known.asked and isinstance(value, type) and is_pythons(value):
         name = value.__name__.encode()
         out += (b"g", _LENGTH.pack(len(name)), name)
     elif kind in _SEQUENCES or kind is dict:
@@ -141,10 +142,11 @@ def _encode(
         out += (b"c", _COMPLEX.pack(value.real, value.imag))
     elif kind.__module__ == "numpy" and _is_numpy_scalar(kind):
         _encode(value.item(), out, depth, opaque, known)
-    elif isinstance(value, tuple) and hasattr(
-        kind, "_fields"
-    ):  # a named one is equal to a tuple of its members
-        _encode_container(value, tuple, out, depth + 1, opaque, known)
+    elif isinstance(value, tuple) and hasattr(kind, "_fields") and (known is None or _is_bare(kind)):
+        if known is not None:
+            out.append(b"n")
+            _encode((kind.__name__, *kind._fields), out, depth + 1, opaque, None)
+        _encode_container(value, tuple, out, depth + 1, opaque, known)  # to which a named one is equal
     elif opaque is not _refuse and (found := kinds.parts_of(value)) is not None:
         out += (b"k", _LENGTH.pack(found[0]))
         _encode(found[1], out, depth + 1, opaque, known)
@@ -154,7 +156,26 @@ def _encode(
         out += (b"o", _LENGTH.pack(opaque(value)))
 
 
-def _is_pythons(kind: type) -> bool:
+_NAMED = frozenset({*vars(namedtuple("Named", "")), "__orig_bases__", "__annotations__"})
+
+
+def _is_bare(kind: Any) -> bool:
+    """Return whether a class of named tuples has nothing but its names."""
+    return kind.__base__ is tuple and not set(vars(kind)) - _NAMED - set(kind._fields)
+
+
+def is_named(value: Any, name: str) -> bool:
+    """Return whether a value is a named tuple of a class of this name."""
+    return isinstance(value, tuple) and hasattr(value, "_fields") and type(value).__name__ == name
+
+
+@lru_cache(maxsize=64)
+def _named(name: str, *fields: str) -> Any:
+    return namedtuple(name, fields)
+
+
+def is_pythons(kind: type) -> bool:
+    """Return whether a class is one of those that Python has under their own names."""
     return getattr(builtins, kind.__name__, None) is kind
 
 
@@ -271,6 +292,8 @@ class _Reader:
     def rarer(self, tag: bytes, depth: int) -> Any:
         if tag == b"t":
             return tuple(self.members(depth))
+        if tag == b"n" and self.known is not None:
+            return self.with_names(depth)
         if tag == b"S":
             return self.filled(set(), set.update, self.different, depth)
         if tag == b"Z":
@@ -292,6 +315,19 @@ class _Reader:
         if self.known is not None and tag in (b"r", b"x"):
             return self.crossed(self.known) if tag == b"r" else self.shared(self.known)
         raise NotPlainError(f"unknown tag {tag!r} at {self.at - 1}")
+
+    def with_names(self, depth: int) -> Any:
+        names, members = self.value(depth + 1), self.value(depth + 1)
+        if (
+            type(names) is not tuple
+            or type(members) is not tuple
+            or not all(type(name) is str for name in names)
+        ):
+            raise NotPlainError("a named tuple without names")
+        try:
+            return _named(*names)._make(members)
+        except (ValueError, TypeError) as error:
+            raise NotPlainError(f"no named tuple: {error}") from error
 
     def of_a_kind(self, number: int, depth: int) -> Any:
         place = self.known.add(_UNMADE) if self.known is not None else 0

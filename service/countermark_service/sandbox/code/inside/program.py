@@ -98,8 +98,9 @@ def run(
     if mode == "call":
         leave(finish(_answer, code, request))
     if mode == "serve":
-        leave(finish(_serve, code))
-    leave(finish(proxy.test, code, request, job, FIRST_EXTRA, FIRST_EXTRA + 1))
+        leave(finish(_serve, code, context.scratch))
+    folder = context.scratch if context.namespaces else None
+    leave(finish(proxy.test, code, request, job, folder, FIRST_EXTRA, FIRST_EXTRA + 1))
 
 
 def load(
@@ -116,8 +117,8 @@ def _answer(code: CodeType, request: bytes) -> None:
     serve.answer_once(execute(code, "solution"), request, FIRST_EXTRA)
 
 
-def _serve(code: CodeType) -> None:
-    serve.serve(execute(code, "solution"), FIRST_EXTRA + 1)
+def _serve(code: CodeType, scratch: str) -> None:
+    serve.serve(execute(code, "solution"), FIRST_EXTRA + 1, scratch)
 
 
 class Surroundings(Protocol):

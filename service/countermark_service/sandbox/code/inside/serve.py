@@ -7,12 +7,15 @@ could have returned.
 import _thread
 import builtins
 import contextlib
+import copy
 import itertools
 import operator
+import sys
 from collections.abc import Callable
+from types import CoroutineType, GeneratorType
 from typing import Any
 
-from . import line, plain
+from . import line, plain, shared
 
 _MOST_HELD = 100_000
 """Objects that a candidate keeps for its tester."""
@@ -80,9 +83,9 @@ def answer_once(module: dict[str, Any], request: bytes, answer: int) -> None:
     line.write(answer, encoded)
 
 
-def serve(module: dict[str, Any], peer: int) -> None:
-    """Answer calls from the socket `peer` until the tester closes it."""
-    server = _Server(module, peer)
+def serve(module: dict[str, Any], peer: int, scratch: str) -> None:
+    """Answer calls from the socket `peer` until the tester closes it; `scratch` is the folder for files."""
+    server = _Server(module, peer, shared.Folder(scratch))
     while True:
         frame = line.read_frame(peer, _LARGEST_FRAME)
         if frame is None:
@@ -134,28 +137,34 @@ class Held:
 class _Server:
     """Answers what is asked, and asks for what the tester's own functions return."""
 
-    def __init__(self, module: dict[str, Any], peer: int) -> None:
-        self._module, self._peer = module, peer
+    def __init__(self, module: dict[str, Any], peer: int, folder: shared.Folder) -> None:
+        self._module, self._peer, self._folder = module, peer, folder
         self._held = Held(self._call_back)
         self._lock = _thread.RLock()
         self._nonce = b""
         self._classes: dict[str, type] = {}
+        self._printed: list[shared.Printed] = []
+        """What gives the text that was printed since the tester was last told; of each call that goes on."""
 
     def answer(self, frame: bytes) -> None:
         """Do what a frame asks for, and send the answer."""
-        nonce, _, body, (names, self._held.functions) = plain.decode(frame)
+        nonce, _, body, (names, self._held.functions, around) = plain.decode(frame)
         before, self._nonce = self._nonce, nonce
         found = {name: self._module.get(name) for name in names}
         self._classes = {name: kind for name, kind in found.items() if isinstance(kind, type)}
         known = plain.Known(self._classes, asked=True)
         what, args, kwargs = plain.decode(body, self._held.object, known)
         count = len(known.objects)
-        try:
-            kind, value = line.VALUE, self._done(what, args, kwargs)
-        # As in `call`: what the candidate raises is what the tester asked for.
-        except Exception as error:  # noqa: BLE001
-            own = [each.__name__ for each in type(error).__mro__ if each.__module__ != "builtins"]
-            kind, value = line.RAISED, (*_describe(error), *own)
+        with shared.as_the_tester_has_it(around, self._held.object, self._folder) as printed:
+            self._printed.append(printed)
+            try:
+                kind, value = line.VALUE, self._done(what, args, kwargs)
+            # As in `call`: what the candidate raises is what the tester asked for.
+            except Exception as error:  # noqa: BLE001
+                own = tuple(each.__name__ for each in type(error).__mro__ if each.__module__ != "builtins")
+                kind, value = line.RAISED, (*_describe(error), own, self._held.number(error) if own else 0)
+            self._printed.pop()
+        kind = _ANSWERS.get(type(value), kind)
         after: tuple[bytes, ...] | None = None
         try:
             content = plain.encode(value, self._held.number, known)
@@ -166,7 +175,7 @@ class _Server:
                 after = line.contents(known, count, self._held.number)
             except plain.NotPlainError:
                 after = None  # the value counts all the same
-        line.write_frame(self._peer, plain.encode((nonce, kind, content, after)))
+        line.write_frame(self._peer, plain.encode((nonce, kind, content, after, printed())))
         self._nonce = before
 
     def _call_back(self, number: int, args: Any, kwargs: Any) -> Any:
@@ -174,7 +183,8 @@ class _Server:
         with self._lock:
             known = plain.Known(self._classes)
             content = plain.encode((number, args, kwargs), self._held.number, known)
-            line.write_frame(self._peer, plain.encode((self._nonce, line.CALL_BACK, content, None)))
+            printed = self._printed[-1]() if self._printed else ((), None)
+            line.write_frame(self._peer, plain.encode((self._nonce, line.CALL_BACK, content, None, printed)))
             while (frame := line.read_frame(self._peer, _LARGEST_FRAME)) is not None:
                 _, kind, content, failed = plain.decode(frame)
                 if kind != line.DONE:
@@ -199,6 +209,8 @@ class _Server:
             return self._module[target]
         if operation == line.INSTANCE:
             return isinstance(target, self._module[args[0]])
+        if operation == line.DESCRIBE:
+            return _described(self._module[target])
         return _OPERATIONS[operation](target, *args)
 
 
@@ -211,16 +223,92 @@ def _operated(target: Any, name: str, other: Any, reflected: bool) -> Any:
     return getattr(operator, name)(*((other, target) if reflected else (target, other)))
 
 
-def _left(target: Any, *raised: str) -> Any:
+def _left(target: Any, *raised: str, name: str = "__exit__") -> Any:
+    leave = getattr(type(target), name)
     if not raised:
-        return type(target).__exit__(target, None, None, None)
+        return leave(target, None, None, None)
     kind = getattr(builtins, raised[0], Exception)
-    return type(target).__exit__(target, kind, kind(raised[1]), None)
+    return leave(target, kind, kind(raised[1]), None)
 
 
 def _truth(target: Any) -> bool | None:
     """Return whether an object is true; None where its class does not say."""
     return bool(target) if any(hasattr(type(target), name) for name in ("__bool__", "__len__")) else None
+
+
+def _stepped(step: Callable[..., Any], *values: Any) -> tuple[bool, Any]:
+    """Return whether an iterator goes on, and what it gives, or what it returns at its end."""
+    try:
+        return True, step(*values)
+    except StopIteration as end:
+        return False, end.value
+
+
+def _thrown(target: Any, name: str, text: str) -> tuple[bool, Any]:
+    kind = getattr(builtins, name, None)
+    if isinstance(kind, type) and issubclass(kind, Exception):
+        return _stepped(target.throw, kind(text))
+    return _stepped(target.throw, TesterError(f"{name}: {text}"))
+
+
+async def _awaited(target: Any) -> Any:
+    return await target
+
+
+async def _next_one(target: Any) -> tuple[bool, Any]:
+    try:
+        return True, await anext(target)
+    except StopAsyncIteration:
+        return False, None
+
+
+def _run(coroutine: Any) -> Any:
+    """Run what is awaited to its end: in the one loop that all of a tester's questions share, where there are loops."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None:
+        if not _LOOPS:
+            _LOOPS.append(asyncio.new_event_loop())
+        return _LOOPS[0].run_until_complete(coroutine)
+    while (step := _stepped(coroutine.send, None))[0]:
+        pass
+    return step[1]
+
+
+_LOOPS: list[Any] = []
+
+
+def _described(value: Any) -> Any:
+    """Return what a test may want to know of a function without calling it; anything else as it is."""
+    if not callable(value) or isinstance(value, type):
+        return value
+    import inspect
+
+    try:
+        found = inspect.signature(value)
+    except (TypeError, ValueError):
+        return value
+    parameters = tuple(
+        (each.name, int(each.kind), _shown(each.default)) for each in found.parameters.values()
+    )
+    hints = {str(name): _shown(hint) for name, hint in inspect.get_annotations(value).items()}
+    text = inspect.getdoc(value)
+    kinds = inspect.iscoroutinefunction(value), inspect.isgeneratorfunction(value)
+    return tuple(map(bool, kinds)), None if text is None else str(text), parameters, hints
+
+
+def _shown(value: Any) -> Any:
+    """Return a default or an annotation: nothing in a tuple, one of Python's classes or plain data; else its text."""
+    import inspect
+
+    if value is inspect.Parameter.empty:
+        return ()
+    if isinstance(value, type) and plain.is_pythons(value):
+        return "class", value.__name__
+    try:
+        plain.encode(value)
+    except plain.NotPlainError:
+        return "text", inspect.formatannotation(value)
+    return "value", value
 
 
 def _plain(target: Any) -> Any:
@@ -242,6 +330,7 @@ _PLAIN: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (set, lambda it: set(set.__iter__(it))),
     (frozenset, lambda it: frozenset(frozenset.__iter__(it))),
 )
+_ANSWERS: dict[type, str] = {CoroutineType: line.COROUTINE, GeneratorType: line.GENERATOR}
 _OPERATIONS: dict[str, Callable[..., Any]] = {
     line.ATTRIBUTE: getattr,
     line.SET_ATTRIBUTE: setattr,
@@ -251,7 +340,15 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     line.DELETE_ITEM: operator.delitem,
     line.LENGTH: len,
     line.LIST: _listed,
-    line.NEXT: lambda target: list(itertools.islice(target, 1)),
+    line.NEXT: lambda target: _stepped(next, target),
+    line.SEND: lambda target, value: _stepped(target.send, value),
+    line.THROW: _thrown,
+    line.SIGN: lambda target, name: line.SIGNS[name](target),
+    line.COPY: lambda target, deep: (copy.deepcopy if deep else copy.copy)(target),
+    line.AWAIT: lambda target: _run(_awaited(target)),
+    line.ASYNC_NEXT: lambda target: _run(_next_one(target)),
+    line.ASYNC_ENTER: lambda target: _run(type(target).__aenter__(target)),
+    line.ASYNC_EXIT: lambda target, *raised: _run(_left(target, *raised, name="__aexit__")),
     line.TEXT: str,
     line.REPR: repr,
     line.ENTER: lambda target: type(target).__enter__(target),

@@ -58,6 +58,9 @@ MAX_REPLY_BYTES = 512 * 2**20
 PATIENCE = 4
 """Attempts from which on a call says in the log what it is waiting for."""
 
+LONG_WAIT_SECONDS = 10.0
+"""A wait of this length is told at once: a service that asks for an hour must not look like one that hangs."""
+
 NO_ITEMS = Part(start=0, ids=(), pieces=())
 
 T = TypeVar("T")
@@ -235,7 +238,8 @@ class Core:
                 wait = self._wait(error, deadline)
                 if wait is None:
                     raise
-            level = logging.DEBUG if attempts < PATIENCE else logging.WARNING
+            told = attempts >= PATIENCE or wait >= LONG_WAIT_SECONDS
+            level = logging.WARNING if told else logging.DEBUG
             log.log(level, "%s: attempt %d failed (%s), next in %.3f s", what, attempts, last, wait)
             await asyncio.sleep(wait)
 

@@ -90,7 +90,15 @@ def one_item(
     prompt: str | None,
     params: Mapping[str, Any] | None,
 ) -> Item:
-    """Return the item of a call that scores one response."""
+    """Return the item of a call that scores one response.
+
+    Raises:
+        InvalidItemError: The response is neither text nor messages, as a model's ``content`` that is None.
+    """
+    if not isinstance(response, Iterable):
+        raise InvalidItemError(
+            0, "response", f"is a {type(response).__name__}, neither text nor chat messages"
+        )
     return Item(
         response if isinstance(response, str) else list(response),
         reference,
@@ -168,6 +176,11 @@ def _documents(items: Iterable[Item | Mapping[str, Any]]) -> Iterator[tuple[int,
     if isinstance(items, (str, bytes, Mapping, Item)):
         raise InvalidInputError(
             f"items must be an iterable of dicts or Item, not one {type(items).__name__}. Put it in a list."
+        )
+    if not isinstance(items, Iterable):
+        raise InvalidInputError(
+            f"items must be an iterable of dicts or Item, and {type(items).__name__} is none. What is "
+            f"asynchronous, collect in a list first."
         )
     seen: set[str | int] = set()
     for index, item in enumerate(items):

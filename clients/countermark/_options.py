@@ -97,6 +97,8 @@ def check_seconds(name: str, value: float) -> float:
 
 def _url(text: str) -> str:
     """Return `text` without a slash at the end, if it is the address of a service."""
+    if not isinstance(text, str):
+        raise InvalidInputError(f"base_url is a {type(text).__name__}, not a string like {DEFAULT_URL}.")
     try:
         parts = urlsplit(text.strip())
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -122,6 +124,8 @@ def _without_userinfo(text: str) -> str:
 
 def _key(text: str | None) -> str | None:
     """Return an API key, None for none or an empty one. No message quotes it."""
+    if text is not None and not isinstance(text, str):
+        raise InvalidInputError(f"api_key is a {type(text).__name__}, not a string.")
     key = (text or "").strip()
     for position, character in enumerate(key):
         if not "!" <= character <= "~":

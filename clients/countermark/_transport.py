@@ -2,7 +2,8 @@
 
 Connections belong to the event loop that made them. So there is one httpx client per loop, made when it is
 first needed: one `AsyncClient` then serves several ``asyncio.run`` in a row, and a process that was forked
-never touches its parent's connections.
+never touches its parent's connections. A loop gives its connections back at its end: what closes them is an
+asynchronous generator that waits, as ``asyncio.run`` brings those to their end before it closes its loop.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 from urllib.parse import urlsplit
@@ -29,7 +30,10 @@ MAX_CONNECTIONS = 100
 _SETTINGS = "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE, SSL_CERT_DIR and SSLKEYLOGFILE"
 """What httpx takes from the environment when a connection is made."""
 
-_Clients: TypeAlias = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, httpx.AsyncClient]]
+_Keeper: TypeAlias = AsyncGenerator[None, None]
+_Clients: TypeAlias = weakref.WeakKeyDictionary[
+    asyncio.AbstractEventLoop, dict[str, tuple[httpx.AsyncClient, _Keeper]]
+]
 
 
 class HttpxTransport:
@@ -54,7 +58,7 @@ class HttpxTransport:
     async def exchange(self, request: Request) -> AsyncIterator[Reply]:
         """Send `request` and give its reply; see `Transport.exchange`."""
         try:
-            client = self._client(request.url)
+            client = await self._client(request.url)
         except httpx.InvalidURL:
             # The reason is not told: httpx takes a password with a '/' or '#' in it for the port, and quotes that.
             raise TransportError(
@@ -87,16 +91,17 @@ class HttpxTransport:
 
     async def aclose(self) -> None:
         """Close the running loop's connections."""
-        for client in self._clients.pop(asyncio.get_running_loop(), {}).values():
-            await client.aclose()
+        for _, keeper in self._clients.pop(asyncio.get_running_loop(), {}).values():
+            await keeper.aclose()
 
-    def _client(self, url: str) -> httpx.AsyncClient:
+    async def _client(self, url: str) -> httpx.AsyncClient:
         """Return the running loop's httpx client for the scheme of `url`."""
-        scheme = urlsplit(url).scheme
-        clients = self._clients.setdefault(asyncio.get_running_loop(), {})
-        client = clients.get(scheme)
-        if client is None:
-            client = clients[scheme] = httpx.AsyncClient(
+        scheme, loop = urlsplit(url).scheme, asyncio.get_running_loop()
+        if loop not in self._clients:
+            self._forget_closed_loops()
+        clients = self._clients.setdefault(loop, {})
+        if scheme not in clients or clients[scheme][0].is_closed:
+            client = httpx.AsyncClient(
                 verify=self._tls(scheme),
                 transport=self._inner,
                 timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
@@ -104,7 +109,15 @@ class HttpxTransport:
                     max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS
                 ),
             )
-        return client
+            clients[scheme] = client, _keeper(client)
+            await anext(clients[scheme][1])  # from here on the loop knows it; this waits for nothing
+        return clients[scheme][0]
+
+    def _forget_closed_loops(self) -> None:
+        """Let go of loops that were closed without an end: their connections hold them, and would be kept for ever."""
+        for loop in list(self._clients):
+            if loop.is_closed():
+                self._clients.pop(loop, None)
 
     def _tls(self, scheme: str) -> ssl.SSLContext:
         """Return whom to trust; plain HTTP goes without, as reading certificates takes a tenth of a second.
@@ -116,6 +129,14 @@ class HttpxTransport:
         if self._trust is None:
             self._trust = httpx.create_ssl_context()
         return self._trust
+
+
+async def _keeper(client: httpx.AsyncClient) -> _Keeper:
+    """Wait, and close `client` when told to end."""
+    try:
+        yield
+    finally:
+        await client.aclose()
 
 
 def _origin(url: str) -> str:

@@ -100,6 +100,23 @@ async def test_retry_after_is_waited_for(connect: Connect, server: ScriptedServe
     assert second.arrived - first.arrived >= 1.0
 
 
+async def test_a_long_wait_is_told_at_once(
+    connect: Connect,
+    server: ScriptedServer,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("countermark._core.LONG_WAIT_SECONDS", 0.5)
+    server.script = [
+        problem(429, "saturated", "full", "retry-after: 0"),
+        problem(429, "saturated", "full", "retry-after: 1"),
+    ]
+    await connect(server).score(NAME, ITEMS)
+    assert [record.getMessage().partition(" failed")[0] for record in caplog.records] == [
+        f"scoring {len(ITEMS)} items with {NAME}: attempt 2"
+    ]
+
+
 async def test_a_wait_that_does_not_fit_in_the_deadline_is_not_begun(
     connect: Connect, server: ScriptedServer
 ) -> None:

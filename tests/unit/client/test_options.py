@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,6 +62,9 @@ def test_an_empty_key_is_none(server: ScriptedServer, monkeypatch: pytest.Monkey
         ({"base_url": ""}, "base_url is ''"),
         ({"base_url": "http://host:99999"}, "base_url is"),
         ({"base_url": "http://[::1"}, "base_url is"),
+        ({"base_url": b"http://host"}, "base_url is a bytes, not a string like http"),
+        ({"base_url": Path("http://host")}, "base_url is a PosixPath, not a string"),
+        ({"api_key": b"s3cret"}, "api_key is a bytes, not a string.$"),
         ({"base_url": "http://host/?a=1"}, "carries credentials, a query or a fragment"),
         ({"timeout": 0}, "timeout is 0; it must be seconds above 0"),
         ({"timeout": math.nan}, "timeout is nan"),

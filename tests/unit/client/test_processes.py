@@ -189,6 +189,43 @@ def test_one_async_client_serves_several_loops_in_a_row(server: ScriptedServer) 
     )
 
 
+def test_a_loop_that_ends_gives_its_connections_back(server: ScriptedServer) -> None:
+    """Nobody closes the client, as in a trainer that calls ``asyncio.run`` in every step."""
+    run(
+        """
+        client = AsyncClient(url)
+        async def once():
+            check(await client.score("exact:1.0.0", ITEMS))
+        def descriptors():
+            return len(os.listdir("/proc/self/fd"))
+        asyncio.run(once())
+        before = descriptors()
+        for _ in range(20):
+            asyncio.run(once())
+        assert descriptors() == before, (before, descriptors())
+
+        import warnings
+        warnings.simplefilter("ignore", ResourceWarning)  # of loops that are closed as they stand
+        for _ in range(20):
+            loop = asyncio.new_event_loop()
+            loop.run_until_complete(once())
+            loop.close()
+        asyncio.run(once())
+        gc.collect()
+        assert descriptors() == before, (before, descriptors())
+
+        async def after_the_end():
+            await once()
+            await asyncio.get_running_loop().shutdown_asyncgens()
+            await once()
+            await client.aclose()
+        asyncio.run(after_the_end())
+        """,
+        server,
+    )
+    assert len(server.scored) == 44
+
+
 def test_two_loops_at_once_do_not_share_connections(server: ScriptedServer) -> None:
     run(
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -196,6 +197,29 @@ async def test_arguments_that_cannot_be_meant_are_refused_before_anything_is_sen
 async def test_one_item_in_place_of_a_list_is_refused(connect: Connect, server: ScriptedServer) -> None:
     with pytest.raises(InvalidInputError, match="Put it in a list"):
         await connect(server).score(NAME, {"response": "1", "reference": "1"})
+
+
+async def asynchronous() -> AsyncIterator[dict[str, str]]:
+    yield {"response": "1", "reference": "1"}
+
+
+@pytest.mark.parametrize(("items", "kind"), [(7, "int"), (asynchronous(), "async_generator")])
+async def test_what_cannot_be_iterated_over_is_refused(
+    connect: Connect, server: ScriptedServer, items: object, kind: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=f"and {kind} is none"):
+        await connect(server).score(NAME, items)
+    with pytest.raises(InvalidInputError, match=f"and {kind} is none"):
+        await connect(server).stream(NAME, items)
+    assert server.requests == []
+
+
+async def test_a_model_s_content_that_is_none_is_refused_as_a_response(
+    connect: Connect, server: ScriptedServer
+) -> None:
+    with pytest.raises(InvalidItemError, match="response is a NoneType, neither text nor chat messages"):
+        await connect(server).score_one(NAME, None, "1")
+    assert server.requests == []
 
 
 async def test_the_key_and_the_client_are_named_in_every_request(

@@ -47,8 +47,8 @@ write to the store, cost as much for one as for some. At the end of a call the l
 they do not wait until all the others are judged with them."""
 _HELD_BYTES = 64 << 20
 """Results that one call may hold before it runs no more until some are judged."""
-_ROUNDS = 2
-"""How often a bundle may have something run for one item: the candidate, then a checker."""
+_ROUNDS = 3
+"""How often a bundle may have something run for one item: the candidate, then a checker, then that once more."""
 
 
 class SandboxRuntime:

@@ -59,6 +59,7 @@ TESTS = {
     ),
     "known to be a coroutine function": (b"import asyncio, inspect\nassert inspect.iscoroutinefunction(f) and asyncio.run(f(3)) == 4", ADDS[0], b"def f(x): return x + 1"),
     "a file to read": (b"open('in.txt', 'w').write('abc')\nassert f('in.txt') == 3", b"def f(p): return len(open(p).read())", b"def f(p): return 4"),
+    "a path": (b"from pathlib import Path\nPath('a').write_text('abc')\nassert f(Path('a')) == (3, Path('a.b'))", b"def f(p): return len(p.read_text()), p.with_suffix('.b')", b"def f(p): return len(p.read_text()), 'a.b'"),
     "a file to write": (b"import os\nf('out.txt')\nassert os.path.exists('out.txt') and open('out.txt').read() == 'x'", b"def f(p): open(p, 'w').write('x')", b"def f(p): open(p, 'w').write('y')"),
     "a temporary folder": (
         b"import os, tempfile\nwith tempfile.TemporaryDirectory() as d:\n    os.mkdir(d + '/a')\n    open(d + '/a/b', 'w').write('1')\n    assert f(d) == ['a/b']\n    assert sorted(os.listdir(d)) == ['a', 'c'] and os.listdir(d + '/a') == []",
@@ -83,6 +84,7 @@ TESTS = {
     "copies of objects": (b"import copy\na = V([1])\nb, c = copy.copy(a), copy.deepcopy(a)\nb.x = 3\nassert a.x == [1] and c == a and c is not a", VECTOR, VECTOR.replace(b"s.x = x", b"s.x = x\n    def __copy__(s): return s")),
     "an exception's own attributes": (b"try: f()\nexcept E as e: assert e.code == 3 and str(e) == 'm'\nelse: raise SystemExit(1)", b"class E(Exception):\n    def __init__(s, code): super().__init__('m'); s.code = code\ndef f(): raise E(3)", b"class E(Exception): code = 4\ndef f(): raise E('m')"),
     "members of an enumeration": (b"assert C['RED'] is C(1) and [c.name for c in C] == ['RED', 'BLUE'] and len(C) == 2 and C.RED in C", b"from enum import Enum\nclass C(Enum): RED = 1; BLUE = 2", b"from enum import Enum\nclass C(Enum): RED = 2; BLUE = 1"),
+    "a class below another": (b"assert issubclass(S, P) and not issubclass(P, S) and isinstance(S(), P) and issubclass(E, E)", b"class P: pass\nclass S(P): pass\nclass E(Exception): pass", b"class P: pass\nclass S: pass\nclass E(Exception): pass"),
     "names of a tuple": (b"p = f(1)\nassert p.x == 1 and p._asdict() == {'x': 1, 'y': 2} and p == (1, 2) and isinstance(p, P) and p == P(1, 2)", b"from collections import namedtuple\nP = namedtuple('P', 'x y')\ndef f(a): return P(a, a + 1)", b"from collections import namedtuple\nP = namedtuple('P', 'x y')\ndef f(a): return P(a, a)"),
     "methods of a tuple with names": (b"p = P(3, 4)\nassert p.norm() == 5 and p.x == 3 and p == (3, 4)", b"from typing import NamedTuple\nclass P(NamedTuple):\n    x: int\n    y: int\n    def norm(s): return (s.x ** 2 + s.y ** 2) ** 0.5", b"from typing import NamedTuple\nclass P(NamedTuple):\n    x: int\n    y: int\n    def norm(s): return 0"),
     "a tuple with names given": (b"from collections import namedtuple\nassert f(namedtuple('P', 'x y')(3, 4)) == 7", b"def f(p): return p.x + p.y", b"def f(p): return p.x"),

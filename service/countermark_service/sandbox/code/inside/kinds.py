@@ -129,6 +129,7 @@ _KINDS = (
         lambda it: (it.dtype.str, it.shape, it.tobytes()) if it.dtype.kind in _NUMBERS else None,
         _array,
     ),
+    _Kind("pathlib", "PosixPath", str, lambda kind, parts: kind(parts)),
     _Kind("pandas", "DataFrame", _frame, _made_frame),
     _Kind("pandas", "Series", _series, _made_series),
     _Kind("builtins", "range", lambda it: (it.start, it.stop, it.step), lambda kind, parts: kind(*parts)),

@@ -25,7 +25,7 @@ LENGTH, LIST, NEXT, TEXT, REPR, PLAIN = "length", "list", "next", "text", "repr"
 ENTER, EXIT, OPERATE, TRUTH, HOLDS, HASH, INSTANCE = (
     "enter", "exit", "operate", "truth", "holds", "hash", "instance",
 )  # fmt: skip
-SIGN, SEND, THROW, COPY, DESCRIBE = "sign", "send", "throw", "copy", "describe"
+SIGN, SEND, THROW, COPY, DESCRIBE, SUBCLASS = "sign", "send", "throw", "copy", "describe", "subclass"
 AWAIT, ASYNC_ENTER, ASYNC_EXIT, ASYNC_NEXT = "await", "async_enter", "async_exit", "async_next"
 SIGNS: dict[str, Callable[[Any], Any]] = {
     "abs": abs, "float": float, "int": int, "invert": operator.invert, "neg": operator.neg, "pos": operator.pos,

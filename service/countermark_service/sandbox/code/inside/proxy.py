@@ -239,6 +239,10 @@ class _Line:
         """Raise what a candidate raises under this name as an exception of this class."""
         self._exceptions[name] = kind
 
+    def is_candidates(self, kind: type) -> bool:
+        """Return whether a class stands for one of the candidate's."""
+        return self._exceptions.get(kind.__name__) is kind
+
     def _ask(self, what: Any, args: Any, kwargs: Any) -> Any:
         nonce = os.urandom(16)
         known = plain.Known(self.classes)
@@ -493,6 +497,11 @@ def _class(name: str, asked: _Line) -> Any:
             if type(value) is not Handle:
                 return type.__instancecheck__(cls, value) or plain.is_named(value, name)
             return asked.ask((line.INSTANCE, value), (name,)) is True
+
+        def __subclasscheck__(cls, other: Any) -> bool:
+            if not asked.is_candidates(other):
+                return type.__subclasscheck__(cls, other)
+            return asked.ask((line.SUBCLASS, other.__name__), (name,)) is True
 
         def __getattr__(cls, attribute: str) -> Any:
             return getattr(asked.ask((line.GLOBAL, name)), attribute)

@@ -209,6 +209,8 @@ class _Server:
             return self._module[target]
         if operation == line.INSTANCE:
             return isinstance(target, self._module[args[0]])
+        if operation == line.SUBCLASS:
+            return issubclass(self._module[target], self._module[args[0]])
         if operation == line.DESCRIBE:
             return _described(self._module[target])
         return _OPERATIONS[operation](target, *args)

@@ -19,6 +19,7 @@ from countermark_service.cli.access import app as access
 from countermark_service.cli.advisory import app as advisory
 from countermark_service.cli.attribute import attribute
 from countermark_service.cli.audit import audit
+from countermark_service.cli.console import harmless
 from countermark_service.cli.demo import demo
 from countermark_service.cli.doctor import doctor
 from countermark_service.cli.judge import app as judge
@@ -84,7 +85,7 @@ def run() -> None:
     try:
         app()
     except CountermarkError as exc:
-        typer.echo(f"countermark: {exc}", err=True)
+        typer.echo(f"countermark: {harmless(str(exc))}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
     from rich.table import Table
+    from rich.text import Text
 
 _PIPED_WIDTH = 120
 """Columns of a table that goes to a file or a pipe, unless COLUMNS says otherwise."""
 _LEAST_WIDTH = 12
 """Columns that a text of a table has, however narrow the terminal is."""
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""What a terminal obeys in place of showing it, save tabs and line ends; marks of the reading direction among them."""
 _OF_A_LIST = re.compile(r"\s|[-*|#>]|\d+[.)]\s")
 
 
@@ -32,6 +35,12 @@ class ClosedOutputError(CountermarkError):
 
     def __init__(self) -> None:
         super().__init__("standard output is closed, so that all output would be lost. Name a file for it.")
+
+
+def harmless(text: str) -> str:
+    """Return text in which what a terminal would obey is written as an escape: models and servers write it, too."""
+    lines = text.replace("\r\n", "\n")
+    return _CONTROLS.sub(lambda found: found.group().encode("unicode_escape").decode(), lines)
 
 
 def output() -> BinaryIO:
@@ -51,9 +60,15 @@ def console(*, stderr: bool = False) -> "Console":
 
     from rich.console import Console
 
+    class Terminal(Console):
+        """A console on which texts can be read and nothing else: none of them moves the cursor or turns the line."""
+
+        def render_str(self, text: str, **options: Any) -> "Text":
+            return super().render_str(harmless(text), **options)
+
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH
-    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False, soft_wrap=False)
+    return Terminal(stderr=stderr, width=width, highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
 def table(*texts: str, numbers: Sequence[str] = (), caption: str | None = None) -> "Table":
@@ -158,7 +173,7 @@ def print_json(value: object, *, stderr: bool = False) -> None:
 
 def note(text: str) -> None:
     """Say something beside the output."""
-    print(text, file=sys.stderr)
+    print(harmless(text), file=sys.stderr)
 
 
 def short_digest(digest: str) -> str:

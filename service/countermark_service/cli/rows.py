@@ -109,7 +109,8 @@ class Rows:
         Raises:
             InputFileError: The file holds no rows but something else, cannot be read on, or lacks a column as a CSV.
         """
-        said = _no_rows(self._raw.peek(_LOOKED_AT_BYTES)[:_LOOKED_AT_BYTES])
+        with self._lines.explained():
+            said = _no_rows(self._raw.peek(_LOOKED_AT_BYTES)[:_LOOKED_AT_BYTES])
         if said is not None:
             raise InputFileError(self.name, said)
         yield from self._csv() if self._format == "csv" else self._jsonl()

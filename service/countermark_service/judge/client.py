@@ -183,7 +183,8 @@ class ModelClient:
                 raise BadReplyError(f"a choice that failed: {reply.error}")
             return raw, reply
         except ValueError as exc:  # bytes that are no text, no completion, or one that says two things
-            raise _AgainError("judge_bad_reply", str(exc)) from exc
+            shown = "" if content.lstrip().startswith(b"{") else self._shown(content)  # a page, a stream
+            raise _AgainError("judge_bad_reply", f"{exc}{shown}") from exc
 
     def _prepared(self) -> Address:
         if self._address is None:

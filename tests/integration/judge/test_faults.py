@@ -131,6 +131,13 @@ async def test_a_redirect_is_not_followed_and_its_place_is_told(
     assert message.endswith("no redirect is followed, and this one leads to: https://elsewhere.invalid/v1/")
 
 
+async def test_what_is_no_json_is_told_as_it_begins(judging_in_memory: Make, server: ScriptedJudge) -> None:
+    """A stream that nobody asked for, or the page of a proxy that wants somebody to sign in."""
+    server.faults = [scripted.body(b'data: {"choices": []}\n\ndata: [DONE]\n\n')] * 20
+    message = (await judging_in_memory().verdict(item())).detail()["message"]
+    assert message.endswith(': data: {"choices": []} data: [DONE]')
+
+
 async def test_no_endpoint_is_an_error_that_names_the_model(judging_in_memory: Make) -> None:
     verdict = await judging_in_memory(server=None).verdict(item())
     assert verdict.detail()["code"] == "judge_no_endpoint"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from countermark_service.cli.console import reflowed, show, table
+from countermark_service.cli.console import note, reflowed, show, table
 
 
 @pytest.mark.parametrize("columns", ["10", "40", "80", "200"])
@@ -50,3 +50,23 @@ def test_a_pin_is_never_broken_over_two_lines(
     pin = f"numeric:1.1.0@sha256:{'0123456789abcdef' * 4}"
     show(text.format(pin))
     assert pin in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("colours", [False, True])
+def test_no_text_commands_the_terminal(
+    colours: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Texts of models and servers: the title of the window, the colour, the line before, the reading direction."""
+    if colours:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    text = "a\x1b]0;title\x07b\x1b[1Ac\x9b2Jd\x08e\rf\u202eg\tb\r\nh"
+    made = table("what", caption=text)
+    made.add_row(text)
+    show(made, text)
+    note(text)
+    told = capsys.readouterr()
+    for said in (told.out, told.err):
+        assert not set(said) & set("\x07\x08\r\x9b\u202e")
+        assert "\x1b]" not in said
+        assert "\x1b[1A" not in said
+        assert r"a\x1b]0;title\x07b\x1b[1Ac\x9b2Jd\x08e\rf\u202eg" in said

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
 import typer
 
 from countermark_service.cli.options import DataOption, JsonOption, command_settings
+from countermark_service.cli.transcript import show
 from countermark_service.errors import CountermarkError, UnavailableError
 
 if TYPE_CHECKING:
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
     from countermark_service.store import Store
 
 app = typer.Typer(
-    help="Judges: probe the servers that models answer from; export and import transcripts.",
+    help="Judges: probe the servers that models answer from; show, export and import transcripts.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
+app.command()(show)
 
 _BATCH = 256
 _HELD_BYTES = 64 << 20
@@ -84,7 +86,8 @@ async def _probe(settings: "Settings", models: list[str]) -> tuple[dict[str, Any
 
 
 def _print_probes(found: dict[str, Any]) -> None:
-    from countermark_service.cli.console import show, table
+    from countermark_service.cli.console import show as print_parts
+    from countermark_service.cli.console import table
 
     words = {True: "yes", False: "NO", None: "not to be told"}
     for model, facts in found.items():
@@ -94,7 +97,7 @@ def _print_probes(found: dict[str, Any]) -> None:
         agreement = "-" if facts["agreement"] is None else f"{facts['agreement']:.0%}"
         rows.add_row("greedy judgements that repeat", agreement)
         rows.add_row("answers as", str(facts["model"]))
-        show(rows, "")
+        print_parts(rows, "")
 
 
 @app.command(name="export")

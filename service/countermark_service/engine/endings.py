@@ -12,11 +12,21 @@ from collections.abc import Callable
 from countermark_service.bundles import Bundle
 from countermark_service.engine.jobs import Failed
 
+UNPREPARED = 72
+"""Exit status of a worker that has begun nothing, as the machine lacked something to make it ready."""
 
-def reason_of(status: int | None) -> str:
-    """Return why a process ended that the service did not kill."""
+
+def reason_of(status: int | None, *, begun: bool) -> str:
+    """Return why a process ended that the service did not kill.
+
+    Args:
+        status: Its wait status; None where the nursery died with it.
+        begun: Whether it had begun any item.
+    """
     if status is None:
         return "nursery_lost"
+    if not begun and os.WIFEXITED(status) and os.WEXITSTATUS(status) == UNPREPARED:
+        return "worker_unprepared"
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         known = {

@@ -39,6 +39,7 @@ import base64
 import binascii
 import contextlib
 import ctypes
+import errno
 import gc
 import hashlib
 import importlib
@@ -73,6 +74,9 @@ _LARGEST_PLAN = 48 * 1024 * 1024
 _VECTOR_SECONDS = 3.0
 _LONGEST_MESSAGE = 500
 _OUTCOMES = {"scored", "no_answer", "bad_reference"}
+_DESCRIPTORS = 64
+_UNPREPARED = 72
+"""Exit status of a worker that could not be made ready, see `endings`."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -219,17 +223,24 @@ def _become_worker(
         progress = mmap.mmap(page, mmap.PAGESIZE)
         _limit(load)
         _confine(load, scratch)
+    except BaseException as exc:  # the machine lacks something; the service tells those who wait what it is
+        print(exc, file=sys.stderr, flush=True)
+        os._exit(_UNPREPARED)
+    os.dup2(1, 2)
+    try:
         _serve(requests, verdicts, progress, verifier, scratch)
-    except BaseException:
-        traceback.print_exc()
+    except BaseException:  # the service has gone, or a result cannot be told
         os._exit(70)
     os._exit(0)
 
 
 def _take_descriptors(descriptors: list[int]) -> list[int]:
-    """Move the three descriptors to high numbers and close all others but 0 to 2."""
+    """Move the three descriptors to high numbers and close all others but 0 to 2; of these, 2 stays as it is."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed < _DESCRIPTORS:
+        raise OSError(errno.EMFILE, f"a worker needs {_DESCRIPTORS} descriptors, and {allowed} are allowed")
     null = os.open(os.devnull, os.O_RDWR)
-    for standard in (0, 1, 2):
+    for standard in (0, 1):
         os.dup2(null, standard)
     moved = [os.dup2(fd, place, inheritable=False) for fd, place in zip(descriptors, (60, 61, 62))]
     os.closerange(3, 60)
@@ -241,7 +252,7 @@ def _limit(load: dict[str, Any]) -> None:
     hard = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: 64 << 20,
-        resource.RLIMIT_NOFILE: 64,
+        resource.RLIMIT_NOFILE: _DESCRIPTORS,
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_AS: load["address_space"],
     }

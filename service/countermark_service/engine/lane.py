@@ -157,13 +157,21 @@ class Lane:
         try:
             if nursery is not None:
                 worker = await nursery.fork()
-                self._failures = 0
                 if not worker.exited:
                     self._idle.append(worker)
         except (UnavailableError, OSError) as exc:
             self._count("fork_failed")
             if nursery is self._nursery:  # else it ended, and `on_lost` has started another or will
                 await self._bear(exc)
+        finally:
+            self._forking -= 1
+            self._pool.pump()
+
+    async def _missed(self) -> None:
+        """Do without a worker that could not be made ready; none is forked meanwhile."""
+        try:
+            if self._nursery is not None:
+                await self._bear(UnavailableError(self._nursery.last_words()))
         finally:
             self._forking -= 1
             self._pool.pump()
@@ -308,6 +316,7 @@ class Lane:
         if reply.sequence != chunk.sequence or not 0 <= reply.first <= len(chunk.jobs) - len(reply.results):
             raise ProtocolViolationError("a worker sent a reply that fits no request")
         results: Sequence[Judged | Reduced] = reply.results
+        self._failures = 0
         if results:
             self._learn(chunk.operation, sum(result.cpu_microseconds for result in results), len(results))
         for job, result in zip(chunk.jobs[reply.first :], results, strict=False):
@@ -360,12 +369,18 @@ class Lane:
         self._fresh_bytes.pop(worker.number, None)
         if worker in self._idle:
             self._idle.remove(worker)
-        reason = worker.killed_for or reason_of(status)
+        reason = worker.killed_for or reason_of(status, begun=worker.has_begun)
         self._count(reason)
+        if reason == "worker_unprepared":
+            self._forking += 1
+            self._pool.spawn(self._missed())
         chunk = self._chunks.get(worker)
         if chunk is None:
             return
         self._release(worker, chunk)
+        if reason == "worker_unprepared":
+            self._again(chunk.jobs)
+            return
         sequence, index, _ = worker.progress()
         current = chunk.jobs[index] if sequence == chunk.sequence and index < len(chunk.jobs) else None
         open_jobs = [job for job in chunk.jobs if not job.answered]

@@ -168,6 +168,11 @@ class Nursery:
             self._log += data
             del self._log[:-8192]
 
+    def last_words(self) -> str:
+        """Return the last line of what the nursery, or a worker that could not be made ready, has printed."""
+        lines = bytes(self._log).decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it ended without a word"
+
     async def fork(self) -> Worker:
         """Return a new worker, ready for frames.
 

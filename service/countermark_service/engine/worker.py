@@ -164,6 +164,11 @@ class Worker:
         sequence, index, start = _PROGRESS.unpack(progress)
         return sequence, index, start
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has begun any item."""
+        return any(self._progress[: _CHECKED.size])
+
     def take_back(self, sequence: int) -> None:
         """Have the chunk `sequence` end after the item at work."""
         _TAKEN_BACK.pack_into(self._progress, _CHECKED.size, sequence)

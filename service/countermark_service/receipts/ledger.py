@@ -15,6 +15,7 @@ import msgspec
 
 from countermark_service.errors import CountermarkError
 from countermark_service.receipts.statement import Envelope, Statement
+from countermark_service.store.reading import open_to_read
 
 _APPLICATION_ID = 0x434D4B32
 """`PRAGMA application_id`, "CMK2"."""
@@ -97,14 +98,16 @@ class Ledger:
     def receipts_naming(self, digest: str) -> list[IssuedReceipt]:
         """Return the receipts whose verifier, a child of it or release card has `digest` (``sha256:…``).
 
-        The oldest comes first.
+        The oldest comes first. Nothing is written, so the data folder may be read-only.
 
         Raises:
             LedgerError: The file cannot be read.
         """
         if not self._file.exists():
             return []
-        with self._lock, self._connection() as connection:
+        with self._told(), closing(open_to_read(self._file)) as connection:
+            if not self._is_prepared(connection):
+                return []
             rows = connection.execute(
                 "SELECT root, issued, ref, items, failed, release, keyid, envelope FROM names JOIN receipts"
                 " USING (number) WHERE digest = ? ORDER BY number",
@@ -120,11 +123,19 @@ class Ledger:
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         try:
-            if self._open is None:
-                self._open = self._connect()
-            yield self._open
-        except (sqlite3.Error, OSError) as exc:
+            with self._told():
+                if self._open is None:
+                    self._open = self._connect()
+                yield self._open
+        except LedgerError:
             self._drop()
+            raise
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as exc:
             raise LedgerError(f"the ledger of receipts, {self._file}, cannot be used: {exc}.") from exc
 
     def _connect(self) -> sqlite3.Connection:
@@ -144,19 +155,25 @@ class Ledger:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        if (application, version) == (_APPLICATION_ID, _SCHEMA_VERSION):
+        if self._is_prepared(connection):
             return
-        if application or version or tables:
-            raise LedgerError(
-                f"{self._file} is a database of another program, or of a later Countermark: it was left as it is."
-            )
         for statement in _TABLES.split(";"):
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+
+    def _is_prepared(self, connection: sqlite3.Connection) -> bool:
+        """Whether the file has its tables; raises LedgerError where it has others."""
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if (application, version) == (_APPLICATION_ID, _SCHEMA_VERSION):
+            return True
+        if application or version or tables:
+            raise LedgerError(
+                f"{self._file} is a database of another program, or of a later Countermark: it was left as it is."
+            )
+        return False
 
     def _drop(self) -> None:
         if self._open is not None:

@@ -23,7 +23,7 @@ from countermark_service.engine.interpreters import find_interpreter
 from countermark_service.errors import CountermarkError, SaturatedError, UnavailableError
 from countermark_service.sandbox.code.flavour import Flavour, cpp_flavour, javascript_flavour, python_flavour
 from countermark_service.sandbox.code.levels import LevelReport, probe
-from countermark_service.sandbox.code.model import Level, SandboxUnavailableError
+from countermark_service.sandbox.code.model import Level, SandboxShortageError, SandboxUnavailableError
 from countermark_service.sandbox.code.pool import SandboxPool
 
 _T = TypeVar("_T")
@@ -97,6 +97,8 @@ class Sandboxes:
         self._queue = queue
         self._idle_seconds = idle_seconds
         self._probed_at = float("-inf")
+        self._starved = False
+        """The last look found nothing, as the machine had run out of something; the report is of one before."""
         self._probing: asyncio.Task[None] | None = None
         self._opening: dict[Kind, asyncio.Task[OpenPool]] = {}
         self._stale: set[OpenPool] = set()
@@ -114,23 +116,32 @@ class Sandboxes:
         """
         if self._closed:
             raise UnavailableError("the service is stopping: ask again when it is back.")
-        held = self.report is not None and self.report.level is not None
+        held = self.report is not None and self.report.level is not None and not self._starved
         if time.monotonic() - self._probed_at > (PROBE_SECONDS if held else RETRY_SECONDS):
             if self._probing is None or self._probing.done():
                 self._probing = self._spawn(self._probe())
             if self.report is None:
-                await asyncio.shield(self._probing)
+                try:
+                    await asyncio.shield(self._probing)
+                except SandboxUnavailableError as exc:
+                    raise UnavailableError(f"the sandbox is not to be had: {exc}.") from exc
         if self.report is None or self.report.level is None:
             raise UnavailableError(self._refusal())
         return self.report.level
 
     async def _probe(self) -> None:
-        flavour = await asyncio.to_thread(python_flavour, Path(sys.executable))
-        report = await probe(flavour, levels=self.levels)
         before = self.report
-        if report.level is None or (before is not None and report.level is not before.level):
-            report = await probe(flavour, levels=self.levels)  # a busy machine is no reason to change
-        self.report, self._probed_at = report, time.monotonic()
+        try:
+            flavour = await asyncio.to_thread(python_flavour, Path(sys.executable))
+            report = await probe(flavour, levels=self.levels)
+            if report.level is None or (before is not None and report.level is not before.level):
+                report = await probe(flavour, levels=self.levels)  # a busy machine is no reason to change
+        except SandboxShortageError:
+            if before is None:
+                raise
+            self._starved, self._probed_at = True, time.monotonic()
+            return
+        self.report, self._probed_at, self._starved = report, time.monotonic(), False
         if before is not None and report.level is not before.level:
             for task in self._opening.values():
                 if task.done() and not task.cancelled() and task.exception() is None:

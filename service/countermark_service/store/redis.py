@@ -42,7 +42,10 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.AuthenticationError, "Check user and password in the store's URL."),
     (exceptions.OutOfMemoryError, "Set a maxmemory-policy that evicts (allkeys-lru), or more memory."),
     (exceptions.ReadOnlyError, "The URL names a replica: name its master."),
-    (exceptions.NoPermissionError, "Allow this user PING, MGET, MSET, MSETNX and DEL on the keys `cm1:*`."),
+    (
+        exceptions.NoPermissionError,
+        "Allow this user PING, MGET, MSET, MSETNX and DEL on the keys `cm1:*`, and SELECT if the URL names a database.",
+    ),
     (exceptions.BusyLoadingError, "It is loading its data set and will answer when that is done."),
     (exceptions.ResponseError, "The server refused the command; its own words say why."),
 )
@@ -226,7 +229,10 @@ def _packed(*words: bytes) -> Sequence[bytes]:
 
 
 def _pool(url: str) -> ConnectionPool:
-    """Return a pool for `url` that neither waits between retries nor keeps timers of its own."""
+    """Return a pool for `url` that neither waits between retries nor keeps timers of its own.
+
+    No connection gets a name, which would take a right more than the store needs.
+    """
     try:
         named = urlsplit(url).path.strip("/")
         if not url.startswith("unix:") and named and not named.isdecimal():
@@ -234,7 +240,6 @@ def _pool(url: str) -> ConnectionPool:
         pool = ConnectionPool.from_url(
             url,
             protocol=3,
-            client_name="countermark",
             driver_info=None,
             socket_timeout=None,  # one timer around the whole command is cheaper than one per read and write
             socket_connect_timeout=None,

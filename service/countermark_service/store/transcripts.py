@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from countermark_service.store.interface import KEY_BYTES, StoreUnavailableError
+from countermark_service.store.reading import open_to_read
 
 REDIS_PREFIX = b"cm1:t:"
 """Before the keys of transcripts, where verdicts have `c`."""
@@ -28,7 +29,7 @@ def scan_sqlite(path: Path) -> Iterator[bytes]:
     if not path.exists():
         return
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        with closing(open_to_read(path)) as connection:
             for head, value in connection.execute("SELECT head, value FROM verdicts ORDER BY head"):
                 if hashlib.sha256(value).digest() == head[:KEY_BYTES]:
                     yield value

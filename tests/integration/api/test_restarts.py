@@ -133,6 +133,27 @@ def test_a_terminal_that_is_closed_ends_the_service_in_order(
         assert len(batch.result().json()["verdicts"]) == 50
 
 
+def test_a_service_ends_in_order_whatever_signals_were_blocked_where_it_was_started(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, signal.valid_signals()
+    )  # a process inherits what is blocked
+    try:
+        service = start_service(tmp_path / "data")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with Caller(service) as caller:
+        assert len(caller.verdicts([item(f"blocked {n}") for n in range(50)])) == 50
+        processes = processes_below(service.process.pid)
+    try:
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(60) in (0, SIGNALLED)
+    finally:
+        service.process.kill()
+    wait_until(lambda: not any(map(is_alive, processes)), "every process has ended")
+
+
 @pytest.fixture(scope="module")
 def again(first: ServiceProcess, start_service: StartService, own_subjects: Path) -> ServiceProcess:
     """The first service, ended and started again."""

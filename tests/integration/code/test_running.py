@@ -9,12 +9,13 @@ import pytest
 import pytest_asyncio
 
 from countermark_service.assembly import Service, assemble
-from countermark_service.errors import CountermarkError, RequestError, SaturatedError
+from countermark_service.errors import CountermarkError, RequestError, SaturatedError, UnavailableError
 from countermark_service.running import Program, Runner
 from countermark_service.runtimes.sandboxes import Kind
 from countermark_service.sandbox.code.model import Status
 from countermark_service.settings import load_settings
 from countermark_service.store import MemoryStore, TieredStore
+from tests.support import no_more_than
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -193,3 +194,34 @@ async def test_closing_ends_what_is_under_way(runner: Runner) -> None:
     await runner.close()
     with pytest.raises((asyncio.CancelledError, CountermarkError)):
         await waiting
+
+
+async def test_a_machine_that_has_run_out_of_descriptors_is_told_from_one_that_contains_nothing(
+    tmp_path: Path,
+) -> None:
+    service = assemble(load_settings({"data": tmp_path}, environment={}))
+    sandboxes = service.sandboxes
+    held = [
+        os.open(os.devnull, os.O_RDONLY) for _ in range(64)
+    ]  # programs inherit the limit, and need so many
+    told: list[str] = []
+    try:
+        while sandboxes.report is None:
+            try:
+                with no_more_than(len(told)):
+                    level = await sandboxes.level()
+            except UnavailableError as exc:
+                told.append(str(exc))
+        assert len(told) >= 5
+        assert all("the machine has run out: Too many open files" in one for one in told), told
+
+        sandboxes._probed_at = float("-inf")  # as if it were time for another look
+        with no_more_than(6):
+            assert await sandboxes.level() is level
+            await asyncio.gather(*sandboxes._tasks)
+        assert sandboxes.state()["available"]
+        assert await sandboxes.level() is level
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        await service.close()

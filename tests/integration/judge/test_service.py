@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -149,6 +150,40 @@ async def test_a_file_is_scored_in_the_mode_that_the_command_names(
         told = await asyncio.to_thread(subprocess.run, line, capture_output=True, text=True, check=False)
         assert "transcript_missing" in told.stdout, told.stderr
     assert server.seen == []
+
+
+async def test_one_transcript_is_shown_as_the_model_got_it_and_as_no_terminal_is_harmed_by(
+    server: ScriptedJudge, tmp_path: Path
+) -> None:
+    server.reply = lambda body: "\x1b[2J\x9bH the same\u202e, says é\nSAME"
+    reply, _ = await scored_over_http(server, tmp_path)
+    (name,) = reply["verdicts"][0]["detail"]["transcripts"]
+
+    shown = await command("show", name, data=tmp_path / "data")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert f"model        {MODEL}\n" in shown.stdout
+    assert '--- user\nquestion: "How many?"\nreference answer: "a dozen"\n' in shown.stdout
+    assert shown.stdout.endswith("--- reply\n\\x1b[2J\\x9bH the same\\u202e, says é\nSAME\n")
+
+    whole = json.loads((await command("show", name, "--json", data=tmp_path / "data")).stdout)
+    kept = (await command("export", "-", data=tmp_path / "data")).stdout
+    assert whole == json.loads(kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("sha256:" + "0" * 64, "no transcript sha256:0+ is kept here"),
+        ("exact:1.0.0", "'exact:1.0.0' is no id of a transcript"),
+    ],
+)
+async def test_a_transcript_that_is_not_there_is_told_and_nothing_is_made(
+    tmp_path: Path, name: str, said: str
+) -> None:
+    told = await command("show", name, data=tmp_path / "data")
+    assert (told.returncode, told.stdout) == (1, "")
+    assert re.search(said, told.stderr)
+    assert not (tmp_path / "data").exists()
 
 
 async def test_transcripts_move_to_a_second_machine_by_the_command_line(

@@ -200,13 +200,27 @@ async def test_a_password_is_used_and_never_shown(tmp_path: Path, caplog: pytest
 
 
 async def test_a_user_without_rights_is_told_which_it_needs(redis: RedisServer) -> None:
-    redis.command("ACL", "SETUSER", "reader", "on", f">{SECRET}", "~cm1:*", "+ping", "+mget", "+client")
+    redis.command("ACL", "SETUSER", "reader", "on", f">{SECRET}", "~cm1:*", "+ping", "+mget")
     store = RedisStore(f"unix://reader:{SECRET}@{redis.socket}")
     await store.start()
     assert await store.get_many([key(1)]) == [None]
     with pytest.raises(StoreUnavailableError, match="Allow this user PING, MGET, MSET, MSETNX and DEL"):
         await store.put_many({key(1): b"x"})
     await store.close()
+
+
+@pytest.mark.parametrize(("database", "more"), [("", ()), ("?db=3", ("+select",))])
+async def test_the_rights_that_are_named_are_enough(
+    redis: RedisServer, database: str, more: tuple[str, ...]
+) -> None:
+    rights = ("+ping", "+mget", "+mset", "+msetnx", "+del", *more)
+    redis.command("ACL", "SETUSER", "least", "reset", "on", f">{SECRET}", "~cm1:*", *rights)
+    for looks_first in (False, True):
+        store = RedisStore(f"unix://least:{SECRET}@{redis.socket}{database}", looks_first=looks_first)
+        await store.start()
+        await store.put_many({key(1): b"one"})
+        assert await store.get_many([key(1)]) == [b"one"]
+        await store.close()
 
 
 @pytest.mark.parametrize(

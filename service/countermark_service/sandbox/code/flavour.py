@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from countermark_service.sandbox.code.model import SandboxUnavailableError
+from countermark_service.sandbox.code.shortage import shortage_told
 
 PRELOAD = (
     "math", "re", "collections", "heapq", "bisect", "itertools", "functools", "string", "operator", "typing",
@@ -47,10 +48,11 @@ class Interpreter:
             SandboxUnavailableError: It does not run.
         """
         try:
-            answer = subprocess.run(
-                [str(python), "-I", "-S", "-c", _INSPECT],
-                capture_output=True, check=True, timeout=_INSPECT_SECONDS, stdin=subprocess.DEVNULL,
-            )  # fmt: skip
+            with shortage_told():
+                answer = subprocess.run(
+                    [str(python), "-I", "-S", "-c", _INSPECT],
+                    capture_output=True, check=True, timeout=_INSPECT_SECONDS, stdin=subprocess.DEVNULL,
+                )  # fmt: skip
             facts = json.loads(answer.stdout)
         except (OSError, subprocess.SubprocessError, ValueError) as error:
             raise SandboxUnavailableError(f"the interpreter {python} does not run: {error}") from error

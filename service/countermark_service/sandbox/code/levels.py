@@ -17,8 +17,15 @@ from pathlib import Path
 from countermark_service.sandbox.code.filter import filter_digest, slot_filter
 from countermark_service.sandbox.code.flavour import Flavour
 from countermark_service.sandbox.code.inside import kernel
-from countermark_service.sandbox.code.model import Level, Limits, SandboxUnavailableError, Status
+from countermark_service.sandbox.code.model import (
+    Level,
+    Limits,
+    SandboxShortageError,
+    SandboxUnavailableError,
+    Status,
+)
 from countermark_service.sandbox.code.pool import SandboxPool
+from countermark_service.sandbox.code.shortage import shortage_told
 from countermark_service.sandbox.scratch import Scratch
 from countermark_service.sandbox.system_calls import number_of
 
@@ -171,6 +178,9 @@ async def probe(flavour: Flavour, *, levels: Sequence[Level] = tuple(Level)) -> 
     Args:
         flavour: A Python flavour; its interpreter runs the attacks.
         levels: Those to try.
+
+    Raises:
+        SandboxShortageError: The machine has run out of something, and nothing was found.
     """
     reasons: list[str] = []
     for level in levels:
@@ -187,11 +197,13 @@ async def _hold(level: Level, flavour: Flavour, limit_user_namespaces: bool) -> 
     pool = SandboxPool(level, flavour, slots=1, limit_user_namespaces=limit_user_namespaces)
     try:
         async with pool:
-            with _bait() as (canary, port):
+            with shortage_told(), _bait() as (canary, port):
                 for attack in _attacks(canary, port):
                     reason = await _withstand(pool, attack)
                     if reason is not None:
                         return reason
+    except SandboxShortageError:
+        raise  # it says nothing of the level
     except (SandboxUnavailableError, OSError) as error:
         return str(error)
     return None

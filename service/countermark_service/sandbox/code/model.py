@@ -33,6 +33,10 @@ class SandboxUnavailableError(CountermarkError):
     code: ClassVar[str] = "sandbox_unavailable"
 
 
+class SandboxShortageError(SandboxUnavailableError):
+    """The machine has run out of descriptors, processes, memory or room: for now, whatever its containment is."""
+
+
 class Level(StrEnum):
     """How well a candidate is held, best first."""
 

@@ -8,7 +8,6 @@ of slot, the candidate is to blame (`resource_limit`), and otherwise the sandbox
 """
 
 import asyncio
-import errno
 import os
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -33,6 +32,7 @@ from countermark_service.sandbox.code.model import (
 )
 from countermark_service.sandbox.code.papers import Job
 from countermark_service.sandbox.code.run import CandidateRun, Finished
+from countermark_service.sandbox.code.shortage import shortage_told
 from countermark_service.sandbox.code.slot import Slot, SlotLostError
 from countermark_service.sandbox.scratch import Scratch
 
@@ -55,10 +55,6 @@ _CANARY = b"print(sum(map(int, input().split())))"
 _MOST_WANTED, _MOST_WANTED_CHARACTERS = 64, 8192
 """Files that may be wanted after a test."""
 _MAX_SOURCE_BYTES = 16 * 1024 * 1024
-_SHORTAGE = frozenset(
-    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT}
-)
-"""Failures that say nothing of a program: no descriptors, processes, memory or room left."""
 _MAX_NAME_BYTES = 255
 """What a file system takes as the name of one file or folder."""
 
@@ -94,7 +90,8 @@ class SandboxPool:
             SandboxUnavailableError: The level or the flavour does not work on this machine.
         """
         self._closed = False
-        first = await self._new_slot()
+        with shortage_told():
+            first = await self._new_slot()
         for _ in range(self.slots - 1):
             self._idle.put_nowait(None)
         self._idle.put_nowait(first)
@@ -361,14 +358,10 @@ class SandboxPool:
         try:
             if self._closed:
                 raise SandboxUnavailableError("the sandbox is closed")
-            if slot is None:
-                slot = await self._new_slot()
-            yield slot
-        except (OSError, ExceptionGroup) as error:  # a group where a run has two halves
-            shortage = _shortage(error)
-            if shortage is None:
-                raise
-            raise SandboxUnavailableError(f"the machine has run out: {shortage.strerror}") from error
+            with shortage_told():
+                if slot is None:
+                    slot = await self._new_slot()
+                yield slot
         finally:
             worn = slot is not None and (not slot.sound or slot.served >= CANDIDATES_PER_SLOT)
             self._idle.put_nowait(None if worn else slot)
@@ -403,13 +396,6 @@ _MOST_STACK_KIB = 8000
 """What a runtime with a stack limit of its own is given, where the program's whole stack allows."""
 _DECODE_INLINE_BYTES = 32 * 1024
 """Larger answers are parsed in a thread, so that the service keeps answering."""
-
-
-def _shortage(error: OSError | ExceptionGroup[Exception]) -> OSError | None:
-    """Return the error, or the first of a group, where the machine has run out of something; None elsewhere."""
-    found = error.exceptions if isinstance(error, ExceptionGroup) else [error]
-    short = [one for one in found if isinstance(one, OSError) and one.errno in _SHORTAGE]
-    return short[0] if len(short) == len(found) else None
 
 
 def _check(code: bytes, files: Mapping[str, bytes] | None) -> None:

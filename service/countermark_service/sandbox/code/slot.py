@@ -47,6 +47,7 @@ from countermark_service.sandbox.code.inside.report import (
 from countermark_service.sandbox.code.launch import Launch
 from countermark_service.sandbox.code.model import MARSHAL, Limits, SandboxUnavailableError
 from countermark_service.sandbox.code.papers import memory_file
+from countermark_service.sandbox.code.shortage import shortage_told
 
 _MESSAGE_BYTES = 1 << 17
 _START_SECONDS = 60.0
@@ -134,11 +135,15 @@ class Slot:
             SandboxUnavailableError: The sandbox cannot be built here; the message says why.
         """
         loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        self._control = ours
-        with theirs:
-            self._spawn(theirs)
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours.setblocking(False)
+            self._control = ours
+            with theirs:
+                self._spawn(theirs)
+        except BaseException:
+            await self.close()
+            raise
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await loop.sock_sendall(ours, marshal.dumps(self._launch.config, MARSHAL))
@@ -255,16 +260,17 @@ class Slot:
         numbers = {name: str(number) for name, number in files.items()} | {"control": str(control.fileno())}
         argv = [part.format_map(numbers) if part.startswith("{") else part for part in self._launch.argv]
         try:
-            self._process = subprocess.Popen(
-                argv,
-                stdin=files["stdin"],
-                stdout=subprocess.DEVNULL,
-                stderr=self._diagnosis,
-                env=self._launch.environment,
-                cwd="/",
-                pass_fds=(control.fileno(), *files.values()),
-                start_new_session=True,
-            )
+            with shortage_told():
+                self._process = subprocess.Popen(
+                    argv,
+                    stdin=files["stdin"],
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._diagnosis,
+                    env=self._launch.environment,
+                    cwd="/",
+                    pass_fds=(control.fileno(), *files.values()),
+                    start_new_session=True,
+                )
         except OSError as error:
             raise SandboxUnavailableError(f"{argv[0]} does not start: {error}") from error
         finally:

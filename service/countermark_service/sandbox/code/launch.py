@@ -82,12 +82,17 @@ def _claim_user() -> Claim:
 
 
 def environment(scratch: str) -> dict[str, str]:
-    """Return the whole environment of candidates; nothing of the service's is passed on."""
+    """Return the whole environment of candidates; nothing of the service's is passed on.
+
+    The C library would reserve 64 MiB for each thread: the address space would be full before there are as many
+    threads as are allowed.
+    """
     threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return {
         "PATH": "/usr/bin:/bin", "USER": "candidate", "HOME": scratch, "TMPDIR": scratch,
         "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC",
-        "PYTHONHASHSEED": "0", "OPENSSL_CONF": "/dev/null", "LD_BIND_NOW": "1", **threads,
+        "PYTHONHASHSEED": "0", "OPENSSL_CONF": "/dev/null", "LD_BIND_NOW": "1",
+        "MALLOC_ARENA_MAX": "2", **threads,
     }  # fmt: skip
 
 

@@ -28,12 +28,16 @@ from countermark_service.engine.worker import PIPE_BYTES, Worker, WorkerListener
 from countermark_service.errors import UnavailableError
 from countermark_service.sandbox import Containment, Interior
 from countermark_service.sandbox.containment import system_paths
+from countermark_service.sandbox.sacrifice import going_first
 from countermark_service.sandbox.seccomp import worker_filter
 
 _HARNESS = Path(__file__).with_name("harness.py")
 _F_SETPIPE_SZ = 1031
 _START_SECONDS = 120.0
 _FORK_SECONDS = 30.0
+_END_SECONDS = 1.0
+_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
+"""Exit codes of what was killed, and of bubblewrap around it."""
 # Mappings that nobody touches cost nothing, and a refused one would surface as MemoryError, which verifier
 # libraries catch and turn into "not equal". What is resident is what counts, and the pool watches that.
 _ADDRESS_SPACE_HEADROOM = 16 << 30
@@ -81,6 +85,8 @@ class Nursery:
         self.workers: dict[int, Worker] = {}
         self.python_version = ""
         self._closing = False
+        self._was_killed = False
+        """Whether somebody killed it while it started."""
         self._log = bytearray()
 
     async def start(self) -> None:
@@ -103,6 +109,10 @@ class Nursery:
         except (OSError, TimeoutError):
             answer = {}
         if "ready" not in answer:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_END_SECONDS):
+                    await self._process.wait()  # how it ended is known a moment after its socket is closed
+            self._was_killed = self._process.returncode in _KILLED
             await self.close()
             raise UnavailableError(self._failure(answer.get("failed")))
         self.python_version = answer["ready"]["python"]
@@ -121,7 +131,7 @@ class Nursery:
         try:
             self._scratch.mkdir(mode=0o700)
             self._process = await asyncio.create_subprocess_exec(
-                *command,
+                *going_first(command),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
@@ -155,7 +165,10 @@ class Nursery:
 
     def _failure(self, reason: str | None) -> str:
         log = bytes(self._log).decode(errors="replace").strip()
-        lines = (reason or log or "it ended without a word").strip().splitlines()
+        silent = (
+            "it was killed: is the machine out of memory?" if self._was_killed else "it ended without a word"
+        )
+        lines = (reason or log or silent).strip().splitlines()
         places = [found for line in lines if (found := _PLACE.match(line))]
         where = f" ({places[-1]['file']}, line {places[-1]['line']})" if places else ""
         ref = self._bundle.ref

@@ -48,6 +48,7 @@ from countermark_service.sandbox.code.launch import Launch
 from countermark_service.sandbox.code.model import MARSHAL, Limits, SandboxUnavailableError
 from countermark_service.sandbox.code.papers import memory_file
 from countermark_service.sandbox.code.shortage import shortage_told
+from countermark_service.sandbox.sacrifice import going_first
 
 _MESSAGE_BYTES = 1 << 17
 _START_SECONDS = 60.0
@@ -262,7 +263,7 @@ class Slot:
         try:
             with shortage_told():
                 self._process = subprocess.Popen(
-                    argv,
+                    going_first(argv),
                     stdin=files["stdin"],
                     stdout=subprocess.DEVNULL,
                     stderr=self._diagnosis,

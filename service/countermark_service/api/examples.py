@@ -22,7 +22,7 @@ CARD: dict[str, Any] = {
         "routes": [
             {
                 "task": "sums",
-                "verifier": "numeric:1.2.1@sha256:6352bac3b8c5190d3b342c8796dd6f5fd1eaba03c811c5b59942044903389046",
+                "verifier": "numeric:1.3.0@sha256:83325c86445d16b0479980c1944e773f284e741076941369f2dd3764b77bcb49",
                 "on_failure": "null",
             }
         ]

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 _VARIED = "Write one sentence about any animal you like. Choose freely."
 _FEW_TOKENS = 4
+_SHAPED_TOKENS = 256
+"""Servers let a model write white space between the parts of what a schema binds, and small ones do."""
 _SCHEMA = {
     "type": "object",
     "properties": {"zebra": {"type": "integer"}, "ok": {"type": "boolean"}},
@@ -78,7 +80,13 @@ async def probe(client: "ModelClient") -> Probe:
     ]
     shape = {"type": "json_schema", "json_schema": {"name": "probe", "strict": True, "schema": _SCHEMA}}
     single = [
-        _ask(client, "Say hello in one English sentence.", response_format=shape, max_tokens=64),
+        _ask(
+            client,
+            "Say hello in one English sentence.",
+            temperature=0.0,
+            response_format=shape,
+            max_tokens=_SHAPED_TOKENS,
+        ),
         _ask(client, "Say hello.", logprobs=True, max_tokens=8),
         _ask(client, "Count from 1 to 100 in words.", max_tokens=_FEW_TOKENS),
     ]
@@ -141,8 +149,11 @@ def _temperature(greedy: list[str] | None, varied: list[str] | None) -> bool | N
 def _shaped(answer: Answer | CallError) -> bool | None:
     if isinstance(answer, CallError):
         return False if answer.kind == "judge_refused_request" else None
+    content = answer.reply.content.lstrip()
+    if answer.reply.finish_reason == "length" and content.startswith("{"):
+        return None  # what was cut short may have been on its way
     try:
-        return Schema(_SCHEMA).mismatch(json.loads(answer.reply.content)) is None
+        return Schema(_SCHEMA).mismatch(json.loads(content)) is None
     except (ValueError, RecursionError):
         return False
 

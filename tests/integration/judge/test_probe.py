@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from countermark_service.judge import ProbeBook, probe
 from tests.integration.judge.parts import MODEL, Judging, item
 from tests.integration.judge.scripted import Body, ScriptedJudge, completion, never, status
@@ -91,3 +93,28 @@ async def test_a_probe_that_fails_costs_no_verdict(judging_in_memory: Make, serv
     made = judging_in_memory(options={"probe": "first_use"}, probes=ProbeBook())
     verdict = await made.verdict(item())
     assert (verdict.score, verdict.detail()["probe"]) == (1.0, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('{"zebra": 1, "ok": true}', True),
+        ('{\n \n "zebra": 12', None),
+        ("Hello and", False),
+        ("{hello}", None),
+    ],
+)
+async def test_a_reply_that_was_cut_short_does_not_say_that_a_schema_is_ignored(
+    judging_in_memory: Make, server: ScriptedJudge, content: str, expected: bool | None
+) -> None:
+    async def cut(exchange: Any) -> None:
+        if "response_format" not in exchange.seen.body:
+            await exchange.send(200, completion(honest(exchange.seen.body), usage=None))
+            return
+        body = json.loads(completion(content, usage=None))
+        body["choices"][0]["finish_reason"] = "stop" if expected else "length"
+        await exchange.send(200, json.dumps(body).encode())
+
+    server.faults = [cut] * 100
+    found = await probe(judging_in_memory().asker.client(MODEL))
+    assert found.response_format is expected

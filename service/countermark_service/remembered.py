@@ -8,6 +8,7 @@ digest stands between. All is bounded, and forgotten when the process ends.
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -78,11 +79,12 @@ class Familiar:
         if [1 for item in items if item.params or type(item.reference) is not str]:
             return None
         get = table.get
+        found: list[Any]  # of verdicts, once it is known that none is missing
         if uses_prompt:
             found = [get((item.reference, item.response, item.prompt)) for item in items]
         else:
             found = [get((item.reference, item.response)) for item in items]
-        return found if None not in found else None  # type: ignore[return-value] # so there is no None in it
+        return found if None not in found else None
 
     def put_all(
         self, identity: bytes, items: Sequence[Item], found: Sequence[Scored | None], *, uses_prompt: bool

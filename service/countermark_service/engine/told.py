@@ -62,8 +62,8 @@ def _uv_files(places: Mapping[str, str]) -> Iterator[Path]:
         return
     if places.get("UV_NO_CONFIG", "").lower() in ("1", "true"):
         return
-    home = places.get("XDG_CONFIG_HOME") or os.path.join(places.get("HOME", "/"), ".config")  # noqa: PTH118
-    yield Path(home, "uv/uv.toml")
+    own = places.get("XDG_CONFIG_HOME")
+    yield Path(own or Path(places.get("HOME", "/"), ".config"), "uv/uv.toml")
     for folder in (places.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(os.pathsep):
         yield Path(folder, "uv/uv.toml")
     yield Path("/etc/uv/uv.toml")

@@ -126,7 +126,7 @@ class RandomModel:
 
 def main(path: str) -> None:
     """Serve the model until the process is killed."""
-    import xllamacpp  # type: ignore[import-untyped]
+    import xllamacpp  # type: ignore[import-untyped] # a compiled module without stubs; here alone, as it takes time
 
     settings = xllamacpp.CommonParams()
     settings.model.path = path

@@ -142,7 +142,9 @@ class Slot:
             self._control = ours
             with theirs:
                 self._spawn(theirs)
-        except BaseException:
+        except (
+            BaseException
+        ):  # whatever keeps it from starting, a cancellation too: its socket and process go
             await self.close()
             raise
         try:

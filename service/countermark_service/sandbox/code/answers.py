@@ -7,7 +7,7 @@ if it is one whole reply to this very call; everything else is a call that faile
 from collections.abc import Sequence
 from dataclasses import replace
 
-from countermark_service.sandbox.code.inside import line, plain, proxy
+from countermark_service.sandbox.code.inside import line, plain, testing
 from countermark_service.sandbox.code.model import CallResult, RunResult, Status, TesterResult
 from countermark_service.sandbox.code.run import Finished
 
@@ -55,7 +55,7 @@ def tester_result(candidate: RunResult, tester: Finished, nonce: bytes) -> Teste
         parts = plain.decode(tester.answer) if tester.answer else None
     except plain.NotPlainError:
         parts = None
-    if type(parts) is tuple and len(parts) == 3 and parts[0] == nonce and parts[1] == proxy.UNSUPPORTED:
+    if type(parts) is tuple and len(parts) == 3 and parts[0] == nonce and parts[1] == testing.UNSUPPORTED:
         # A candidate whose tester has gone cannot but fail as well.
         return result(False, Status.OK, parts[2], unsupported=True)
     if candidate.status is not Status.OK:
@@ -66,6 +66,6 @@ def tester_result(candidate: RunResult, tester: Finished, nonce: bytes) -> Teste
         status = Status.RUNTIME_ERROR if tester.result.status is Status.OK else tester.result.status
         return result(False, status, f"the test program ended early: {tester.result.message}", unsupported)
     kind, message = parts[1], parts[2]
-    if kind == proxy.BROKEN:
+    if kind == testing.BROKEN:
         return result(False, Status.RUNTIME_ERROR, message)
-    return result(kind == proxy.PASSED, Status.OK, message)
+    return result(kind == testing.PASSED, Status.OK, message)

@@ -31,7 +31,7 @@ from collections.abc import Callable
 from types import BuiltinMethodType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, NoReturn, Protocol
 
-from . import kernel, plain, proxy, serve
+from . import kernel, plain, serve, testing
 from .report import our_word
 
 NICENESS = 5
@@ -100,7 +100,7 @@ def run(
     if mode == "serve":
         leave(finish(_serve, code, context.scratch))
     folder = context.scratch if context.namespaces else None
-    leave(finish(proxy.test, code, request, job, folder, FIRST_EXTRA, FIRST_EXTRA + 1))
+    leave(finish(testing.test, code, request, job, folder, FIRST_EXTRA, FIRST_EXTRA + 1))
 
 
 def load(

@@ -2,6 +2,9 @@
 
 Rounds of both sides take turns within one minute, so that noise meets both; figures are
 medians of the rounds. Both sides keep two programs going at a time.
+
+COUNTERMARK_BENCH_PYTHON names another interpreter for both sides. What is measured is in good part how long
+that takes to start: of two builds of one version the one that starts faster has the lower ratio.
 """
 
 import asyncio
@@ -25,6 +28,7 @@ from tests.bench.measure import ROUNDS, report, resident_mib
 SUM = b"a, b = map(int, input().split())\nprint(a + b)\n"
 NUMPY = b"import numpy\na, b = map(int, input().split())\nprint(int(numpy.add(a, b)))\n"
 STDIN, STDOUT = b"20 22\n", b"42\n"
+PYTHON = os.environ.get("COUNTERMARK_BENCH_PYTHON", sys.executable)
 AT_A_TIME = 2
 CANDIDATES = 150
 GROWTH_CANDIDATES = int(os.environ.get("COUNTERMARK_BENCH_CANDIDATES", "2000"))
@@ -34,7 +38,7 @@ def bare(code: bytes, runs: int, environment: dict[str, str] | None = None) -> f
     """Return runs per second of a plain interpreter, two at a time."""
 
     def one(_: int) -> None:
-        command = [sys.executable, "-c", code.decode()]
+        command = [PYTHON, "-c", code.decode()]
         done = subprocess.run(command, input=STDIN, capture_output=True, env=environment, check=True)
         if done.stdout != STDOUT:
             raise AssertionError(done)
@@ -112,13 +116,13 @@ async def measure_numpy(level: Level) -> None:
     """Print the row of a program that imports numpy, in an installation made for this run."""
     with tempfile.TemporaryDirectory() as folder:
         uv = str(Path(sys.executable).parent / "uv")
-        command = [uv, "pip", "install", "-q", "--python", sys.executable, "--target", folder, "numpy"]
+        command = [uv, "pip", "install", "-q", "--python", PYTHON, "--target", folder, "numpy"]
         if subprocess.run(command, check=False).returncode:
             print("numpy cannot be installed here; its row is left out")
             return
         Path(folder).chmod(0o755)  # candidates are another user
         environment = {**os.environ, "PYTHONPATH": folder, "OPENBLAS_NUM_THREADS": "1"}
-        flavour = python_flavour(Path(sys.executable), site_packages=[Path(folder)], preload=["numpy"])
+        flavour = python_flavour(Path(PYTHON), site_packages=[Path(folder)], preload=["numpy"])
         async with SandboxPool(level, flavour, slots=AT_A_TIME) as pool:
             await contained(pool, NUMPY, 20, 1)
             await compare(
@@ -131,7 +135,7 @@ async def measure_numpy(level: Level) -> None:
 
 async def main(levels: Sequence[Level]) -> None:
     """Measure each level, then numpy on the first."""
-    flavour = python_flavour(Path(sys.executable))
+    flavour = python_flavour(Path(PYTHON))
     for level in levels:
         await measure_level(level, flavour)
     await measure_numpy(levels[0])

@@ -163,12 +163,12 @@ async def test_spares_are_given_back_when_no_item_has_needed_them_for_a_while(
     pool: Pool, slow: Bundle
 ) -> None:
     await order_of(pool, slow, ["0.3", *["0"] * 40])
+    await until(lambda: len(pool.workers()) > 1)
+
+    await pool.sweep()
     await until(
         lambda: len(pool.workers()) == 2
     )  # one for the slot, and the spare that the slow item called for
-
-    await pool.sweep()
-    assert len(pool.workers()) == 2
     await pool.sweep()
     await until(lambda: len(pool.workers()) == 1)
     _, results = await order_of(pool, slow, ["0"])

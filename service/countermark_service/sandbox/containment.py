@@ -160,4 +160,4 @@ def _try_bubblewrap(bwrap: str, *, bounded: bool) -> str | None:
     if done.returncode == 0 and done.stdout == b"inside\n":
         return None
     lines = done.stderr.decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"exit status {done.returncode}"
+    return lines[-1].rstrip(".") if lines else f"exit status {done.returncode}"

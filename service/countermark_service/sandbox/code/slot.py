@@ -313,7 +313,7 @@ class Slot:
         self._gone.clear()
 
     def _diagnose(self) -> str:
-        text = os.pread(self._diagnosis, _DIAGNOSIS_BYTES, 0).decode("utf-8", "replace").strip()
+        text = os.pread(self._diagnosis, _DIAGNOSIS_BYTES, 0).decode("utf-8", "replace").strip().rstrip(".")
         return text or "no message"
 
 

@@ -184,11 +184,15 @@ class Summary:
             "The mean is over scored and no answer; bad references and failures (timeout, error, abstain) "
             "have no score and are not in it."
         )
-        parts = [f"{self.rows} rows in {self.seconds:.1f} s.", explained]
+        parts = [f"{_rows(self.rows)} in {self.seconds:.1f} s.", explained]
         if self.bad_rows:
             parts.append(f"{self.bad_rows} bad rows were skipped.")
         if len(self.tallies) > 1:
-            parts.append(f"The verifiers differ on {self.disagreements} rows.")
+            parts.append(f"The verifiers differ on {_rows(self.disagreements)}.")
         if self.degraded:
             parts.append(f"Meanwhile: {', '.join(sorted(self.degraded))}; that cost time, no verdicts.")
         return " ".join(parts)
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"

@@ -473,7 +473,7 @@ def _untold(pair: Comparison, difference: Estimate) -> str:
     answers = f"{plural(pair.rows, 'answer')}"
     if difference.items != pair.rows:
         answers += f" to {plural(difference.items, 'question')}"
-    return (
-        f"{answers} are too few to tell whether the published score holds: {moved} on them "
-        f"({interval(difference, points=True)})."
-    )
+    shown = interval(difference, points=True)
+    if not _holds_zero(difference):
+        shown = f"exact test p = {_exact_p(pair):.2g}"
+    return f"{answers} are too few to tell whether the published score holds: {moved} on them ({shown})."

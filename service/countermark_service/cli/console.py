@@ -180,6 +180,11 @@ def note(text: str) -> None:
     print(harmless(text), file=sys.stderr)
 
 
+def counted(count: int, noun: str) -> str:
+    """Write a number with its noun."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def short_digest(digest: str) -> str:
     """Return the head of a digest, for tables: enough to tell versions apart, not to pin one."""
     return digest[: len("sha256:") + 12]

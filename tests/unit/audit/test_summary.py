@@ -189,7 +189,7 @@ def summarised(path: Path, rows: list[tuple[float | None, float | None]]) -> Doc
         (
             [(0.0, 1.0)] * 5,
             "too_few",
-            "5 answers are too few to tell whether the published score holds: +100.0 points on them",
+            "too few to tell whether the published score holds: +100.0 points on them (exact test p = 0.062).",
         ),
         ([(0.0, 1.0)] * 6, "differs", "does not hold: +100.0 points under strict:1.0.0"),
         ([(0.5, 1.0)] * 3, "too_few", "3 answers are too few"),

@@ -19,13 +19,15 @@ SCHEMA_VERSION: Literal["1"] = "1"
 PUBLISHED = "published"
 """`id` of the column that holds what the files say; verifiers have their pins."""
 
-Standing = Literal["reproduced", "agrees", "differs", "undecided", "unpublished", "unscored"]
+Standing = Literal["reproduced", "agrees", "differs", "too_few", "undecided", "unpublished", "unscored"]
 """How a published score stands against the recomputed one:
 
 * ``reproduced``: every verdict agrees, and no row went without one.
-* ``agrees``: some verdicts differ, no more one way than chance would have it.
+* ``agrees``: some verdicts differ, no more one way than chance would have it, and the interval of the
+  difference reaches no further than `findings.MARGIN`.
 * ``differs``: the interval of the difference excludes zero and, where all scores are right or wrong, the exact
   test says so too (by question where questions have several answers).
+* ``too_few``: neither of these two, as there are too few rows, or questions, to tell.
 * ``undecided``: rows without a score leave more room than that difference.
 * ``unpublished``: the files hold no score to compare with.
 * ``unscored``: no row has a recomputed score beside a published one.

@@ -10,6 +10,7 @@ from countermark_service.audit.document import (
     PUBLISHED,
     Column,
     Comparison,
+    Estimate,
     Finding,
     Mark,
     Slice,
@@ -24,6 +25,9 @@ from countermark_service.audit.wording import (
     shown_score,
     shown_share,
 )
+
+MARGIN = 0.05
+"""How far from zero the interval of a difference may reach where a score is said to hold up: 5 points."""
 
 _REASONS: Mapping[FlipKind, str] = {
     FlipKind.FORMAT: "{about} finds no answer in a form that it can read",
@@ -48,14 +52,28 @@ def standing_of(published: Column | None, recomputed: Column | None, pair: Compa
     difference = pair.difference
     if recomputed.bounds is not None:
         low, high = recomputed.bounds.low, recomputed.bounds.high
-        chance = max(difference.high - difference.value, difference.value - difference.low)
-        if high - low > chance and low <= published.score.value <= high:
+        reach = max(difference.high - difference.value, difference.value - difference.low)
+        if high - low > reach and low <= published.score.value <= high:
             return "undecided"
-    if difference.low <= 0 <= difference.high:
-        return "agrees"
     # With few flips an interval is bolder than the exact test; where scores are right or wrong, both must say so.
-    p = pair.mcnemar_p if pair.items_p is None else pair.items_p
-    return "agrees" if pair.changed == 0 and p > 1 - difference.level else "differs"
+    chance = _holds_zero(difference) or (pair.changed == 0 and _exact_p(pair) > 1 - difference.level)
+    if not chance:
+        return "differs"
+    return "agrees" if _reach(difference) <= MARGIN else "too_few"
+
+
+def _holds_zero(difference: Estimate) -> bool:
+    return difference.low <= 0 <= difference.high
+
+
+def _reach(difference: Estimate) -> float:
+    """Return how far from zero the interval of a difference goes, on the farther side."""
+    return max(-difference.low, difference.high)
+
+
+def _exact_p(pair: Comparison) -> float:
+    """Return the p-value of the exact test that takes no two rows of one question as independent."""
+    return pair.mcnemar_p if pair.items_p is None else pair.items_p
 
 
 def _unscored(recomputed: Column, pair: Comparison) -> int:
@@ -122,7 +140,7 @@ def finding_over(parts: Sequence[Slice]) -> Finding | None:
     ]
     standings = [part.finding.standing for part in parts]
     order: tuple[Standing, ...] = (
-        "differs", "undecided", "unscored", "agrees", "reproduced", "unpublished",
+        "differs", "undecided", "unscored", "too_few", "agrees", "reproduced", "unpublished",
     )  # fmt: skip
     return Finding(
         standing=next(one for one in order if one in standings),
@@ -155,9 +173,16 @@ def _holds(standing: Standing, published: Column | None, main: Column | None, pa
     if standing == "unpublished" or published is None or pair is None or pair.difference is None:
         return f"{own}."
     if standing == "reproduced":
-        return f"{score}, and each of the {shown_count(pair.rows)} verdicts is the published one."
+        same = "its verdict is" if pair.rows == 1 else f"each of the {shown_count(pair.rows)} verdicts is"
+        told = f"{score}, and {same} the published one."
+        if _reach(pair.difference) > MARGIN:
+            told += (
+                " Of other answers so few say little: the difference there has the "
+                f"{interval(pair.difference, points=True)} points."
+            )
+        return told
     over = (
-        f"Over the {shown_count(pair.rows)} answers that have both scores, the difference is "
+        f"Over the {plural(pair.rows, 'answer that has', 'answers that have')} both scores, the difference is "
         f"{shown_points(pair.difference.value)} points ({interval(pair.difference, points=True)}). "
         f"{_flips(pair)}"
     )
@@ -191,6 +216,8 @@ def _why(
             f"The {plural(_unscored(verifiers[0], pair), 'answer')} without a recomputed score could move the mean "
             "further than what was found, so nothing can be said either way until they are scored."
         )
+    if standing == "too_few" and pair is not None and pair.difference is not None:
+        sentences.append(_too_few(pair, pair.difference))
     if pair is not None and standing != "unscored":
         sentences += _kinds(pair, _labels(verifiers))
     nearest = _nearest(verifiers, comparisons)
@@ -201,6 +228,19 @@ def _why(
     if not sentences and standing == "reproduced":
         sentences.append(_others(verifiers, comparisons))
     return " ".join(filter(None, sentences))
+
+
+def _too_few(pair: Comparison, difference: Estimate) -> str:
+    """Say why neither that a score holds nor that it does not is shown."""
+    if not _holds_zero(difference):
+        return (
+            f"The interval leaves out zero, but the exact test does not find so few changes to be more than chance "
+            f"(p = {_exact_p(pair):.2g})."
+        )
+    return (
+        f"On other answers of this kind the difference might be {shown_points(difference.low)} or "
+        f"{shown_points(difference.high)} points, so these show neither that the score holds nor that it does not."
+    )
 
 
 def _kinds(pair: Comparison, labels: Mapping[str, str], *, counted: bool = False) -> list[str]:
@@ -332,6 +372,7 @@ def _headline(overall: Slice, parts: Sequence[Slice]) -> str:
         ("reproduced", "reproduced verdict for verdict"),
         ("agrees", "hold up though single verdicts change"),
         ("differs", "do not hold"),
+        ("too_few", "have too few answers to tell"),
         ("undecided", "cannot be decided"),
         ("unscored", "were not scored again"),
     )
@@ -348,6 +389,8 @@ def _every(standing: Standing, count: int, overall: Slice, parts: Sequence[Slice
     """Say that all published scores stand alike."""
     if standing == "reproduced":
         return f"All {count} published scores are reproduced, verdict for verdict."
+    if standing == "too_few":
+        return f"None of the {count} published scores has enough answers to tell whether it holds."
     if standing == "undecided":
         return f"None of the {count} published scores can be decided: too many answers got no score again."
     if standing == "unscored":
@@ -376,6 +419,7 @@ def _agree(words: str, count: int, standing: str) -> str:
     return {
         "agrees": "holds up though single verdicts change",
         "differs": "does not hold",
+        "too_few": "has too few answers to tell",
         "unscored": "was not scored again",
     }.get(standing, words)
 
@@ -404,7 +448,11 @@ def _one(overall: Slice) -> str:
         )
     difference = shown_points(pair.difference.value)
     if standing == "reproduced":
+        if pair.rows == 1:
+            return "The published score holds for its one answer: the verdict is reproduced."
         return "The published score holds: every verdict is reproduced."
+    if standing == "too_few":
+        return _untold(pair, pair.difference)
     if standing == "agrees":
         if not pair.disagreements:
             return f"The published score holds on the {plural(pair.rows, 'answer')} that could be compared."
@@ -415,3 +463,17 @@ def _one(overall: Slice) -> str:
     if standing == "undecided":
         return f"Cannot be decided: {plural(_unscored(main, pair), 'answer')} got no score again."
     return f"The published score does not hold: {difference} points under {main.label}."
+
+
+def _untold(pair: Comparison, difference: Estimate) -> str:
+    """Say how far so few answers moved, and that they cannot tell whether the published score holds."""
+    moved = f"{shown_points(difference.value)} points"
+    if pair.rows == 1:
+        return f"One answer cannot tell whether a published score holds: its own moves by {moved}."
+    answers = f"{plural(pair.rows, 'answer')}"
+    if difference.items != pair.rows:
+        answers += f" to {plural(difference.items, 'question')}"
+    shown = interval(difference, points=True)
+    if not _holds_zero(difference):
+        shown = f"exact test p = {_exact_p(pair):.2g}"
+    return f"{answers} are too few to tell whether the published score holds: {moved} on them ({shown})."

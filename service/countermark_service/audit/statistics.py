@@ -13,9 +13,11 @@ source and held to published worked examples in the tests:
   size, as in Korn and Graubard (1998), with quantiles of t at the clusters' degrees of freedom.
 * a paired difference of two proportions: the score interval of Tango (1998), which inverts
   the statistic that McNemar's test is built on.
-* fractional scores and clustered differences: percentile bootstrap over items; over more than
-  `MOST_DISTINCT` different ones the linearised (cluster-robust) interval, which is the
-  same to within the noise there.
+* fractional scores and clustered differences: percentile bootstrap over items, its percentiles
+  moved out for few items as in Hesterberg (2015), and never narrower than the items that were not
+  drawn allow (`unseen`): few items that happen to be alike are no proof that all are. Over more
+  than `MOST_DISTINCT` different ones the linearised (cluster-robust) interval, which is the same to
+  within the noise there.
 * the test: McNemar's, exact (binomial on the rows that differ in one direction or the other);
   with clusters a sign test over items beside it, since McNemar's counts rows as independent.
 
@@ -40,6 +42,8 @@ RESAMPLES = 4000
 """Bootstrap samples. The end of an interval then wavers by about 4 % of its half width."""
 MOST_DISTINCT = 4000
 """Different items up to which the bootstrap is run; with more, the normal limit has long set in."""
+FEW = 6
+"""Items below which a sign test at 5 % finds nothing: 2 / 2^5 is more than that."""
 SEED = 20260501
 """Of every bootstrap, so that the same rows give the same interval everywhere."""
 
@@ -117,11 +121,13 @@ def mean(scores: Floats, clusters: Integers | None = None, *, level: float = LEV
         return Estimate(value, low, high, "wilson", rows, items, level)
     if groups is None:
         groups = _Clusters.of(scores, np.arange(rows))
+    if items == 1:
+        return Estimate(value, 0.0, 1.0, "bootstrap", rows, items, level)  # one item says nothing of others
     if binary:
         low, high = _wilson_clustered(value, rows, groups, level)
         return Estimate(value, low, high, "wilson on the effective sample size", rows, items, level)
-    low, high, method = _resampled(groups, level)
-    return Estimate(value, max(0.0, low), min(1.0, high), method, rows, items, level)
+    low, high, method = _resampled(groups, level, 0.0, 1.0)
+    return Estimate(value, low, high, method, rows, items, level)
 
 
 def paired_difference(
@@ -146,14 +152,17 @@ def paired_difference(
     if binary and items == rows:
         low, high = tango(paired_counts(first, second), level=level)
         return Estimate(value, low, high, "tango", rows, items, level)
+    if items == 1:
+        return Estimate(value, -1.0, 1.0, "bootstrap", rows, items, level)  # one item says nothing of others
     if groups is None:
         groups = _Clusters.of(differences, np.arange(rows))
-    if binary and not differences.any():
+    if not differences.any():
         # Resampling nothing gives nothing; items that all agree leave as much room as rows that do.
         low, high = tango(PairedCounts(0, 0, 0, items), level=level)
         return Estimate(value, low, high, "tango", rows, items, level)
-    low, high, method = _resampled(groups, level)
-    return Estimate(value, max(-1.0, low), min(1.0, high), method, rows, items, level)
+    farthest = farthest_of(groups.sums / groups.sizes)
+    low, high, method = _resampled(groups, level, -farthest, farthest)
+    return Estimate(value, low, high, method, rows, items, level)
 
 
 def bounds(scores: Floats, missing: int) -> Bounds | None:
@@ -265,8 +274,6 @@ class _Clusters:
 
 
 def _wilson_clustered(value: float, rows: int, groups: _Clusters, level: float) -> tuple[float, float]:
-    if groups.count < 2:
-        return 0.0, 1.0  # one item says nothing of others
     plain = value * (1 - value) / rows
     # Items that are all right or all wrong show no spread between rows: each then counts once.
     design = groups.spread() ** 2 / plain if plain > 0 else rows / groups.count
@@ -277,10 +284,8 @@ def _wilson_clustered(value: float, rows: int, groups: _Clusters, level: float) 
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _resampled(groups: _Clusters, level: float) -> tuple[float, float, Method]:
-    """Return an interval of the mean over rows, items being what is drawn."""
-    if groups.count < 2:
-        return -1.0, 1.0, "bootstrap"
+def _resampled(groups: _Clusters, level: float, least: float, most: float) -> tuple[float, float, Method]:
+    """Return an interval of the mean over rows, items being what is drawn; `least` and `most` bound an item's mean."""
     value = float(groups.sums.sum() / groups.sizes.sum())
     # Items with the same sum and size are the same to a mean, so a sample is a draw of how often each kind
     # occurs: the same distribution as drawing items one by one, in a small part of the time.
@@ -289,15 +294,42 @@ def _resampled(groups: _Clusters, level: float) -> tuple[float, float, Method]:
     )
     if len(kinds) > MOST_DISTINCT:
         half = float(stats.t.ppf((1 + level) / 2, groups.count - 1)) * groups.spread()
-        return value - half, value + half, "linearised"
+        return max(least, value - half), min(most, value + half), "linearised"
     generator = np.random.default_rng(SEED)
     means = np.empty(RESAMPLES)
     step = max(1, 2_000_000 // len(kinds))  # 16 MB of draws at a time
     for begin in range(0, RESAMPLES, step):
         drawn = generator.multinomial(groups.count, counts / groups.count, size=min(step, RESAMPLES - begin))
         means[begin : begin + step] = (drawn @ kinds[:, 0]) / (drawn @ kinds[:, 1])
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    tail = tail_of(groups.count, level)
+    low, high = np.quantile(means, [tail, 1 - tail])
+    share = unseen(groups.count, level)
+    low, high = min(low, value - (value - least) * share), max(high, value + (most - value) * share)
     return float(low), float(high), "bootstrap"
+
+
+def tail_of(items: int, level: float) -> float:
+    """Return the share of bootstrap means beyond each end of an interval: the fewer items, the fewer of them.
+
+    Source: T. Hesterberg, What teachers should know about the bootstrap, The American Statistician 69 (2015)
+    371-386, the expanded percentile interval.
+    """
+    t = float(stats.t.ppf((1 + level) / 2, items - 1))
+    return float(stats.norm.cdf(-math.sqrt(items / (items - 1)) * t))
+
+
+def farthest_of(differences: Floats) -> float:
+    """Return how far from zero a difference of one item is taken to go: as those here, of few items anywhere.
+
+    Fewer than `FEW` differences are no more one way than the other by any exact test, whatever they are.
+    """
+    return 1.0 if len(differences) < FEW else float(np.abs(differences).max())
+
+
+def unseen(items: int, level: float) -> float:
+    """Return how large a share of all items may be of a kind that none of `items` is: Wilson's end at no success."""
+    z = float(stats.norm.ppf((1 + level) / 2))
+    return z * z / (items + z * z)
 
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:

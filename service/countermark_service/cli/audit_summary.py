@@ -133,7 +133,9 @@ class AuditSummary:
 
     def _sentences(self) -> list[str]:
         formats = sorted({str(one["format"]) for one in self.inputs if one["rows"]})
-        said = [f"{self.rows} rows ({', '.join(formats)}). A mean is over the rows that have a score."]
+        said = [
+            f"{plural(self.rows, 'row')} ({', '.join(formats)}). A mean is over the rows that have a score."
+        ]
         if self.unusable:
             counts = ", ".join(f"{count} {code}" for code, count in self.unusable.items())
             said.append(f"Not used: {counts}; unusable.jsonl has each with its reason.")

@@ -25,6 +25,8 @@ _LEAST_WIDTH = 12
 """Columns that a text of a table has, however narrow the terminal is."""
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """What a terminal obeys in place of showing it, save tabs and line ends; marks of the reading direction among them."""
+_DIGEST = re.compile(r"\S*sha256:[0-9a-f]{64}\S*")
+"""A pin or a digest that is whole, with what stands at it."""
 _OF_A_LIST = re.compile(r"\s|[-*|#>]|\d+[.)]\s")
 
 
@@ -124,7 +126,7 @@ def _print_parts(screen: "Console", parts: Sequence[Any]) -> None:
 
 
 def _readable_width(made: "Table") -> int:
-    """Give columns a least width, and return that of the table: numbers are whole, texts fold to words, not letters.
+    """Give columns a least width, and return that of the table: numbers and pins are whole, texts fold to words.
 
     A terminal that is narrower breaks the lines itself; to leave out a digit, or a column, would be worse.
     """
@@ -135,7 +137,9 @@ def _readable_width(made: "Table") -> int:
         widest = max(map(cell_len, lines), default=0)
         heading = max(map(cell_len, str(column.header).split()), default=0)
         whole = column.no_wrap or column.justify == "right"
-        column.min_width = max(heading, widest if whole else min(widest, _LEAST_WIDTH))
+        pins = [pin for cell in column.cells for pin in _DIGEST.findall(str(cell))]
+        pinned = max(map(cell_len, pins), default=0)
+        column.min_width = max(heading, widest if whole else min(widest, _LEAST_WIDTH), pinned)
     return sum(column.min_width or 0 for column in made.columns) + len(made.columns)
 
 
@@ -174,6 +178,11 @@ def print_json(value: object, *, stderr: bool = False) -> None:
 def note(text: str) -> None:
     """Say something beside the output."""
     print(harmless(text), file=sys.stderr)
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a number with its noun."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def short_digest(digest: str) -> str:

@@ -180,15 +180,17 @@ class Summary:
         ]
 
     def _caption(self) -> str:
+        from countermark_service.cli.console import counted
+
         explained = (
             "The mean is over scored and no answer; bad references and failures (timeout, error, abstain) "
             "have no score and are not in it."
         )
-        parts = [f"{self.rows} rows in {self.seconds:.1f} s.", explained]
+        parts = [f"{counted(self.rows, 'row')} in {self.seconds:.1f} s.", explained]
         if self.bad_rows:
             parts.append(f"{self.bad_rows} bad rows were skipped.")
         if len(self.tallies) > 1:
-            parts.append(f"The verifiers differ on {self.disagreements} rows.")
+            parts.append(f"The verifiers differ on {counted(self.disagreements, 'row')}.")
         if self.degraded:
             parts.append(f"Meanwhile: {', '.join(sorted(self.degraded))}; that cost time, no verdicts.")
         return " ".join(parts)

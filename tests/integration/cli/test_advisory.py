@@ -110,7 +110,7 @@ def test_who_uses_finds_composites_releases_and_receipts(
     ]
     assert [one["items"] for one in found["receipts"]] == [3, 3]
     by_digest = cli("registry", "who-uses", found["digest"], env=own)
-    assert "1 releases, 2 receipts over 6 items" in by_digest.out
+    assert "1 release, 2 receipts over 6 items" in by_digest.out
     by_card = cli("registry", "who-uses", "tests/used:1", "--json", env=own).json
     assert (by_card["releases"][0]["places"], len(by_card["receipts"])) == (["the card itself"], 1)
     assert cli("registry", "who-uses", "nobody:1", env=own).code == 1

@@ -46,7 +46,7 @@ def test_the_page_for_releasers_runs_as_it_stands(
     assert "computed again 0.5000 over 4 outputs" in " ".join(said["release check"].split())
     assert "verl" in said["release init"]
     assert "everything essential is said by both" in said["release diff"]
-    assert "1 releases" in said["registry who-uses"]
+    assert "1 release," in said["registry who-uses"]
     by_client, by_hand = blocks("python")
     monkeypatch.chdir(tmp_path)
     with served(own) as url:

@@ -10,6 +10,7 @@ import pytest
 from countermark_service.audit import AuditVerifier, Input, OutputRow, Refusal, WorkFile, summary
 from countermark_service.audit.disagreements import EXAMPLES_PER_KIND
 from countermark_service.audit.document import PUBLISHED, Document
+from countermark_service.audit.findings import headline_of
 from countermark_service.audit.flips import FlipKind
 from countermark_service.audit.summary import summarise
 from countermark_service.audit.work_file import NewVerdict, Route
@@ -175,11 +176,34 @@ def summarised(path: Path, rows: list[tuple[float | None, float | None]]) -> Doc
             "does not hold: \u221225.0 points under strict:1.0.0",
         ),
         (
-            [(1.0, 1.0)] * 60 + [(1.0, 0.0), (0.0, 1.0)] * 3,
+            [(1.0, 1.0)] * 300 + [(1.0, 0.0), (0.0, 1.0)] * 3,
             "agrees",
             "holds up (0.0 points), though 6 verdicts do not",
         ),
-        ([(1.0, 1.0)] * 60 + [(1.0, 0.0)] * 4, "agrees", "though 4 verdicts do not"),
+        ([(1.0, 1.0)] * 300 + [(1.0, 0.0)] * 4, "agrees", "though 4 verdicts do not"),
+        (
+            [(1.0, 1.0)] * 60 + [(1.0, 0.0)] * 4,
+            "too_few",
+            "64 answers are too few to tell whether the published score holds: \u22126.2 points on them",
+        ),
+        (
+            [(0.0, 1.0)] * 5,
+            "too_few",
+            "too few to tell whether the published score holds: +100.0 points on them (exact test p = 0.062).",
+        ),
+        ([(0.0, 1.0)] * 6, "differs", "does not hold: +100.0 points under strict:1.0.0"),
+        ([(0.5, 1.0)] * 3, "too_few", "3 answers are too few"),
+        ([(0.25, 0.5)] * 40, "differs", "does not hold: +25.0 points"),
+        (
+            [(0.0, 1.0)],
+            "too_few",
+            "One answer cannot tell whether a published score holds: its own moves by +100.0 points.",
+        ),
+        (
+            [(1.0, 1.0)],
+            "reproduced",
+            "The published score holds for its one answer: the verdict is reproduced.",
+        ),
         ([(1.0, 1.0), (0.0, 0.0)] * 20 + [(1.0, None)] * 20, "undecided", "Cannot be decided: 20 answers"),
         ([(None, 1.0)] * 5, "unpublished", "there is no published score"),
         ([(1.0, None)] * 5, "unscored", "Nothing was scored again."),
@@ -256,6 +280,34 @@ def test_scores_in_parts_are_compared_without_being_rounded(tmp_path: Path) -> N
     assert pair.difference is not None
     assert pair.difference.value == pytest.approx(0.0625)
     assert document.overall.finding.standing == "differs"
+
+
+def test_few_answers_are_said_to_be_few(tmp_path: Path) -> None:
+    alone = summarised(tmp_path / "one", [(0.0, 1.0)]).overall.finding
+    assert "1 answer that has both scores" in alone.holds
+    assert "neither that the score holds nor that it does not" in alone.why
+    assert alone.why.startswith("On other answers of this kind the difference might be")
+    five = summarised(tmp_path / "five", [(0.0, 1.0)] * 5).overall.finding
+    assert "(p = 0.062)" in five.why
+    same = summarised(tmp_path / "same", [(1.0, 1.0)]).overall.finding
+    assert same.holds.startswith("strict:1.0.0 gives 1.000, and its verdict is the published one.")
+    assert "Of other answers so few say little" in same.holds
+    many = summarised(tmp_path / "many", [(1.0, 1.0)] * 100).overall.finding
+    assert many.holds == "strict:1.0.0 gives 1.000, and each of the 100 verdicts is the published one."
+
+
+def test_several_scores_of_few_answers_are_told_together(tmp_path: Path) -> None:
+    part = summarised(tmp_path, [(0.0, 1.0)] * 3).parts[0]
+    both = [part, part]
+    assert headline_of(part, both, complete=True) == (
+        "None of the 2 published scores has enough answers to tell whether it holds."
+    )
+    reproduced = part.model_copy(
+        update={"finding": part.finding.model_copy(update={"standing": "reproduced"})}
+    )
+    assert headline_of(part, [part, reproduced], complete=True) == (
+        "Of 2 published scores, 1 is reproduced verdict for verdict and 1 has too few answers to tell."
+    )
 
 
 def test_an_empty_audit_says_so(tmp_path: Path) -> None:

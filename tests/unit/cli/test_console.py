@@ -52,6 +52,20 @@ def test_a_pin_is_never_broken_over_two_lines(
     assert pin in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("columns", ["20", "80", "120"])
+@pytest.mark.parametrize("text", ["{}", "the pin is {}, and it is long", "sha256:{}"])
+def test_a_pin_in_a_table_is_never_broken_either(
+    columns: str, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    pin = text.format(f"numeric:1.1.0@sha256:{'0123456789abcdef' * 4}").removeprefix("sha256:numeric:1.1.0@")
+    made = table("is", "rule", "of", "found", numbers=("n",))
+    made.add_row("ok", "pin", "verifier.routes[0].verifier", pin, "7")
+    show(made)
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in pin.split() if "sha256:" in word)
+
+
 @pytest.mark.parametrize("colours", [False, True])
 def test_no_text_commands_the_terminal(
     colours: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

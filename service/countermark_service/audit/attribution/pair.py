@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy import stats  # type: ignore[import-untyped]
 
 from countermark_service.audit.attribution.errors import AttributionError
-from countermark_service.audit.statistics import PairedCounts, tango
+from countermark_service.audit.statistics import PairedCounts, farthest_of, tango, unseen
 
 Array = NDArray[np.float64]
 
@@ -111,9 +111,8 @@ def decompose(scores: Array, *, same_verifier: bool = False, confidence: float =
         raise AttributionError("a question without a score cannot be averaged; leave it out and count it.")
     weights = np.column_stack([np.eye(len(CELLS)), *(np.array(each) for each in EFFECTS.values())])
     columns = scores @ weights
-    found = _estimates(columns, confidence)
-    cells = dict(zip(CELLS, found, strict=False))
-    effects = dict(zip(EFFECTS, found[len(CELLS) :], strict=True))
+    cells = dict(zip(CELLS, _estimates(columns[:, : len(CELLS)], confidence, bounds=(0.0, 1.0)), strict=True))
+    effects = dict(zip(EFFECTS, _estimates(columns[:, len(CELLS) :], confidence), strict=True))
     if same_verifier:
         for name in ("verifier", "verifier_on_first_outputs", "verifier_on_second_outputs", "interaction"):
             effects[name] = Estimate(0.0, 0.0, 0.0, "exact")
@@ -133,7 +132,14 @@ def mean_over_questions(columns: Array, *, confidence: float = 0.95) -> list[Est
     return _estimates(columns, confidence)
 
 
-def _estimates(columns: Array, confidence: float) -> list[Estimate]:
+def _estimates(
+    columns: Array, confidence: float, *, bounds: tuple[float, float] | None = None
+) -> list[Estimate]:
+    """Return the mean of each column; `bounds` are those of a question; without, see `farthest_of`.
+
+    No interval is narrower than the questions that were not asked allow: few that happen to be alike, or
+    nearly so, leave resampling little to vary.
+    """
     questions = len(columns)
     values = columns.mean(axis=0)
     if questions == 1:
@@ -142,12 +148,20 @@ def _estimates(columns: Array, confidence: float) -> list[Estimate]:
     low, high, method = np.empty(len(values)), np.empty(len(values)), _method(questions)
     if varies.any():
         low[varies], high[varies] = _interval(columns[:, varies], confidence, method)
-    found = []
+    found, share = [], unseen(questions, confidence)
     for place, value in enumerate(values.tolist()):
+        farthest = farthest_of(columns[:, place])
+        if bounds is None and not columns[:, place].any():
+            found.append(_unchanged(questions, confidence))
+            continue
+        least, most = bounds or (-farthest, farthest)
+        below, above = value - (value - least) * share, value + (most - value) * share
         if varies[place]:
-            found.append(Estimate(value, float(low[place]), float(high[place]), method))
+            found.append(
+                Estimate(value, min(below, float(low[place])), max(above, float(high[place])), method)
+            )
         else:
-            found.append(_unanimous(value, questions, confidence))
+            found.append(Estimate(value, below, above, "score"))
     return found
 
 
@@ -184,14 +198,14 @@ def _bootstrap(columns: Array, confidence: float, method: str) -> tuple[Array, A
     return np.array(result.confidence_interval.low), np.array(result.confidence_interval.high)
 
 
-def _unanimous(value: float, questions: int, confidence: float) -> Estimate:
-    """Return the interval of a mean over questions that all say the same, where resampling says nothing.
+def _unchanged(questions: int, confidence: float) -> Estimate:
+    """Return the interval of a difference that no question shows: the score interval without a discordant pair.
 
-    It is the score interval without a discordant pair (Tango 1998): what was not seen in n questions can still
-    be in z^2 / (n + z^2) of those not asked.
+    By Tango (1998) it ends at z^2 / (n + z^2): what was not seen in n questions can still be in that share of
+    those not asked.
     """
     low, high = tango(PairedCounts(0, 0, 0, questions), level=confidence)
-    return Estimate(value, max(-1.0, value + low), min(1.0, value + high), "score")
+    return Estimate(0.0, low, high, "score")
 
 
 def _share(gaps: Array, verifiers: Array, gap: Estimate, confidence: float) -> Estimate | None:

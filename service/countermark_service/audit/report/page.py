@@ -55,6 +55,7 @@ STANDINGS: dict[Standing, str] = {
     "reproduced": "reproduced",
     "agrees": "holds up",
     "differs": "does not hold",
+    "too_few": "too few answers",
     "undecided": "undecided",
     "unpublished": "nothing published",
     "unscored": "not scored again",
@@ -236,7 +237,7 @@ def _question(standings: Sequence[Standing], verifiers: int) -> str:
     """Return what the third answer answers."""
     if any(one in ("differs", "undecided", "unscored") for one in standings):
         return "Why not"
-    if "agrees" in standings:
+    if any(one in ("agrees", "too_few") for one in standings):
         return "What differs"
     if "reproduced" in standings:
         return "Under other verifiers" if verifiers > 1 else "Why"

@@ -136,7 +136,7 @@ def _receipt(one: "IssuedReceipt") -> dict[str, Any]:
 def _print(
     digest: str, composites: "list[Bundle]", uses: list[_Use], receipts: "list[IssuedReceipt]"
 ) -> None:
-    from countermark_service.cli.console import note, show, table
+    from countermark_service.cli.console import counted, note, show, table
 
     parts: list[Any] = [digest]
     if composites:
@@ -156,10 +156,10 @@ def _print(
             rows.add_row(one.root[:16], one.issued, release, str(one.items))
         parts += ["", rows]
     items = sum(one.items for one in receipts)
-    parts += [
-        "",
-        f"{len(composites)} composites, {len(uses)} releases, {len(receipts)} receipts over {items} items",
-    ]
+    found = [
+        counted(len(composites), "composite"), counted(len(uses), "release"), counted(len(receipts), "receipt"),
+    ]  # fmt: skip
+    parts += ["", f"{', '.join(found)} over {counted(items, 'item')}"]
     show(*parts)
     if len(receipts) > _SHOWN:
         note(f"the last {_SHOWN} receipts are shown; --json has all")

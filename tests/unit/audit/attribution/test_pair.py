@@ -14,6 +14,7 @@ from countermark_service.audit.attribution.pair import (
     decompose,
     mean_over_questions,
 )
+from countermark_service.audit.statistics import unseen
 
 score = st.sampled_from([0.0, 0.5, 1.0])
 questions = st.lists(st.tuples(score, score, score, score), min_size=2, max_size=12)
@@ -121,6 +122,16 @@ def test_no_difference_seen_is_not_no_difference() -> None:
         (-z * z / (20 + z * z), 0, z * z / (20 + z * z))
     )
     assert decompose(scores, same_verifier=True).effects["verifier"].high == 0
+
+
+@pytest.mark.parametrize("questions", [2, 3])
+def test_few_questions_that_move_alike_show_nothing_clear(questions: int) -> None:
+    found = decompose(np.array([[0.0, 1.0, 0.0, 1.0]] * questions))
+    assert found.effects["gap"].value == 1
+    assert not found.effects["gap"].clear
+    assert not found.effects["verifier"].clear
+    assert found.share is None
+    assert found.cells["first_second"].low == pytest.approx(1 - unseen(questions, 0.95))
 
 
 def test_there_is_no_share_of_a_gap_that_may_be_zero() -> None:

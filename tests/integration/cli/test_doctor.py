@@ -61,7 +61,9 @@ def test_doctor_asks_redis_how_it_makes_room(cli: Cli, tmp_path: Path) -> None:
 
 def test_settings_say_value_source_and_variable_and_hide_a_password(cli: Cli, tmp_path: Path) -> None:
     config = tmp_path / "countermark.toml"
-    config.write_text('port = 9000\nredis_url = "redis://user:secret@example.org/0"\n')
+    config.write_text(
+        'port = 9000\nredis_url = "redis://user:secret@secret@example.org/0?ssl_password=secret"\n'
+    )
 
     ended = cli(
         "settings", "--json", env={"COUNTERMARK_CONFIG": str(config), "COUNTERMARK_PRELOAD": "a:1 b:2"}
@@ -74,7 +76,7 @@ def test_settings_say_value_source_and_variable_and_hide_a_password(cli: Cli, tm
     assert found["preload"]["value"] == ["a:1", "b:2"]
     assert found["preload"]["source"] == "the environment (COUNTERMARK_PRELOAD)"
     assert found["max_items"]["source"] == "default"
-    assert found["redis_url"]["value"] == "redis://user:***@example.org/0"
+    assert found["redis_url"]["value"] == "redis://user:***@example.org/0?ssl_password=***"
     assert "secret" not in ended.out
     assert all(one["variable"] in for_people.out for one in found.values())
     assert all(one["description"] for one in found.values())

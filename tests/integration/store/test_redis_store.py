@@ -291,9 +291,9 @@ def test_certificates_that_cannot_be_used_are_refused_before_anything_is_connect
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed; it makes the certificate for this test")
     made = {name: tmp_path / f"{name}.pem" for name in ("certificate", "key", "encrypted")}
-    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-           "-subj", "/CN=here"]  # fmt: skip
-    encrypt = ["openssl", "ec", "-aes256", "-passout", f"pass:{SECRET}", "-in", made["key"]]
+    new: list[str | Path] = ["openssl", "req", "-x509", "-nodes", "-subj", "/CN=here", "-newkey", "ec",
+           "-pkeyopt", "ec_paramgen_curve:prime256v1"]  # fmt: skip
+    encrypt: list[str | Path] = ["openssl", "ec", "-aes256", "-passout", f"pass:{SECRET}", "-in", made["key"]]
     for command in (
         [*new, "-keyout", made["key"], "-out", made["certificate"]],
         [*encrypt, "-out", made["encrypted"]],

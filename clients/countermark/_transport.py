@@ -59,11 +59,11 @@ class HttpxTransport:
         """Send `request` and give its reply; see `Transport.exchange`."""
         try:
             client = await self._client(request.url)
-        except httpx.InvalidURL:
+        except (httpx.InvalidURL, _BadProxyError):
             # The reason is not told: httpx takes a password with a '/' or '#' in it for the port, and quotes that.
             raise TransportError(
                 "the address of a proxy cannot be read. What is special in its name and password must be written "
-                "as %23 and so on. Look at HTTP_PROXY, HTTPS_PROXY and ALL_PROXY."
+                "as %23 and so on, and a port is at most 65535. Look at HTTP_PROXY, HTTPS_PROXY and ALL_PROXY."
             ) from None
         except (ValueError, ImportError, OSError) as exc:
             raise TransportError(
@@ -101,6 +101,8 @@ class HttpxTransport:
             self._forget_closed_loops()
         clients = self._clients.setdefault(loop, {})
         if scheme not in clients or clients[scheme][0].is_closed:
+            if self._inner is None:
+                _check_proxies()
             client = httpx.AsyncClient(
                 verify=self._tls(scheme),
                 transport=self._inner,
@@ -137,6 +139,20 @@ async def _keeper(client: httpx.AsyncClient) -> _Keeper:
         yield
     finally:
         await client.aclose()
+
+
+class _BadProxyError(Exception):
+    """The environment names a proxy that nobody can connect to."""
+
+
+def _check_proxies() -> None:
+    """Raise `_BadProxyError` for a proxy's port that is none: httpx takes any number, and anyio fails with it later."""
+    for scheme, address in getproxies().items():
+        if scheme in ("http", "https", "all"):
+            try:
+                urlsplit(address if "://" in address else f"//{address}").port  # noqa: B018 - it is read to be checked
+            except ValueError:
+                raise _BadProxyError from None
 
 
 def _origin(url: str) -> str:

@@ -39,6 +39,7 @@ from countermark_service.scoring import ItemLimits, Scorer
 from countermark_service.settings import Settings
 from countermark_service.store import MemoryStore, SqliteStore, Store, TieredLimits, TieredStore
 from countermark_service.store.access_keys import AccessKeys
+from countermark_service.store.transcripts import KeptTranscripts, TranscriptsInFile
 
 _MIB = 1 << 20
 TRANSCRIPTS_NAME = "transcripts.jsonl"
@@ -232,6 +233,13 @@ def build_transcripts(settings: Settings) -> Store:
 
         return RedisStore(settings.redis_url, key_prefix=REDIS_PREFIX, looks_first=True, checked=False)
     return SqliteStore(transcripts_file(settings), max_bytes=settings.transcripts_max_mib * _MIB)
+
+
+def open_transcripts(settings: Settings) -> KeptTranscripts:
+    """Return the transcripts that are kept here, to read them; nothing is made, and nothing need be writable."""
+    return (
+        build_transcripts(settings) if settings.redis_url else TranscriptsInFile(transcripts_file(settings))
+    )
 
 
 def build_proving_runtimes(bundle: Bundle, settings: Settings) -> dict[str, Runtime]:

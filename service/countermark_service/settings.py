@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from countermark_service.errors import SettingsError
 
@@ -76,7 +76,7 @@ class Settings(BaseModel):
     )
     queue_items: Annotated[int, Field(ge=1)] = Field(65536, description="Items that may wait before 429.")
     queue_mib: Annotated[int, Field(ge=1)] = Field(512, description="MiB of items that may wait before 429.")
-    idle_seconds: Annotated[float, Field(gt=0)] = Field(
+    idle_seconds: Annotated[float, Field(ge=1)] = Field(
         300.0, description="Seconds without work after which a verifier's processes end."
     )
     recycle_items: Annotated[int, Field(ge=1)] = Field(
@@ -156,11 +156,12 @@ class Settings(BaseModel):
     def _names(cls, value: object) -> object:
         return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
-    @model_validator(mode="after")
-    def _levels(self) -> "Settings":
-        if self.sandbox_best == "landlock" and self.sandbox_level == "namespaces":
-            raise ValueError("sandbox_best is landlock, which is below the least level namespaces")
-        return self
+    @field_validator("sandbox_best")
+    @classmethod
+    def _not_below_the_least(cls, value: str, others: ValidationInfo) -> str:
+        if value == "landlock" and others.data.get("sandbox_level") == "namespaces":
+            raise ValueError("it is below the least level, sandbox_level, which is namespaces")
+        return value
 
     @field_validator("data")
     @classmethod
@@ -206,11 +207,12 @@ def load_settings(
         return Settings.model_validate(values)
     except ValidationError as exc:
         first = exc.errors(include_url=False)[0]
-        key = str(first["loc"][0]) if first["loc"] else "(settings)"
+        key = str(first["loc"][0])
         problem = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             problem = "there is no such setting" + _meant(key.lower())
-        raise SettingsError(sources.get(key, "settings"), key, first["input"], problem) from exc
+        value = "(not shown)" if key == "redis_url" else first["input"]  # it may hold a password
+        raise SettingsError(sources.get(key, "settings"), key, value, problem) from exc
 
 
 def setting_sources(environment: Mapping[str, str] | None = None) -> dict[str, str]:

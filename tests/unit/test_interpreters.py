@@ -14,7 +14,7 @@ from countermark_service.engine.interpreters import (
     find_interpreter,
     probe,
 )
-from countermark_service.engine.uv_command import UvNotFoundError
+from countermark_service.engine.uv_command import UvNotFoundError, find_uv, run_uv
 
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 Program = Callable[[Path, str], Path]
@@ -97,6 +97,29 @@ def test_a_file_that_is_no_program_is_none(tmp_path: Path) -> None:
     (tmp_path / "python3.94").write_text("")
     assert probe(tmp_path / "python3.94") is None
     assert probe(tmp_path / "missing") is None
+
+
+def test_places_that_may_not_be_looked_at_are_passed_over(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container that runs as another user, PATH and HOME often are root's. What cannot be said to be missing is
+    here a name that is too long, as root may look at everything."""
+    closed = f"/{'x' * 300}"
+    monkeypatch.setenv("PATH", f"{closed}:{places / 'path'}:/usr/bin:/bin")
+    monkeypatch.setenv("PYENV_ROOT", closed)
+    program = answering(places / "path" / "python3.99", "3.99.1")
+    assert find_interpreter("3.99").executable == program
+
+
+@pytest.mark.parametrize("name", ["HOME", "XDG_CACHE_HOME"])
+def test_uv_goes_without_a_cache_where_none_can_be_made(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("UV_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv(name, "/dev/null")
+    ended = run_uv(find_uv(), ["venv", "--python", sys.executable, tmp_path / "made"], timeout_seconds=120)
+    assert (ended.status, (tmp_path / "made").is_dir()) == (0, True), ended.stderr
 
 
 def test_the_error_says_where_was_looked_what_was_there_and_how_to_install_one(places: Path) -> None:

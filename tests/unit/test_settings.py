@@ -126,8 +126,9 @@ def test_settings_cannot_be_changed_once_they_are_read() -> None:
         ("SLOW_SECONDS", "nan", "finite"),
         ("STORE_TIMEOUT_SECONDS", "inf", "finite"),
         ("IDLE_SECONDS", "nan", "finite"),
+        ("IDLE_SECONDS", "0.001", "greater than or equal to 1"),
         ("MAX_BODY_MIB", "1e9", "valid integer"),
-        ("REDIS_URL", "localhost:6379", "must begin with redis://"),
+        ("SANDBOX_BEST", "landlock", "below the least level"),
         ("OPEN_ACCESS", "perhaps", "valid boolean"),
         ("LOG_FORMAT", "xml", "'console' or 'json'"),
         ("LOG_LEVEL", "INFO", "'info'"),
@@ -139,6 +140,21 @@ def test_a_bad_value_names_its_source_its_key_and_itself(name: str, value: str, 
     assert error.key == name.lower()
     assert problem in error.problem
     assert repr(value) in str(error)
+
+
+@pytest.mark.parametrize(
+    ("redis_url", "more"),
+    [
+        ("localhost:6379", {}),
+        ("REDIS://:secret@here", {}),
+        ("redis://:secret@here", {"SANDBOX_BEST": "landlock"}),
+    ],
+)
+def test_no_error_shows_an_address_that_may_hold_a_password(redis_url: str, more: dict[str, str]) -> None:
+    variables = {"REDIS_URL": redis_url, **more}
+    error = refusal({f"COUNTERMARK_{name}": value for name, value in variables.items()})
+    assert error.key == [*variables][-1].lower()
+    assert redis_url not in str(error)
 
 
 def test_a_bad_value_of_the_file_names_the_file(tmp_path: Path) -> None:

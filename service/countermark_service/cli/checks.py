@@ -221,6 +221,20 @@ def _data(machine: Machine) -> Iterator[Check]:
     )  # fmt: skip
 
 
+def _left_behind(machine: Machine) -> Iterator[Check]:
+    """Name what only a person may remove; nothing is said where there is none."""
+    from countermark_service.engine.snapshot import SCRATCHES
+    from countermark_service.sandbox.scratch import left_by_older_versions
+
+    found = [*left_by_older_versions(machine.settings.data / SCRATCHES), *left_by_older_versions()]
+    if found:
+        shown = ", ".join(map(str, found[:5])) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+        advice = (
+            "They have no lock: look at them, and remove them where no Countermark of an older version runs."
+        )
+        yield Check("scratch folders", "warn", f"{shown}: named as older versions named theirs", advice)
+
+
 def _store(machine: Machine) -> Iterator[Check]:
     if machine.settings.redis_url is None:
         yield _sqlite(machine.settings)
@@ -282,10 +296,16 @@ def _redis_memory(url: str) -> Check:
     client = redis.Redis.from_url(url, socket_timeout=_PROBE_SECONDS, socket_connect_timeout=_PROBE_SECONDS)
     try:
         memory: Any = client.info("memory")
+        role: Any = client.info("replication")
     except redis.RedisError as exc:
         return Check("redis memory", "warn", f"INFO is refused: {exc}", "Allow this user the command INFO.")
     finally:
         client.close()
+    if role["role"] != "master":
+        where = f"{role['master_host']}:{role['master_port']}"
+        return Check(
+            "redis", "warn", f"a replica, which takes no verdicts, of {where}", "Name the master in the URL."
+        )
     policy, limit = memory["maxmemory_policy"], memory["maxmemory"]
     if not limit:
         return Check("redis memory", "warn", f"no maxmemory, policy {policy}: it grows without end", advice)
@@ -350,6 +370,7 @@ CHECKS: list[tuple[str, Callable[[Machine], Iterator[Check]]]] = [
     ("python", _pythons),
     ("verifiers", _bundles),
     ("data folder", _data),
+    ("scratch folders", _left_behind),
     ("environments", _environments),
     ("store", _store),
     ("access keys", _keys),

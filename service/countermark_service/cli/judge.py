@@ -17,7 +17,7 @@ from countermark_service.errors import CountermarkError, UnavailableError
 if TYPE_CHECKING:
     from countermark_service.judge import Transcript
     from countermark_service.settings import Settings
-    from countermark_service.store import Store
+    from countermark_service.store.transcripts import KeptTranscripts
 
 app = typer.Typer(
     help="Judges: probe the servers that models answer from; show, export and import transcripts.",
@@ -130,13 +130,13 @@ def export_(
 
 async def _export(settings: "Settings", out: BinaryIO, model: str | None) -> int:
     """Write what is replayed here, then what is replayed of one revision only, then the other replies."""
-    from countermark_service.assembly import build_transcripts
+    from countermark_service.assembly import open_transcripts
     from countermark_service.judge import archive_line
     from countermark_service.judge.transcripts import id_of
 
     count = 0
     later: tuple[list[bytes], list[bytes]] = ([], [])
-    store = build_transcripts(settings)
+    store = open_transcripts(settings)
     try:
         async for batch in _batches(_kept(settings), model):
             for (_, encoded), place in zip(batch, await _places(store, batch), strict=True):
@@ -171,7 +171,7 @@ async def _batches(
     yield batch
 
 
-async def _places(store: "Store", batch: "list[tuple[Transcript, bytes]]") -> list[int]:
+async def _places(store: "KeptTranscripts", batch: "list[tuple[Transcript, bytes]]") -> list[int]:
     """Return for each transcript 0 where it is the one that is replayed, 1 where of its revision only, else 2."""
     from countermark_service.judge.transcripts import id_of, pointers
 

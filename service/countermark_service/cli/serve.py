@@ -180,15 +180,12 @@ def listen(host: str, port: int) -> list[socket.socket]:
     Raises:
         SettingsError: There is no such address here, or the port is taken.
     """
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as exc:
-        raise SettingsError("settings", "host", host, f"there is no such address: {exc.strerror}") from exc
+    found = _addresses(host)
     listeners: list[socket.socket] = []
-    for family, address in dict.fromkeys((info[0], info[4][0]) for info in found):
+    for family, address in found:
         taken = listeners[0].getsockname()[1] if listeners else port
         try:
-            listeners.append(socket.create_server((str(address), taken), family=family, backlog=_BACKLOG))
+            listeners.append(socket.create_server((address, taken), family=family, backlog=_BACKLOG))
         except OSError as exc:
             if exc.errno in _NO_SUCH_ADDRESS and len(found) > 1:
                 continue
@@ -224,9 +221,20 @@ def _url(listener: socket.socket) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """True where only this machine reaches `host`."""
+    """True where only this machine reaches `host`.
+
+    Raises:
+        SettingsError: There is no such address.
+    """
+    return all(ipaddress.ip_address(address).is_loopback for _, address in _addresses(host))
+
+
+def _addresses(host: str) -> list[tuple[int, str]]:
+    """Return the addresses of `host`, each with its family."""
     try:
-        addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
-        return all(ipaddress.ip_address(address).is_loopback for address in addresses)
-    except (OSError, ValueError):
-        return False
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as exc:
+        raise SettingsError("settings", "host", host, f"there is no such address: {exc.strerror}") from exc
+    except UnicodeError as exc:
+        raise SettingsError("settings", "host", host, "no host has such a name") from exc
+    return list(dict.fromkeys((info[0], str(info[4][0])) for info in found))

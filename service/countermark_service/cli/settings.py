@@ -5,7 +5,8 @@ from typing import Any
 
 from countermark_service.cli.options import JsonOption
 
-_PASSWORD = re.compile(r"(?<=://)([^/@]*):[^/@]*@")
+_PASSWORD = re.compile(r"(?<=://)([^:/?#@]*):.*@|((?<=[?&])(?:ssl_)?password=)[^&]*")
+"""All up to the last @: who forgets to escape one in a password has not made less of it one."""
 
 
 def settings(as_json: JsonOption = False) -> None:
@@ -48,5 +49,5 @@ def _shown(value: object) -> object:
     if isinstance(value, tuple):
         return [str(part) for part in value]
     if isinstance(value, str):
-        return _PASSWORD.sub(r"\1:***@", value)
+        return _PASSWORD.sub(lambda one: f"{one[2]}***" if one[2] else f"{one[1]}:***@", value)
     return value if isinstance(value, (int, float, bool)) or value is None else str(value)

@@ -64,11 +64,9 @@ def show(
 
 
 async def _kept(settings: "Settings", digest: bytes) -> bytes | None:
-    from countermark_service.assembly import build_transcripts, transcripts_file
+    from countermark_service.assembly import open_transcripts
 
-    if not (settings.redis_url or transcripts_file(settings).exists()):
-        return None  # to look would make the file
-    store = build_transcripts(settings)
+    store = open_transcripts(settings)
     try:
         (found,) = await store.get_many([digest])
     finally:

@@ -24,6 +24,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 
 from countermark_service.engine.uv_command import Ended, find_uv, run, run_uv
@@ -160,13 +161,15 @@ def _installed(minor: str) -> Iterator[Path]:
         yield Path(sys.executable)
     name = f"python{minor}"
     folders = [*os.get_exec_path(), *_SYSTEM_FOLDERS]
-    # expanduser and not Path.home, which raises for a user without a home
-    pyenv = Path(os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv"))  # noqa: PTH111
-    patches = sorted(pyenv.glob(f"versions/{minor}.*/bin"), key=_patch, reverse=True)
+    # Of os.path and glob, as pathlib raises for a user without a home, and for places that may not be looked at: a
+    # container that runs as another user often keeps root's HOME and PATH.
+    pyenv = os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")  # noqa: PTH111
+    found = glob(f"versions/{minor}.*/bin", root_dir=pyenv)  # noqa: PTH207
+    patches = sorted((Path(pyenv, one) for one in found), key=_patch, reverse=True)
     seen = set()
     for folder in [*map(Path, folders), *patches]:
         candidate = folder / name
-        if candidate not in seen and candidate.is_file():
+        if candidate not in seen and os.path.isfile(candidate):  # noqa: PTH113
             seen.add(candidate)
             yield candidate
 

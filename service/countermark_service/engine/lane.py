@@ -96,6 +96,7 @@ class Lane:
         }
         self.surroundings = msgspec.Raw(msgspec.json.encode(surroundings))
         self._nursery = nursery
+        self._last_used = time.monotonic()  # it may have taken longer than an idle one is kept
 
     def on_lost(self) -> None:
         """The nursery died: its workers are gone, what waited is judged by a new one."""
@@ -126,15 +127,19 @@ class Lane:
         if nursery is not None:
             await nursery.close()
 
+    async def close_if_idle_since(self, moment: float) -> None:
+        """End the processes, if there has been no work since `moment`.
+
+        Whoever sweeps does not look before: until its turn comes, items may have come.
+        """
+        working = self._groups or self._chunks or self._stopped
+        if self._nursery is not None and not working and self._last_used < moment:
+            await self.close()
+
     @property
     def mean_seconds(self) -> float:
         """CPU seconds that an item usually takes."""
         return self._means["verify"]
-
-    def is_idle_since(self, moment: float) -> bool:
-        """True where the lane has processes and has had no work since `moment`."""
-        working = self._groups or self._chunks or self._stopped
-        return self._nursery is not None and not working and self._last_used < moment
 
     def give_spares_back(self) -> None:
         """Keep one spare less, where no item has had to leave its slot since this was last called."""

@@ -321,4 +321,4 @@ class Pool:
         since = time.monotonic() - self.limits.idle_seconds
         for lane in self._lanes.values():
             lane.give_spares_back()
-        await asyncio.gather(*(lane.close() for lane in self._lanes.values() if lane.is_idle_since(since)))
+        await asyncio.gather(*(lane.close_if_idle_since(since) for lane in self._lanes.values()))

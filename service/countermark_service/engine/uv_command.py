@@ -172,11 +172,27 @@ def run_uv(
     Raises:
         UvNotFoundError: `uv` is no program.
     """
+    variables = operator()
     command = [uv, *arguments, "--no-config", "--no-progress"]
+    if not _may_keep_files(variables):
+        command.append("--no-cache")
     try:
-        return run(command, timeout_seconds=timeout_seconds, hold=hold, variables=operator())
+        return run(command, timeout_seconds=timeout_seconds, hold=hold, variables=variables)
     except (FileNotFoundError, PermissionError) as exc:
         raise UvNotFoundError(f"{uv}: {exc.strerror}") from exc
+
+
+def _may_keep_files(variables: Mapping[str, str]) -> bool:
+    """Whether uv can have its cache where it has it by default; without one it only fetches what it had before.
+
+    A home that is read-only or somebody else's is usual in containers. A folder that is named for uv it must have.
+    """
+    base = variables.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+    if variables.get("UV_CACHE_DIR") or not os.path.isabs(base):  # noqa: PTH117
+        return True
+    place = Path(base, "uv")
+    there = next(folder for folder in (place, *place.parents) if os.path.lexists(folder))
+    return os.access(there, os.W_OK | os.X_OK)
 
 
 @contextlib.contextmanager

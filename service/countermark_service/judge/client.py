@@ -157,6 +157,8 @@ class ModelClient:
             raise _AgainError("judge_timeout", f"no reply within {seconds:.3g} s") from exc
         except ReplyTooLargeError as exc:
             raise self._given_up("judge_reply_too_large", str(exc), attempt) from exc
+        except httpx.RemoteProtocolError as exc:  # it is there, and what it says cannot be read
+            raise _AgainError("judge_bad_reply", str(exc)) from exc
         except httpx.HTTPError as exc:
             raise _AgainError("judge_unreachable", str(exc) or type(exc).__name__) from exc
         return self._read(received, attempt)

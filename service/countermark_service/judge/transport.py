@@ -169,6 +169,7 @@ class _Connection(asyncio.Protocol):
         self._size = 0
         self._informational = False
         self._until_close = False
+        self._unread = False
 
     async def exchange(self, data: bytes) -> Received:
         """Send `data` and wait for the reply."""
@@ -237,11 +238,15 @@ class _Connection(asyncio.Protocol):
         self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
-        """Note a reply before the reply, such as 100 Continue; refuse what would have to be unpacked."""
+        """Note a reply before the reply, such as 100 Continue; refuse what would have to be unpacked.
+
+        An error says by its status and headers what it is: only its page is left aside.
+        """
         status = self._parser.get_status_code()
         self._informational = status < 200
         named = self._headers
-        if named.get(b"content-encoding", b"identity").strip().lower() != b"identity":
+        self._unread = named.get(b"content-encoding", b"identity").strip().lower() != b"identity"
+        if self._unread and status == httpx.codes.OK:
             self._fail(httpx.RemoteProtocolError("the reply is compressed, which was not asked for"))
         sized = b"content-length" in named or b"transfer-encoding" in named
         self._until_close = not (sized or self._informational or status in (204, 304))
@@ -252,7 +257,8 @@ class _Connection(asyncio.Protocol):
         if self._waiter is None or self._waiter.done():
             return
         if self._size <= self._most_bytes:
-            self._body.append(data)
+            if not self._unread:
+                self._body.append(data)
         elif self._parser.get_status_code() == httpx.codes.OK:
             self._fail(ReplyTooLargeError(f"the reply is over {self._most_bytes} bytes"))
         else:

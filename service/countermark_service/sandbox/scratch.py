@@ -39,6 +39,11 @@ from countermark_service.sandbox.code.inside.scratch import clear
 
 _NAME = "countermark-scratch-"
 _OURS = re.compile(rf"{_NAME}[0-9a-f]{{16}}")
+_OLDER = {
+    True: re.compile(r"scratch-[a-z0-9_]{8}"),
+    False: re.compile(r"(candidate|countermark)-[a-z0-9_]{8}"),
+}
+"""What versions before the lock have left: in a place of ours, and among the system's temporary files."""
 _LOCK = "lock"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -108,7 +113,7 @@ class Scratch:
 def remove_left_behind(place: Path | None = None) -> None:
     """Remove what processes of this user have left in `place` that are no more; `place` is as in `Scratch`."""
     try:
-        found = list(_folders(place or _temporary()))
+        found = list(_named(place or _temporary(), _OURS))
     except OSError:  # it is not there, or cannot be listed: whoever needs it learns that
         return
     for folder in found:
@@ -116,15 +121,27 @@ def remove_left_behind(place: Path | None = None) -> None:
             _remove_if_dead(folder)
 
 
+def left_by_older_versions(place: Path | None = None) -> list[Path]:
+    """Return folders of this user in `place`, as in `Scratch`, that look as if an older version had left them.
+
+    They have no lock: one of them may belong to a service of that version that runs, and some to another program.
+    So nobody but a person can say that they may go.
+    """
+    try:
+        return list(_named(place or _temporary(), _OLDER[place is not None]))
+    except OSError:
+        return []
+
+
 def _temporary() -> Path:
     """Return the folder of temporary files; raises FileNotFoundError where none can be written to."""
     return Path(tempfile.gettempdir())
 
 
-def _folders(place: Path) -> Iterator[Path]:
-    """Yield this user's folders in `place` whose names are of this kind."""
+def _named(place: Path, name: re.Pattern[str]) -> Iterator[Path]:
+    """Yield this user's entries in `place` that have such a name."""
     with os.scandir(place) as listing:
-        named = [entry for entry in listing if _OURS.fullmatch(entry.name)]
+        named = [entry for entry in listing if name.fullmatch(entry.name)]
     for entry in named:
         with contextlib.suppress(FileNotFoundError):
             if entry.stat(follow_symlinks=False).st_uid == os.geteuid():

@@ -16,14 +16,17 @@ client's own path packs in Python, which costs as much again as all the rest.
 
 import asyncio
 import logging
+import ssl
 import zlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import hiredis
 from redis import exceptions
-from redis.asyncio import Connection, ConnectionPool
+from redis.asyncio import Connection, ConnectionPool, SSLConnection
+from redis.asyncio.connection import URL_QUERY_ARGUMENT_PARSERS
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
@@ -35,6 +38,12 @@ log = logging.getLogger(__name__)
 
 KEY_PREFIX = b"cm1:c:"
 """Before every key: product and format, then `c` for values with a checksum. The raw digest follows."""
+_CERTIFICATE_FILES = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+"""Options of the URL that name a file."""
+_TEXT_OPTIONS = _CERTIFICATE_FILES | {
+    "username", "password", "client_name", "ssl_ca_data", "ssl_ca_path", "ssl_cert_reqs", "ssl_ciphers", "ssl_password",
+}  # fmt: skip
+"""Further options that a URL can give. The client takes any of its own, and fails later with a text for an object."""
 _CHECK_BYTES = 4
 """Length of the checksum, which stands behind the value."""
 
@@ -45,6 +54,10 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (
         exceptions.NoPermissionError,
         "Allow this user PING, MGET, MSET, MSETNX and DEL on the keys `cm1:*`, and SELECT if the URL names a database.",
+    ),
+    (
+        ssl.SSLError,
+        "Name in the URL who signed its certificate (ssl_ca_certs=FILE), and ssl_certfile where it asks for one.",
     ),
     (exceptions.BusyLoadingError, "It is loading its data set and will answer when that is done."),
     (exceptions.ResponseError, "The server refused the command; its own words say why."),
@@ -80,7 +93,8 @@ class RedisStore:
             checked: Keep a checksum with every value. Without it, whoever reads must know what is sound.
 
         Raises:
-            SettingsError: The URL cannot be read. The URL is not shown, it may hold a password.
+            SettingsError: The URL cannot be read, or certificates or a key that it names cannot be used. The URL is
+                not shown, it may hold a password.
         """
         self._timeout = timeout_seconds
         self._looks_first = looks_first
@@ -234,8 +248,11 @@ def _pool(url: str) -> ConnectionPool:
     No connection gets a name, which would take a right more than the store needs.
     """
     try:
-        named = urlsplit(url).path.strip("/")
-        if not url.startswith("unix:") and named and not named.isdecimal():
+        parts = urlsplit(url)
+        named = parts.path.strip("/")
+        if parse_qs(parts.query).keys() - URL_QUERY_ARGUMENT_PARSERS.keys() - _TEXT_OPTIONS:
+            raise ValueError("an option that is none, or takes no text")
+        if parts.scheme != "unix" and named and not named.isdecimal():
             raise ValueError("the client would take database 0 for one that has no number")
         pool = ConnectionPool.from_url(
             url,
@@ -247,13 +264,34 @@ def _pool(url: str) -> ConnectionPool:
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
         )
         # Connects nothing, but refuses options that no connection has.
-        pool.make_connection()  # type: ignore[no-untyped-call]
+        first = pool.make_connection()  # type: ignore[no-untyped-call]
     except (ValueError, TypeError, exceptions.RedisError):
         # `from None`: the parser's own message can quote the password.
-        raise SettingsError(
-            "store", "redis_url", "(not shown)", "write redis://host:6379/0, rediss://… or unix:///path?db=0"
-        ) from None
+        problem = (
+            "write redis://host:6379/0, rediss://… or unix:///path?db=0, in a password %-escapes for what is special, "
+            "and behind a ? the options that operate.md names"
+        )
+        raise SettingsError("store", "redis_url", "(not shown)", problem) from None
+    if isinstance(first, SSLConnection):
+        _check_certificates(first, pool.connection_kwargs)
     return pool
+
+
+def _check_certificates(connection: SSLConnection, options: dict[str, Any]) -> None:
+    """Read what the URL names for TLS, which the client does only when it connects, as if the server were at fault."""
+    # Without a pass phrase OpenSSL would ask for one at the terminal, and everything would wait for the answer.
+    options["ssl_password"] = connection.ssl_context.password = options.get("ssl_password") or ""
+    try:
+        for option in _CERTIFICATE_FILES & options.keys():
+            with Path(options[option]).open("rb"):
+                pass  # OpenSSL's errors do not say which file they are about
+        connection.ssl_context.get()
+    except (OSError, ValueError, TypeError) as exc:
+        problem = (
+            f"what it names for TLS cannot be used: {exc}. Look at ssl_ca_certs, ssl_certfile, ssl_keyfile and, "
+            "for a key that is encrypted, ssl_password"
+        )
+        raise SettingsError("store", "redis_url", "(not shown)", problem) from exc
 
 
 def _where(options: Mapping[str, Any]) -> str:
@@ -265,10 +303,10 @@ def _where(options: Mapping[str, Any]) -> str:
 
 
 def _advice(exc: BaseException) -> str:
-    """Return what to do; the client wraps what went wrong while connecting, so the causes count too."""
+    """Return what to do; the client wraps what went wrong while connecting, so what came before counts too."""
     for kind, advice in _ADVICE:
         if isinstance(exc, kind):
             return advice
-    if exc.__cause__ is not None:
-        return _advice(exc.__cause__)
+    if (before := exc.__cause__ or exc.__context__) is not None:
+        return _advice(before)
     return "Check that the server runs and that its address is right; it is used again when it answers."

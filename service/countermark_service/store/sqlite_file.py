@@ -43,6 +43,7 @@ from countermark_service.store.interface import (
     StoreUnavailableError,
     check_keys,
 )
+from countermark_service.store.reading import open_to_read
 
 SCHEMA_VERSION = 1
 """`PRAGMA user_version` of the layout above."""
@@ -154,6 +155,19 @@ class VerdictReader(_SqliteFile):
             for ids in _padded(_row_ids(keys)):
                 damaged += _read(connection, ids, found)
         return Found([found.get(key) for key in keys], damaged)
+
+
+class KeptReader(VerdictReader):
+    """Looks up in a file that stays as it is, and may lie where nothing can be written."""
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = open_to_read(self._path)
+        try:
+            _version(connection, self._path)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 class VerdictWriter(_SqliteFile):

@@ -7,17 +7,54 @@ is told from the pointers to it by its key: it is the digest of the value.
 
 import hashlib
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from countermark_service.store.interface import KEY_BYTES, StoreUnavailableError
 from countermark_service.store.reading import open_to_read
+from countermark_service.store.sqlite_file import KeptReader
 
 REDIS_PREFIX = b"cm1:t:"
 """Before the keys of transcripts, where verdicts have `c`."""
 _SCANNED = 512
+
+
+class KeptTranscripts(Protocol):
+    """Transcripts and the pointers to them, to look up."""
+
+    async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return one value per key, in order; None where nothing is kept."""
+
+    async def close(self) -> None:
+        """Let go of it."""
+
+
+class TranscriptsInFile:
+    """Transcripts in an SQLite file, for a command that only reads: it makes no file and needs no right to write.
+
+    Nothing else waits in a command's event loop, so no thread is used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open nothing yet; there need be no file."""
+        self._path = path
+        self._reader = KeptReader(path, busy_seconds=0)
+
+    async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return one value per key, in order; None where nothing sound is kept.
+
+        Raises:
+            StoreUnavailableError: The file cannot be read.
+        """
+        if not self._path.exists():
+            return [None] * len(keys)
+        return self._reader.get_many(keys).values if keys else []
+
+    async def close(self) -> None:
+        """Close the file."""
+        self._reader.close()
 
 
 def scan_sqlite(path: Path) -> Iterator[bytes]:
@@ -60,7 +97,9 @@ async def scan_redis(url: str) -> AsyncIterator[bytes]:
             for value in _transcripts(batch, await client.mget(batch)):
                 yield value
     except (exceptions.RedisError, OSError) as exc:
-        raise StoreUnavailableError("redis", "the configured URL", str(exc), "Check the server.") from exc
+        raise StoreUnavailableError(
+            "redis", "the configured URL", str(exc).rstrip("."), "Check the server."
+        ) from exc
     finally:
         await client.aclose()
 

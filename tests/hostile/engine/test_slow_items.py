@@ -159,6 +159,19 @@ async def test_a_bundle_without_work_gives_its_processes_back(
     assert isinstance(results[0], Judged)
 
 
+async def test_items_that_come_while_unused_processes_are_looked_for_keep_their_worker(
+    pool: Pool, slow: Bundle
+) -> None:
+    _, before = await order_of(pool, slow, ["0"])
+    pool.limits = PoolLimits(slots=1, idle_seconds=1e-9)
+
+    sweep = asyncio.create_task(pool.sweep())
+    _, results = await asyncio.create_task(order_of(pool, slow, ["0"]))
+    await sweep
+
+    assert pids_of(results) == pids_of(before)
+
+
 async def test_spares_are_given_back_when_no_item_has_needed_them_for_a_while(
     pool: Pool, slow: Bundle
 ) -> None:

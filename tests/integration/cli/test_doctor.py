@@ -59,9 +59,42 @@ def test_doctor_asks_redis_how_it_makes_room(cli: Cli, tmp_path: Path) -> None:
     assert gone.code == 0, "a store that is down costs hits, never verdicts"
 
 
+def test_doctor_tells_a_replica_from_its_master(cli: Cli, tmp_path: Path) -> None:
+    skip_without_redis()
+    with RedisServer(tmp_path / "redis", "--replicaof", "127.0.0.1 1") as replica:
+        ended = cli("doctor", "--json", env={"COUNTERMARK_REDIS_URL": replica.url})
+
+    assert line(ended, "redis")["status"] == "warn"
+    assert "of 127.0.0.1:1" in line(ended, "redis")["found"]
+
+
+def test_doctor_names_scratch_folders_that_older_versions_left(cli: Cli, tmp_path: Path) -> None:
+    data, temporary = tmp_path / "data", tmp_path / "tmp"
+    old = [
+        data / "scratch/scratch-ab12_xyz",
+        temporary / "candidate-ab12_xyz",
+        temporary / "countermark-ab12_xyz",
+    ]
+    others = [
+        data / "scratch/scratch-mine",
+        temporary / "countermark-backup-1",
+        temporary / "scratch-ab12_xyz",
+    ]
+    for folder in (*old, *others):
+        folder.mkdir(parents=True)
+
+    ended = cli("doctor", "--json", "--data", data, env={"TMPDIR": str(temporary)})
+
+    found = line(ended, "scratch folders")["found"]
+    assert all(str(folder) in found for folder in old)
+    assert not [folder for folder in others if str(folder) in found]
+
+
 def test_settings_say_value_source_and_variable_and_hide_a_password(cli: Cli, tmp_path: Path) -> None:
     config = tmp_path / "countermark.toml"
-    config.write_text('port = 9000\nredis_url = "redis://user:secret@example.org/0"\n')
+    config.write_text(
+        'port = 9000\nredis_url = "redis://user:secret@secret@example.org/0?ssl_password=secret"\n'
+    )
 
     ended = cli(
         "settings", "--json", env={"COUNTERMARK_CONFIG": str(config), "COUNTERMARK_PRELOAD": "a:1 b:2"}
@@ -74,7 +107,7 @@ def test_settings_say_value_source_and_variable_and_hide_a_password(cli: Cli, tm
     assert found["preload"]["value"] == ["a:1", "b:2"]
     assert found["preload"]["source"] == "the environment (COUNTERMARK_PRELOAD)"
     assert found["max_items"]["source"] == "default"
-    assert found["redis_url"]["value"] == "redis://user:***@example.org/0"
+    assert found["redis_url"]["value"] == "redis://user:***@example.org/0?ssl_password=***"
     assert "secret" not in ended.out
     assert all(one["variable"] in for_people.out for one in found.values())
     assert all(one["description"] for one in found.values())

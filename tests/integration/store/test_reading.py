@@ -1,16 +1,20 @@
 """SQLite files are read where nothing can be written, and beside one who writes."""
 
+import os
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from countermark_service.assembly import build_issuer
+from countermark_service.assembly import build_issuer, build_transcripts
+from countermark_service.judge import Transcript, archive_line
+from countermark_service.judge.transcripts import id_of, kept_entries
 from countermark_service.receipts import Ledger
-from countermark_service.settings import load_settings
+from countermark_service.settings import Settings, load_settings
 from countermark_service.store.reading import open_to_read
 
 Lock = Callable[[], None]
@@ -91,3 +95,43 @@ def test_the_ledger_of_receipts_is_read_on_a_disk_that_is_read_only(folder: tupl
     ledger.close()
     lock()
     assert Ledger(place / "receipts.sqlite").receipts_naming("sha256:" + "0" * 64) == []
+
+
+def judge(data: Path, *words: str) -> "subprocess.CompletedProcess[bytes]":
+    """Run `countermark judge …` on a data folder."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COUNTERMARK_")}
+    line = [sys.executable, "-m", "countermark_service", "judge", *words, "--data", str(data)]
+    return subprocess.run(line, env=environment, capture_output=True, check=False)
+
+
+async def test_transcripts_are_exported_and_shown_on_a_disk_that_is_read_only(
+    folder: tuple[Path, Lock],
+) -> None:
+    place, lock = folder
+    raw = '{"choices": [{"index": 0, "message": {"role": "assistant", "content": "SAME"}}]}'
+    made = Transcript(request={"model": "m", "messages": []}, ask=0, raw=raw, served_as="m")
+    encoded = made.encode()
+    store = build_transcripts(Settings(data=place))
+    await store.put_many(kept_entries([(made, encoded)]))
+    await store.close()
+    lock()
+
+    exported = judge(place, "export", "-")
+    shown = judge(place, "show", f"sha256:{id_of(encoded).hex()}")
+
+    assert (exported.returncode, exported.stdout) == (0, archive_line(encoded)), exported.stderr
+    assert (shown.returncode, b"SAME" in shown.stdout) == (0, True), shown.stderr
+
+
+def test_an_export_of_nothing_makes_no_file(tmp_path: Path) -> None:
+    ended = judge(tmp_path / "none", "export", "-")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"0 transcripts\n")
+    assert not (tmp_path / "none").exists()
+
+
+def test_transcripts_in_a_file_of_another_program_are_refused(tmp_path: Path) -> None:
+    with closing(written(tmp_path / "transcripts.sqlite")):
+        pass
+    ended = judge(tmp_path, "show", "sha256:" + "0" * 64)
+    assert ended.returncode == 1
+    assert b"a database of another program" in ended.stderr

@@ -231,6 +231,10 @@ async def test_the_rights_that_are_named_are_enough(
         f"redis://user:{SECRET}@localhost:port",
         f"redis://:{SECRET}@localhost?socket_timeout=soon",
         f"redis://:{SECRET}@localhost?no_such_option=1",
+        f"redis://:{SECRET}@localhost?retry=3",
+        f"redis://:{SECRET}@localhost?retry_on_error=x",
+        f"redis://:{SECRET}@localhost?decode_responses=true",
+        f"redis://localhost?password={SECRET}&event_dispatcher=x",
         f"redis://:{SECRET}@localhost:6379/verdicts",
         "",
     ],
@@ -264,10 +268,42 @@ async def test_tls_is_spoken_and_an_unknown_certificate_is_refused(tmp_path: Pat
         await trusting.put_many(entries(0, 300))
         assert await trusting.get_many(list(entries(0, 300))) == list(entries(0, 300).values())
         wary = RedisStore(f"rediss://localhost:{port}/0")
-        with pytest.raises(StoreUnavailableError, match="certificate"):
+        with pytest.raises(StoreUnavailableError, match="ssl_ca_certs=FILE"):
             await wary.start()
         await trusting.close()
         await wary.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("ssl_ca_certs=/no/such/file.pem", "/no/such/file.pem"),
+        ("ssl_certfile={key}&ssl_keyfile={key}", "ssl_certfile"),
+        ("ssl_keyfile={key}", "ssl_certfile"),
+        ("ssl_certfile={certificate}&ssl_keyfile={encrypted}", "ssl_password"),
+        ("ssl_certfile={certificate}&ssl_keyfile={encrypted}&ssl_password=not-it", "ssl_password"),
+        ("ssl_ciphers=NONE-SUCH", "cipher"),
+    ],
+)
+def test_certificates_that_cannot_be_used_are_refused_before_anything_is_connected(
+    tmp_path: Path, options: str, said: str
+) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed; it makes the certificate for this test")
+    made = {name: tmp_path / f"{name}.pem" for name in ("certificate", "key", "encrypted")}
+    new: list[str | Path] = ["openssl", "req", "-x509", "-nodes", "-subj", "/CN=here", "-newkey", "ec",
+           "-pkeyopt", "ec_paramgen_curve:prime256v1"]  # fmt: skip
+    encrypt: list[str | Path] = ["openssl", "ec", "-aes256", "-passout", f"pass:{SECRET}", "-in", made["key"]]
+    for command in (
+        [*new, "-keyout", made["key"], "-out", made["certificate"]],
+        [*encrypt, "-out", made["encrypted"]],
+    ):
+        subprocess.run(command, check=True, capture_output=True)
+    right = f"ssl_certfile={made['certificate']}&ssl_keyfile={made['encrypted']}&ssl_password={SECRET}"
+    RedisStore(f"rediss://localhost/0?{right}")
+    with pytest.raises(SettingsError, match=said) as caught:
+        RedisStore(f"rediss://:{SECRET}@localhost/0?{options.format(**made)}")
+    assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -101,12 +101,23 @@ async def test_a_fault_of_the_transport_itself_is_not_tried_again() -> None:
     [
         ("http://127.0.0.1:9", "ALL_PROXY", "gopher://x", "Look at HTTP_PROXY"),
         ("http://127.0.0.1:9", "ALL_PROXY", "http://name:pa55#word@proxy:80", "must be written as %23"),
+        ("http://127.0.0.1:9", "ALL_PROXY", "http://name:pa55@127.0.0.1:99999", "at most 65535"),
+        ("http://127.0.0.1:9", "HTTP_PROXY", "127.0.0.1:65536", "at most 65535"),
         ("https://127.0.0.1:9", "SSL_CERT_FILE", "/dev/null/none", "Look at HTTP_PROXY"),
         ("http://999.1.1.1", "NO_PROXY", "", "cannot carry a request to http://999.1.1.1"),
         ("http://\udcff", "NO_PROXY", "", "cannot carry a request to http://"),
         ("http://h/" + "a" * 70_000, "NO_PROXY", "", "cannot carry a request to http://h/"),
     ],
-    ids=["a proxy", "a password", "certificates", "numbers", "a surrogate", "a long path"],
+    ids=[
+        "a proxy",
+        "a password",
+        "a port",
+        "a bare port",
+        "certificates",
+        "numbers",
+        "a surrogate",
+        "a long path",
+    ],
 )
 def test_what_no_connection_can_be_made_for_is_an_error_of_the_client(
     monkeypatch: pytest.MonkeyPatch, url: str, variable: str, value: str, said: str

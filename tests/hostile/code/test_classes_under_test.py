@@ -32,7 +32,6 @@ ITSELF = {
         b"x = S()\nassert abs(x.add(1, 2) - 3) < 1e-9",
         b"x = S()\nassert x.add(1, 2).startswith('a')",
         b"x = S()\nr = [2, 1]\nx.add(r, r)\nassert x.add(1, 2) == 3 and x is not None",
-        b"x = S()\ny = x\nassert y is x and x.add(1, 2) == 3",
         b"import unittest\nclass T(unittest.TestCase):\n    def test_a(self):\n        self.assertEqual(S().add(1, 2), 3)\nunittest.main()",
     ],
 )
@@ -62,6 +61,7 @@ BAG = b"class Bag:\n    def __init__(s): s.v = []\n    def add(s, x):\n        s
         b"b = Bag()\nb.add(1)\nassert b.v == [1] and b == [1] and 1 in b and 2 not in b",
         b"assert Bag().add(1).add(1).count(1) == 2 and len(Bag().add(5)) == 1",
         b"assert Bag().add(1) == Bag().add(1) and Bag().add(1) != Bag()",
+        b"b = Bag()\nassert b.add(1).add(2).v == [1, 2]\nassert b.add(4) is b\nassert 4 in b and 5 not in b and len(b) == 3\nassert b == [1, 2, 4] and b != Bag()",
         b"import unittest\nb = Bag()\nunittest.TestCase().assertIs(b.add(1), b)",
         b"with Bag() as b:\n    b.add(1)\n    assert 1 in b and b == [1]\nassert len(b) == 0",
     ],

@@ -261,10 +261,7 @@ class Asked:
     def _thing_returned(self, number: int) -> Any:
         """Return what a number stands for that the candidate gives as a value: see `handle`."""
         found = self._thing(number)
-        if number not in self.made:
-            return found
-        if self._by_identity:
-            object.__setattr__(found, "_handle_returned", True)
+        if number not in self.made or self._by_identity:
             return found
         return self._returned.setdefault(number, Handle(self, number, returned=True))
 

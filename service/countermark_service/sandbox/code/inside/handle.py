@@ -11,7 +11,8 @@ give another object. An object that has given its length keeps it until it is ca
 
 A method may return the very object that it was called on, and then its class would decide what the method is
 worth. So a made object that comes back as a value counts as any other that a function has returned; the name
-that the test has given to it itself does not. Nor does a context manager of the candidate's take an exception
+that the test has given to it itself does not. (A test that tells objects by identity has one stand-in for each,
+and there both are the same.) Nor does a context manager of the candidate's take an exception
 that keeps the test from an assertion (see `skipped`).
 """
 

@@ -41,7 +41,7 @@ from countermark_service.errors import CountermarkError, RequestError
 from countermark_service.model import Item
 from countermark_service.remembered import Scored
 
-ASSERTIONS = "python-assert:1.0.6"
+ASSERTIONS = "python-assert:1.0.7"
 """Judges assertions where no pin is given. Published versions never change, so this is one."""
 PAIRS = "python-stdio:1.0.5"
 """Judges pairs of input and output where no pin is given."""

@@ -19,6 +19,7 @@ NEWEST = {
     "python-assert-sci": "1.0.7",
     "python-call": "1.0.6",
     "python-call-sci": "1.0.6",
+    "python-stdio": "1.0.6",
 }
 """Versions of the code verifiers that are beyond `USUAL`."""
 USUAL = "1.0.5"

@@ -39,13 +39,23 @@ class CandidateError(Exception):
 class Asked:
     """The candidate, which is asked over a socket."""
 
-    def __init__(self, peer: int, limit: int, own: shared.Tester) -> None:
-        self._peer, self._limit, self._own = peer, limit, own
+    def __init__(self, peer: int, limit: int, own: shared.Tester, *, by_identity: bool = False) -> None:
+        """Ask nothing yet.
+
+        Args:
+            peer: The socket.
+            limit: Bytes of an answer, beside what was asked.
+            own: What the tester shares.
+            by_identity: Whether the test tells objects by identity: then one stand-in is all that an object has.
+        """
+        self._peer, self._limit, self._own, self._by_identity = peer, limit, own, by_identity
         self._lock = _thread.RLock()
         self._lengths: dict[int, int] = {}
         self._members: dict[int, list[Any]] = {}
         self._items: dict[int, dict[int, Any]] = {}
         self._handles: dict[int, Handle] = {}
+        self._returned: dict[int, Handle] = {}
+        """What stands for an object that the test has made where the candidate has returned it."""
         self._stands_for: dict[int, tuple[Any, Handle]] = {}
         """By identity, what a test has in the place of a handle, which it may hand back."""
         self._functions: list[Callable[..., Any]] = []
@@ -63,8 +73,11 @@ class Asked:
         self.stopped: BaseException | None = None
         """The first thing that must end the test, which the test may have caught."""
 
-    def ask(self, what: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Have the candidate do `what`, and return the value or raise what it raised. Threads take turns."""
+    def ask(self, what: Any, args: Any = (), kwargs: Any = None, *, makes: bool = False) -> Any:
+        """Have the candidate do `what`, and return the value or raise what it raised. Threads take turns.
+
+        `makes` says that the value is an object that the test makes, and not what something returns.
+        """
         with self._lock:
             if what[0] == line.DESCRIBE:
                 self.described = True
@@ -74,7 +87,7 @@ class Asked:
                 for held in (self._lengths, self._members, self._items):
                     held.clear()
             try:
-                return self._ask(what, args, kwargs or {})
+                return self._ask(what, args, kwargs or {}, self._thing if makes else self._thing_returned)
             except (CandidateBrokenError, plain.NotPlainError) as error:
                 self.stopped = self.stopped or error
                 raise
@@ -137,7 +150,7 @@ class Asked:
         """Return whether a class stands for one of the candidate's."""
         return self._exceptions.get(kind.__name__) is kind
 
-    def _ask(self, what: Any, args: Any, kwargs: Any) -> Any:
+    def _ask(self, what: Any, args: Any, kwargs: Any, thing: Callable[[int], Any]) -> Any:
         nonce = os.urandom(16)
         known = plain.Known(self.classes)
         body = plain.encode((what, args, kwargs), self._number_of, known)
@@ -153,7 +166,7 @@ class Asked:
             self._call_back(nonce, content)
         if kind == line.NOT_PLAIN:
             raise CandidateBrokenError(str(self._read(content, None)))
-        value = self._read(content, known)
+        value = self._read(content, known, thing)
         if type(after) is tuple and len(after) == count:
             self._take_over(known, before, after)
         if kind == line.RAISED:
@@ -225,11 +238,13 @@ class Asked:
             raise CandidateBrokenError(f"no valid answer: {error}") from error
         return parts[1], parts[2], parts[3]
 
-    def _read(self, content: Any, known: plain.Known | None) -> Any:
+    def _read(
+        self, content: Any, known: plain.Known | None, thing: Callable[[int], Any] | None = None
+    ) -> Any:
         if type(content) is not bytes:
             raise CandidateBrokenError("no valid answer: no value")
         try:
-            return plain.decode(content, self._thing, known)
+            return plain.decode(content, thing or self._thing_returned, known)
         except plain.NotPlainError as error:
             raise CandidateBrokenError(f"no valid answer: {error}") from error
 
@@ -242,6 +257,13 @@ class Asked:
         if number not in self._handles:
             self._handles[number] = Handle(self, number)
         return self._handles[number]
+
+    def _thing_returned(self, number: int) -> Any:
+        """Return what a number stands for that the candidate gives as a value: see `handle`."""
+        found = self._thing(number)
+        if number not in self.made or self._by_identity:
+            return found
+        return self._returned.setdefault(number, Handle(self, number, returned=True))
 
     def _number_of(self, value: Any) -> int:
         """Return the number of a handle, or of a function that the candidate may call; nothing else crosses unless it

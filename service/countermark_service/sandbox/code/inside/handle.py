@@ -8,13 +8,21 @@ looked at as that. Only where the test itself treats a class of the candidate's 
 makes an object by a name with a capital, and uses an attribute) is it the class that is
 tested, and its own operators are asked; of an object that was only made, those that
 give another object. An object that has given its length keeps it until it is called, or the candidate is.
+
+A method may return the very object that it was called on, and then its class would decide what the method is
+worth. So a made object that comes back as a value counts as any other that a function has returned; the name
+that the test has given to it itself does not. (A test that tells objects by identity has one stand-in for each,
+and there both are the same.) Nor does a context manager of the candidate's take an exception
+that keeps the test from an assertion (see `skipped`).
 """
 
 import operator
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from . import line, plain
+from .skipped import skips_assertions
 
 _T = TypeVar("_T")
 _DECIDE = frozenset(
@@ -22,6 +30,10 @@ _DECIDE = frozenset(
     | {name for kind in (str, bytes, float, set) for name in dir(kind) if name.startswith("is")}
 )
 """Methods of plain data that say yes or no, or where: what a function returned has them as plain data, or is none."""
+_SAY_YES = _DECIDE - {"count", "find", "index", "rfind", "rindex"}
+"""Those of them that say yes or no. What the others give is compared, also where an object returns itself."""
+_ARRAYS_MEMORY = ("__array_interface__", "__array_struct__")
+"""What numpy asks any object for, and takes for an address in this process."""
 _PLAIN = (int, float, str, bytes, list, tuple, dict, set, frozenset)
 
 
@@ -37,8 +49,9 @@ class Line(Protocol):
     known_as_classes: set[str]
     """Of those names, the ones whose objects it has asked for an attribute."""
 
-    def ask(self, what: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Have the candidate do `what`, and return the value or raise what it raised."""
+    def ask(self, what: Any, args: Any = (), kwargs: Any = None, *, makes: bool = False) -> Any:
+        """Have the candidate do `what`, and return the value or raise what it raised; `makes` says that the value is an
+        object that the test makes, and not what something returns."""
 
     def as_made(self, value: Any, source: "Handle") -> Any:
         """Return a value; where it is an object that came of one that the test has made, it counts as made as well."""
@@ -62,20 +75,30 @@ class Line(Protocol):
 class Handle:
     """Stands in the tester for an object of the candidate, whose attributes may have any name but these."""
 
-    __slots__ = ("_handle_line", "_handle_number")
+    __slots__ = ("_handle_line", "_handle_number", "_handle_returned")
 
-    def __init__(self, asked: Line, number: int) -> None:
+    def __init__(self, asked: Line, number: int, *, returned: bool = False) -> None:
         object.__setattr__(self, "_handle_line", asked)
         object.__setattr__(self, "_handle_number", number)
+        object.__setattr__(self, "_handle_returned", returned)
 
     def _handle_ask(self, operation: str, *args: Any, **kwargs: Any) -> Any:
         return self._handle_line.ask((operation, self), args, kwargs)
+
+    def _handle_make(self, operation: str, *args: Any) -> Any:
+        return self._handle_line.ask((operation, self), args, makes=True)
+
+    def _handle_is_made(self) -> bool:
+        """Return whether the test has made this object, and holds it by a name of its own."""
+        return self._handle_number in self._handle_line.made and not self._handle_returned
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._handle_ask(line.CALL, *args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        if name in _DECIDE and self._handle_number not in self._handle_line.made:
+        if name in _ARRAYS_MEMORY:
+            raise AttributeError(name)
+        if name in (_SAY_YES if self._handle_returned else _DECIDE) and not self._handle_is_made():
             return getattr(self._handle_data(), name)
         self._handle_is_used()
         return self._handle_ask(line.ATTRIBUTE, name)
@@ -103,16 +126,18 @@ class Handle:
         self._handle_ask(line.DELETE_ITEM, key)
 
     def __enter__(self) -> Any:
-        return self._handle_ask(line.ENTER)
+        return self._handle_make(line.ENTER)
 
-    def __exit__(self, kind: Any, error: Any, _trace: Any) -> bool:
-        return self._handle_left(line.EXIT, kind, error)
+    def __exit__(self, kind: Any, error: Any, trace: TracebackType | None) -> bool:
+        return self._handle_left(line.EXIT, kind, error, trace)
 
-    def _handle_left(self, operation: str, kind: Any, error: Any) -> bool:
+    def _handle_left(self, operation: str, kind: Any, error: Any, trace: TracebackType | None) -> bool:
+        """Leave a block, and return whether the candidate takes what was raised there for itself."""
         if isinstance(error, CandidateBrokenError | plain.NotPlainError):
             return False
         raised = () if kind is None else (kind.__name__, str(error))
-        return self._handle_ask(operation, *raised) is True
+        takes = self._handle_ask(operation, *raised) is True
+        return takes and not (trace is not None and skips_assertions(error, trace))
 
     def __len__(self) -> int:
         plainly = self._handle_plain()
@@ -168,10 +193,10 @@ class Handle:
         return value
 
     async def __aenter__(self) -> Any:
-        return self._handle_ask(line.ASYNC_ENTER)
+        return self._handle_make(line.ASYNC_ENTER)
 
-    async def __aexit__(self, kind: Any, error: Any, _trace: Any) -> bool:
-        return self._handle_left(line.ASYNC_EXIT, kind, error)
+    async def __aexit__(self, kind: Any, error: Any, trace: TracebackType | None) -> bool:
+        return self._handle_left(line.ASYNC_EXIT, kind, error, trace)
 
     def __copy__(self) -> Any:
         return self._handle_copied(deep=False)
@@ -180,7 +205,7 @@ class Handle:
         return self._handle_copied(deep=True)
 
     def _handle_copied(self, *, deep: bool) -> Any:
-        return self._handle_line.as_made(self._handle_ask(line.COPY, deep), self)
+        return self._handle_line.as_made(self._handle_make(line.COPY, deep), self)
 
     def __contains__(self, value: Any) -> bool:
         if self._handle_is_tested():
@@ -235,8 +260,8 @@ class Handle:
 
     def _handle_signed(self, name: str) -> Any:
         """Return what an operator of one operand comes to: the class of a made object learns nothing by being asked."""
-        if self._handle_number in self._handle_line.made:
-            return self._handle_line.as_made(self._handle_ask(line.SIGN, name), self)
+        if self._handle_is_made():
+            return self._handle_line.as_made(self._handle_make(line.SIGN, name), self)
         return line.SIGNS[name](self._handle_data())
 
     def __eq__(self, other: Any) -> bool:
@@ -275,7 +300,8 @@ class Handle:
 
     def _handle_is_tested(self) -> bool:
         """Return whether it is the class of this object that the test is about, and not what a function returned."""
-        return self._handle_line.made.get(self._handle_number) in self._handle_line.known_as_classes
+        name = self._handle_line.made.get(self._handle_number)
+        return name in self._handle_line.known_as_classes and not self._handle_returned
 
     def _handle_may_decide(self, other: Any) -> bool:
         """Return whether what this object and another come to is for their class to say.
@@ -298,7 +324,7 @@ class Handle:
 
         It is no more than the candidate could have returned, and nothing of its class has a say in it.
         """
-        if self._handle_number in self._handle_line.made:
+        if self._handle_is_made():
             return None
         found = self._handle_ask(line.PLAIN)
         if found is not None and (
@@ -337,10 +363,10 @@ def generator(handle: Handle) -> Generator[Any, Any, Any]:
 
 def _operator(name: str, reflected: bool) -> Callable[[Handle, Any], Any]:
     def operate(mine: Handle, other: Any) -> Any:
-        made = mine._handle_number in mine._handle_line.made
+        made = mine._handle_is_made()
         if made and not mine._handle_may_decide(other):
             # Of one object another comes. A number could have been made to suit what it is compared with.
-            found = mine._handle_ask(line.OPERATE, name, other, reflected)
+            found = mine._handle_make(line.OPERATE, name, other, reflected)
             if type(found) is not Handle:
                 raise mine._handle_line.broken("an object of the candidate whose own code would decide")
             return mine._handle_line.as_made(found, mine)
@@ -349,7 +375,7 @@ def _operator(name: str, reflected: bool) -> Callable[[Handle, Any], Any]:
             if found is None:
                 return NotImplemented
             return getattr(operator, name)(*((other, found[0]) if reflected else (found[0], other)))
-        found = mine._handle_ask(line.OPERATE, name, other, reflected)
+        found = mine._handle_make(line.OPERATE, name, other, reflected)
         return mine._handle_line.as_made(found, mine) if made else found
 
     return operate

@@ -35,10 +35,13 @@ def proxy(name: str, asked: Asked, *, look: bool) -> Any:
 
     described = asked.ask((line.DESCRIBE, name)) if look and "." not in name else None
     if type(described) is tuple and len(described) == 4:
-        (awaits, generates), text, parameters, hints = described
-        candidate = awaited if awaits is True else generated if generates is True else candidate
-        candidate.__doc__ = text if type(text) is str else None
-        _sign(candidate, parameters, hints)
+        try:
+            (awaits, generates), text, parameters, hints = described
+            candidate = awaited if awaits is True else generated if generates is True else candidate
+            candidate.__doc__ = text if type(text) is str else None
+            _sign(candidate, parameters, hints)
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            raise asked.broken(f"no valid answer: a function that cannot be: {error}") from error
     candidate.__name__ = candidate.__qualname__ = name
     return candidate
 
@@ -80,7 +83,7 @@ def _class(name: str, asked: Asked) -> Any:
 
     class Class(type):
         def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-            made = asked.ask(name, args, kwargs)
+            made = asked.ask(name, args, kwargs, makes=True)
             if type(made) is Handle:
                 asked.made[object.__getattribute__(made, "_handle_number")] = name
             return made

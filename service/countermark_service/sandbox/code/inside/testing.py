@@ -1,7 +1,9 @@
 """Runs a test program in a process of its own, with proxies in the place of what it tests."""
 
 import builtins
+import itertools
 import sys
+from opcode import opmap
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -15,6 +17,10 @@ _LOOKS = frozenset({
     "getfullargspec", "iscoroutinefunction", "isgeneratorfunction", "signature",
 })  # fmt: skip
 """Where a test looks at a function itself. To have it described costs a question, and it must be there already."""
+_OWN = ("ImportError", "ModuleNotFoundError", "NameError", "OSError", "FileNotFoundError", "SyntaxError")
+"""Exceptions that come of a test program itself, and not of what the function looks like that it looks at."""
+_IDENTITY = frozenset({"assertIs", "assertIsNot", "id"})
+_IS, _CONSTANT = opmap["IS_OP"], opmap["LOAD_CONST"]
 PASSED, FAILED, BROKEN, UNSUPPORTED = "passed", "failed", "broken", "unsupported"
 
 
@@ -37,7 +43,8 @@ def test(
     names = module.__dict__
     names.update(__builtins__=builtins, __file__="main.py")
     used = _names_in(code)
-    asked = Asked(peer, job["answer_bytes"], shared.Tester(seeds="seed" in used, folder=folder))
+    own = shared.Tester(seeds="seed" in used, folder=folder)
+    asked = Asked(peer, job["answer_bytes"], own, by_identity=_tells_identity(code, used))
     try:
         if prelude:
             _run_prelude(prelude, names)
@@ -56,9 +63,7 @@ def test(
     if verdict[0] == PASSED and not asked.asked:
         verdict = (UNSUPPORTED, "the test program never calls the program")
     elif (
-        verdict[0] == FAILED
-        and not asked.asked
-        and not (asked.described and verdict[1].startswith("AssertionError"))
+        verdict[0] == FAILED and not asked.asked and not (asked.described and not verdict[1].startswith(_OWN))
     ):
         # so it was none of the candidate's doing
         verdict = (UNSUPPORTED, f"the test program fails before it calls the program: {verdict[1]}")
@@ -72,6 +77,16 @@ def _names_in(code: CodeType) -> set[str]:
         if isinstance(inner, CodeType):
             found |= _names_in(inner)
     return found
+
+
+def _tells_identity(code: CodeType, used: set[str]) -> bool:
+    """Return whether a source compares objects by identity, other than with a constant such as None."""
+    if not used.isdisjoint(_IDENTITY):
+        return True
+    steps = code.co_code[::2]
+    if any(step == _IS and before != _CONSTANT for before, step in itertools.pairwise(steps)):
+        return True
+    return any(_tells_identity(inner, set()) for inner in code.co_consts if isinstance(inner, CodeType))
 
 
 def _is_shared(name: str, kind: Any) -> bool:

@@ -17,12 +17,9 @@ Score = Callable[..., Awaitable[list[dict[str, Any]]]]
 NEWEST = {
     "python-assert": "1.0.7",
     "python-assert-sci": "1.0.7",
-    "python-call": "1.0.6",
-    "python-call-sci": "1.0.6",
-    "python-stdio": "1.0.6",
 }
 """Versions of the code verifiers that are beyond `USUAL`."""
-USUAL = "1.0.5"
+USUAL = "1.0.6"
 _SECONDS = 300.0
 
 

@@ -15,7 +15,7 @@ source and held to published worked examples in the tests:
   the statistic that McNemar's test is built on.
 * fractional scores and clustered differences: percentile bootstrap over items, its percentiles
   moved out for few items as in Hesterberg (2015), and never narrower than the items that were not
-  drawn allow (`unseen`): few items that happen to be alike are no proof that all are. Over more
+  drawn allow (`allowed_by_unseen`): few items that happen to be alike are no proof that all are. Over more
   than `MOST_DISTINCT` different ones the linearised (cluster-robust) interval, which is the same to
   within the noise there.
 * the test: McNemar's, exact (binomial on the rows that differ in one direction or the other);
@@ -303,9 +303,8 @@ def _resampled(groups: _Clusters, level: float, least: float, most: float) -> tu
         means[begin : begin + step] = (drawn @ kinds[:, 0]) / (drawn @ kinds[:, 1])
     tail = tail_of(groups.count, level)
     low, high = np.quantile(means, [tail, 1 - tail])
-    share = unseen(groups.count, level)
-    low, high = min(low, value - (value - least) * share), max(high, value + (most - value) * share)
-    return float(low), float(high), "bootstrap"
+    below, above = allowed_by_unseen(value, least, most, items=groups.count, level=level)
+    return min(float(low), below), max(float(high), above), "bootstrap"
 
 
 def tail_of(items: int, level: float) -> float:
@@ -326,10 +325,16 @@ def farthest_of(differences: Floats) -> float:
     return 1.0 if len(differences) < FEW else float(np.abs(differences).max())
 
 
-def unseen(items: int, level: float) -> float:
-    """Return how large a share of all items may be of a kind that none of `items` is: Wilson's end at no success."""
+def allowed_by_unseen(
+    value: float, least: float, most: float, *, items: int, level: float
+) -> tuple[float, float]:
+    """Return how far a mean over `items` may be off by items that none of them is like.
+
+    Their share of all may be z^2 / (items + z^2), Wilson's end at no success; each may be `least` or `most`.
+    """
     z = float(stats.norm.ppf((1 + level) / 2))
-    return z * z / (items + z * z)
+    share = z * z / (items + z * z)
+    return value - (value - least) * share, value + (most - value) * share
 
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:

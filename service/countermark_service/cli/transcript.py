@@ -100,7 +100,11 @@ def _lines(name: str, transcript: "Transcript") -> list[str]:
 
 
 def _plain(value: Any) -> str:
-    """Return a value as text that moves no cursor and sets no colour."""
+    """Return a value as text in which whatever cannot be seen is an escape.
+
+    That is more than `console.harmless` writes so, which keeps what a terminal obeys from it: who looks at a
+    transcript wants to see a mark of no width, too.
+    """
     return "".join(
         sign if sign.isprintable() or sign in "\n\t" else sign.encode("unicode_escape").decode()
         for sign in str(value)

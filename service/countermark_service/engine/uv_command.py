@@ -187,6 +187,7 @@ def _may_keep_files(variables: Mapping[str, str]) -> bool:
 
     A home that is read-only or somebody else's is usual in containers. A folder that is named for uv it must have.
     """
+    # Of os.path, as in `interpreters`: pathlib raises for a user without a home, and a base may be no absolute path.
     base = variables.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
     if variables.get("UV_CACHE_DIR") or not os.path.isabs(base):  # noqa: PTH117
         return True

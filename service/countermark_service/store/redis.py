@@ -263,7 +263,7 @@ def _pool(url: str) -> ConnectionPool:
             retry=Retry(NoBackoff(), 0),
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
         )
-        # Connects nothing, but refuses options that no connection has.
+        # Connects nothing, but refuses options that no connection has. The client has no types there.
         first = pool.make_connection()  # type: ignore[no-untyped-call]
     except (ValueError, TypeError, exceptions.RedisError):
         # `from None`: the parser's own message can quote the password.

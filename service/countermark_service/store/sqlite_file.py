@@ -164,7 +164,7 @@ class KeptReader(VerdictReader):
         connection = open_to_read(self._path)
         try:
             _version(connection, self._path)
-        except BaseException:
+        except BaseException:  # nobody else has it yet, to close it
             connection.close()
             raise
         return connection

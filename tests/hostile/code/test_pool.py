@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from countermark_service.sandbox.code import levels
 from countermark_service.sandbox.code import pool as pools
 from countermark_service.sandbox.code.flavour import python_flavour
 from countermark_service.sandbox.code.inside import kernel
@@ -163,6 +164,12 @@ async def test_level_landlock_holds_without_users_of_its_own(
     monkeypatch.setattr(os, "geteuid", lambda: 10001)
     for _ in range(3):
         assert (await probe(pool.flavour, levels=[Level.LANDLOCK])).reasons == ()
+    few = levels._FORKS.replace(
+        "range(64)", "range(32)"
+    )  # made before the first look, so that no limit has met them
+    async with SandboxPool(Level.LANDLOCK, pool.flavour, slots=1) as own:
+        (result,) = await own.run_tests(few.encode(), [b""], levels._LIMITS)
+    assert (result.status, result.stdout) == (Status.RESOURCE_LIMIT, b"")
 
 
 @pytest.mark.asyncio(loop_scope="module")

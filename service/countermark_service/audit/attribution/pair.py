@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy import stats  # type: ignore[import-untyped]
 
 from countermark_service.audit.attribution.errors import AttributionError
-from countermark_service.audit.statistics import PairedCounts, farthest_of, tango, unseen
+from countermark_service.audit.statistics import PairedCounts, allowed_by_unseen, farthest_of, tango
 
 Array = NDArray[np.float64]
 
@@ -148,14 +148,14 @@ def _estimates(
     low, high, method = np.empty(len(values)), np.empty(len(values)), _method(questions)
     if varies.any():
         low[varies], high[varies] = _interval(columns[:, varies], confidence, method)
-    found, share = [], unseen(questions, confidence)
+    found = []
     for place, value in enumerate(values.tolist()):
         farthest = farthest_of(columns[:, place])
         if bounds is None and not columns[:, place].any():
             found.append(_unchanged(questions, confidence))
             continue
         least, most = bounds or (-farthest, farthest)
-        below, above = value - (value - least) * share, value + (most - value) * share
+        below, above = allowed_by_unseen(value, least, most, items=questions, level=confidence)
         if varies[place]:
             found.append(
                 Estimate(value, min(below, float(low[place])), max(above, float(high[place])), method)

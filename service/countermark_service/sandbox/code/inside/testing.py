@@ -106,6 +106,9 @@ def _stopped(error: BaseException) -> tuple[str, str]:
 def _run_prelude(source: bytes, names: dict[str, Any]) -> None:
     """Run what comes before the proxies; if that fails, it says nothing of the candidate."""
     try:
+        # Of the task's own text, in the sandbox of the test program.
         exec(compile(source, "prelude.py", "exec", dont_inherit=True), names)  # noqa: S102
-    except Exception as error:
+    except (
+        Exception
+    ) as error:  # whatever it is, the task is at fault: it becomes `unsupported`, and no failure
         raise plain.NotPlainError(f"the prelude failed: {type(error).__name__}: {error}") from error

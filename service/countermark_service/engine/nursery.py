@@ -103,9 +103,13 @@ class Nursery:
             raise
         self._log_task = asyncio.create_task(self._keep_log())
         try:
-            async with asyncio.timeout(_START_SECONDS):
-                await self._loop.sock_sendall(self._control, json.dumps({"load": self._load()}).encode())
-                answer = json.loads(await self._loop.sock_recv(self._control, 1 << 16) or b"{}")
+            async with asyncio.timeout(_START_SECONDS) as limit:
+                ended = asyncio.create_task(self._hurry(limit))
+                try:
+                    await self._loop.sock_sendall(self._control, json.dumps({"load": self._load()}).encode())
+                    answer = json.loads(await self._loop.sock_recv(self._control, 1 << 16) or b"{}")
+                finally:
+                    ended.cancel()
         except (OSError, TimeoutError):
             answer = {}
         if "ready" not in answer:
@@ -117,6 +121,14 @@ class Nursery:
             raise UnavailableError(self._failure(answer.get("failed")))
         self.python_version = answer["ready"]["python"]
         self._loop.add_reader(self._control.fileno(), self._listen)
+
+    async def _hurry(self, limit: asyncio.Timeout) -> None:
+        """Once the process has ended, wait only as long as what it has said takes to come.
+
+        Its end is not always that of its socket: bubblewrap may be killed before its child is to die with it.
+        """
+        await self._process.wait()
+        limit.reschedule(self._loop.time() + _END_SECONDS)
 
     async def _launch(self) -> None:
         """Start the process; raises OSError, and has nothing open then."""
@@ -287,7 +299,9 @@ class Nursery:
             worker.kill("closing")
             self._ended(self.workers.pop(worker.number), None)
         await self._process.wait()
-        await self._log_task
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_END_SECONDS):  # as in `_hurry`: somebody else may hold the other end
+                await self._log_task
         shutil.rmtree(self._temporary, ignore_errors=True)
 
 

@@ -27,7 +27,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from . import keeper, kernel, plain, program, scratch, warm, watch
+from . import keeper, kernel, pages, plain, program, scratch, warm, watch
 from .keeper import Channel, Confinement, keep, run_alone
 from .report import (
     END,
@@ -109,6 +109,7 @@ def _prepare(config: dict[str, Any]) -> Confinement:
     gc.collect()
     kernel.give_back_memory()
     gc.freeze()
+    pages.lay_into_large_pages()
     return own
 
 

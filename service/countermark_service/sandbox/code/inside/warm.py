@@ -14,6 +14,7 @@ import select
 import signal
 import struct
 import sys
+from collections.abc import Callable
 
 from . import keeper, kernel, plain, program
 
@@ -53,6 +54,14 @@ except (IndexError, KeyError) as error:
 assert numbers[::-1][0] == 2
 """
 _TWO = struct.Struct("2i")
+_POOL_BYTES, _POOL_HEAD = 16 << 10, 48
+"""Of the interpreter's allocator: a pool holds blocks of one size, behind its head."""
+_LARGEST, _STEP = 512, 16
+"""Bytes of a block; a larger object comes from the C library."""
+_MOST_LEFT = 4000
+"""Blocks of one size that may be free in pools that are begun."""
+_filling: list[list[object]] = []
+"""What fills the pools that were begun before; nobody looks at it."""
 _TIMES = 12
 """Code is specialised for what it meets once it has run about ten times; a fork never gets so far."""
 
@@ -116,3 +125,26 @@ def _keep(notes: tuple[int, int]) -> None:
     for end in (ours, theirs):
         end.close()
     os.close(folder.number)
+
+
+def open_fresh_pools() -> None:
+    """Have the interpreter's allocator begin a new pool for each size of block.
+
+    What a fork allocates first then lies on the page of the pool's head, which it writes to in any case. In a pool
+    that is begun it lies on another one.
+    """
+    _fill_until_fresh(object)
+    _fill_until_fresh(lambda: float("0.5"))
+    head = sys.getsizeof(b"")
+    for size in range(_STEP * 3, _LARGEST + 1, _STEP):
+        _fill_until_fresh(lambda length=size - head: bytes(length))  # type: ignore[misc]
+
+
+def _fill_until_fresh(make: Callable[[], object]) -> None:
+    """Allocate until a block is the first of its pool; where none is, by another allocator, keep nothing."""
+    blocks: list[object] = []
+    for _ in range(_MOST_LEFT):
+        blocks.append(make())
+        if id(blocks[-1]) % _POOL_BYTES == _POOL_HEAD:
+            _filling.append(blocks)
+            return

@@ -107,6 +107,7 @@ def _prepare(config: dict[str, Any]) -> Confinement:
     kernel.load_filter(bytes.fromhex(config["slot_filter"]))
     sys.argv[:] = ["main.py"]
     gc.collect()
+    warm.open_fresh_pools()
     kernel.give_back_memory()
     gc.freeze()
     pages.lay_into_large_pages()

@@ -8,6 +8,7 @@ the zygote does once, on harmless material, what they will do.
 
 import _socket
 import atexit
+import functools
 import marshal
 import os
 import select
@@ -60,7 +61,9 @@ _LARGEST, _STEP = 512, 16
 """Bytes of a block; a larger object comes from the C library."""
 _MOST_LEFT = 4000
 """Blocks of one size that may be free in pools that are begun."""
-_filling: list[list[object]] = []
+_PASSES = 3
+"""What filling frees itself is filled again."""
+_filling: list[object] = []
 """What fills the pools that were begun before; nobody looks at it."""
 _TIMES = 12
 """Code is specialised for what it meets once it has run about ten times; a fork never gets so far."""
@@ -131,20 +134,28 @@ def open_fresh_pools() -> None:
     """Have the interpreter's allocator begin a new pool for each size of block.
 
     What a fork allocates first then lies on the page of the pool's head, which it writes to in any case. In a pool
-    that is begun it lies on another one.
+    that was begun before it lies on another one.
     """
-    _fill_until_fresh(object)
-    _fill_until_fresh(lambda: float("0.5"))
     head = sys.getsizeof(b"")
-    for size in range(_STEP * 3, _LARGEST + 1, _STEP):
-        _fill_until_fresh(lambda length=size - head: bytes(length))  # type: ignore[misc]
+    lengths = [size - head for size in range(3 * _STEP, _LARGEST + 1, _STEP)]
+    makes = [object, lambda: float("0.5"), *(functools.partial(bytes, length) for length in lengths)]
+    fresh = [_fill(make, None) for make in makes]
+    for _ in range(_PASSES):
+        for make, pool in zip(makes, fresh, strict=True):
+            if pool is not None:
+                _fill(make, pool)
 
 
-def _fill_until_fresh(make: Callable[[], object]) -> None:
-    """Allocate until a block is the first of its pool; where none is, by another allocator, keep nothing."""
-    blocks: list[object] = []
+def _fill(make: Callable[[], object], pool: int | None) -> int | None:
+    """Allocate until a block is in `pool`, or the first of its own; return which pool that is.
+
+    None, and nothing is kept, where none comes: with another allocator.
+    """
+    before = len(_filling)
     for _ in range(_MOST_LEFT):
-        blocks.append(make())
-        if id(blocks[-1]) % _POOL_BYTES == _POOL_HEAD:
-            _filling.append(blocks)
-            return
+        _filling.append(make())
+        number, place = divmod(id(_filling[-1]), _POOL_BYTES)
+        if number == pool or (pool is None and place == _POOL_HEAD):
+            return number
+    del _filling[before:]
+    return None

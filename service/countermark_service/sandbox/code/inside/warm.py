@@ -138,7 +138,8 @@ def open_fresh_pools() -> None:
     """
     head = sys.getsizeof(b"")
     lengths = [size - head for size in range(3 * _STEP, _LARGEST + 1, _STEP)]
-    makes = [object, lambda: float("0.5"), *(functools.partial(bytes, length) for length in lengths)]
+    makes: list[Callable[[], object]] = [object, lambda: float("0.5")]
+    makes += [functools.partial(bytes, length) for length in lengths]
     fresh = [_fill(make, None) for make in makes]
     for _ in range(_PASSES):
         for make, pool in zip(makes, fresh, strict=True):

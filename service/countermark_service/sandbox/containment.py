@@ -92,11 +92,19 @@ def detect_containment() -> Containment:
     if bwrap is None:
         reasons.append("bubblewrap is not installed: install the package `bubblewrap`.")
     else:
-        for bounded in (True, False):
-            problem = _try_bubblewrap(bwrap, bounded=bounded)
-            if problem is None:
-                return Containment(ContainmentLevel.NAMESPACES, abi, bwrap, (), bounded)
-        reasons.append(f"bubblewrap does not work here: {problem}. Allow user namespaces to this process.")
+        try:
+            for bounded in (True, False):
+                problem = _try_bubblewrap(bwrap, bounded=bounded)
+                if problem is None:
+                    return Containment(ContainmentLevel.NAMESPACES, abi, bwrap, (), bounded)
+            reasons.append(
+                f"bubblewrap does not work here: {problem}. Allow user namespaces to this process."
+            )
+        except subprocess.TimeoutExpired:  # with other options it would not end either
+            reasons.append(
+                f"{bwrap} did not end within {_PROBE_SECONDS:.0f} s, where it has only to run Python once: "
+                "see whether it is bubblewrap, and what it waits for."
+            )
     if abi > 0:
         return Containment(ContainmentLevel.LANDLOCK, abi, None, tuple(reasons))
     reasons.append("the kernel has no Landlock (Linux 5.13 or later, enabled at boot).")
@@ -145,7 +153,7 @@ def _outermost(paths: Sequence[Path]) -> list[Path]:
 
 
 def _try_bubblewrap(bwrap: str, *, bounded: bool) -> str | None:
-    """Return why bubblewrap does not work here, or None."""
+    """Return why bubblewrap does not work here, or None; raises TimeoutExpired where it does not end."""
     base = Path(os.path.realpath(sys.base_prefix))
     interior = Interior([base], {"LC_ALL": "C.UTF-8"})
     executable = os.path.realpath(sys.executable)
@@ -155,7 +163,7 @@ def _try_bubblewrap(bwrap: str, *, bounded: bool) -> str | None:
             [*_bubblewrap(bwrap, interior, bounded=bounded), "--", *inner],
             capture_output=True, timeout=_PROBE_SECONDS, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as exc:
+    except OSError as exc:
         return str(exc)
     if done.returncode == 0 and done.stdout == b"inside\n":
         return None

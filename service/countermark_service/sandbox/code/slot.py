@@ -45,13 +45,18 @@ from countermark_service.sandbox.code.inside.report import (
     TestReport,
 )
 from countermark_service.sandbox.code.launch import Launch
-from countermark_service.sandbox.code.model import MARSHAL, Limits, SandboxUnavailableError
+from countermark_service.sandbox.code.model import (
+    MARSHAL,
+    Limits,
+    SandboxSilentError,
+    SandboxUnavailableError,
+)
 from countermark_service.sandbox.code.papers import memory_file
 from countermark_service.sandbox.code.shortage import shortage_told
 from countermark_service.sandbox.sacrifice import going_first
 
 _MESSAGE_BYTES = 1 << 17
-_START_SECONDS = 60.0
+START_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 _DIAGNOSIS_BYTES = 2000
 
@@ -113,8 +118,9 @@ class Candidate:
 class Slot:
     """A running sandbox that candidates pass through, one after the other."""
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, launch: Launch, *, start_seconds: float = START_SECONDS) -> None:
         self._launch = launch
+        self._start_seconds = start_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._diagnosis = -1
@@ -134,6 +140,7 @@ class Slot:
 
         Raises:
             SandboxUnavailableError: The sandbox cannot be built here; the message says why.
+            SandboxSilentError: It says nothing in time.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -148,11 +155,15 @@ class Slot:
             await self.close()
             raise
         try:
-            async with asyncio.timeout(_START_SECONDS):
+            async with asyncio.timeout(self._start_seconds):
                 await loop.sock_sendall(ours, marshal.dumps(self._launch.config, MARSHAL))
                 message = await loop.sock_recv(ours, _MESSAGE_BYTES)
-        except (TimeoutError, OSError) as error:
-            message = plain.encode({"failed": str(error) or "no answer in time"})
+        except TimeoutError as error:
+            silent = f"the sandbox did not start within {self._start_seconds:.0f} s; {self._diagnose()}"
+            await self.close()
+            raise SandboxSilentError(silent) from error
+        except OSError as error:
+            message = plain.encode({"failed": str(error)})
         except asyncio.CancelledError:
             await asyncio.shield(self.close())
             raise

@@ -67,8 +67,6 @@ def serve(
     Settings come from these options, then the environment (COUNTERMARK_PORT, …), then the TOML file that
     COUNTERMARK_CONFIG names.
     """
-    # What started us may have had signals blocked, and a block is inherited: no end of a child would be heard of.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
     options = {"host": host, "port": port, "data": data, "workers": workers, "open_access": open_access}
     keep_freed_memory()
     with _lines_written() as lines:

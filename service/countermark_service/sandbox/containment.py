@@ -159,13 +159,33 @@ def _try_bubblewrap(bwrap: str, *, bounded: bool) -> str | None:
     executable = os.path.realpath(sys.executable)
     inner = [executable, "-I", "-S", "-c", "print('inside')"]
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             [*_bubblewrap(bwrap, interior, bounded=bounded), "--", *inner],
-            capture_output=True, timeout=_PROBE_SECONDS, check=False, stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
     except OSError as exc:
         return str(exc)
-    if done.returncode == 0 and done.stdout == b"inside\n":
+    with process:
+        output, errors = _printed(process)
+    if process.returncode == 0 and output == b"inside\n":
         return None
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    return lines[-1].rstrip(".") if lines else f"exit status {done.returncode}"
+    lines = errors.decode(errors="replace").strip().splitlines()
+    return lines[-1].rstrip(".") if lines else f"exit status {process.returncode}"
+
+
+def _printed(process: "subprocess.Popen[bytes]") -> tuple[bytes, bytes]:
+    """Return what a process prints until its end; one that does not end is killed, and raises TimeoutExpired.
+
+    It is waited for second by second: a pause of the machine or the container takes one of them.
+    """
+    waited = 0
+    try:
+        while True:
+            try:
+                return process.communicate(timeout=1.0)
+            except subprocess.TimeoutExpired:
+                waited += 1
+                if waited >= _PROBE_SECONDS:
+                    raise
+    finally:
+        process.kill()

@@ -1,5 +1,6 @@
 """A bubblewrap that hangs (a mount that does not answer, another program of that name) is waited for once."""
 
+import asyncio
 import os
 import sys
 from pathlib import Path
@@ -30,6 +31,11 @@ def starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return told
 
 
+def below(pid: int) -> str:
+    """Return the children of a process that are there."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text()
+
+
 def test_containment_goes_on_without_it_and_says_that_it_did_not_end(starts: Path) -> None:
     found = detect_containment()
     assert found.level is not ContainmentLevel.NAMESPACES
@@ -56,3 +62,18 @@ def test_doctor_waits_for_it_once_in_each_of_its_checks(starts: Path, tmp_path: 
     assert "did not end within" in found["containment"].advice
     assert "did not start within" in found["code sandbox"].found
     assert starts.read_text().count("started") == 3
+
+
+async def test_a_pause_of_the_machine_while_a_sandbox_starts_is_no_time_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Everything stands still: the clock goes on, and the loop finds all its waits ended at once."""
+    monkeypatch.setattr(levels, "_START_SECONDS", 4.0)
+    loop = asyncio.get_running_loop()
+    clock = loop.time
+    looking = asyncio.create_task(probe(python_flavour(Path(sys.executable)), levels=[Level.NAMESPACES]))
+    while not below(os.getpid()):
+        await asyncio.sleep(0)
+    monkeypatch.setattr(loop, "time", lambda: clock() + 3600)
+    report = await looking
+    assert not report.silent

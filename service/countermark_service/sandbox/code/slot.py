@@ -27,6 +27,7 @@ SIGKILL. An answer is given, and the slot passed on, only after the zygote has r
 
 import asyncio
 import marshal
+import math
 import os
 import signal
 import socket
@@ -155,9 +156,8 @@ class Slot:
             await self.close()
             raise
         try:
-            async with asyncio.timeout(self._start_seconds):
-                await loop.sock_sendall(ours, marshal.dumps(self._launch.config, MARSHAL))
-                message = await loop.sock_recv(ours, _MESSAGE_BYTES)
+            await loop.sock_sendall(ours, marshal.dumps(self._launch.config, MARSHAL))
+            message = await self._first_message(ours)
         except TimeoutError as error:
             silent = f"the sandbox did not start within {self._start_seconds:.0f} s; {self._diagnose()}"
             await self.close()
@@ -173,6 +173,24 @@ class Slot:
             await self.close()
             raise SandboxUnavailableError(text)
         loop.add_reader(ours, self._read)
+
+    async def _first_message(self, ours: socket.socket) -> bytes:
+        """Return what the zygote says first; raises TimeoutError where it says nothing in time.
+
+        It is waited for second by second: where the machine or the container is paused meanwhile, all have stood
+        still, and it takes one of them.
+        """
+        loop = asyncio.get_running_loop()
+        coming = loop.create_task(loop.sock_recv(ours, _MESSAGE_BYTES))
+        try:
+            for _ in range(math.ceil(self._start_seconds)):
+                done, _ = await asyncio.wait({coming}, timeout=1.0)
+                if done:
+                    return coming.result()
+            raise TimeoutError
+        finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)  # the socket may be closed now
 
     @property
     def pid(self) -> int | None:

@@ -118,13 +118,14 @@ class ServiceProcess:
         }
         self.log = data / "service.log"
 
-    def start(self) -> "ServiceProcess":
-        """Run it and wait until it is ready."""
+    def start(self, output: int | None = None) -> "ServiceProcess":
+        """Run it and wait until it is ready; what it prints goes to `output`, or else to the log."""
         self.data.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
+            printed = log.fileno() if output is None else output
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "countermark_service", "serve", "--port", str(self.port)],
-                env=self._environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                env=self._environment, stdout=printed, stderr=printed, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         deadline = time.monotonic() + _READY_SECONDS
         with httpx.Client(timeout=30) as client:  # one for all tries: to make it takes more than a try

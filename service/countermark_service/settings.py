@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from countermark_service.errors import SettingsError
+from countermark_service.kept import read_small
 
 PREFIX = "COUNTERMARK_"
 
@@ -270,6 +271,6 @@ def _collect(env: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _read_file(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(read_small(file).decode())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as exc:
         raise SettingsError(f"the environment ({PREFIX}CONFIG)", "config", str(file), str(exc)) from exc

@@ -22,7 +22,7 @@ CLIENT = "countermark"
 
 # Lowest first. `errors` lies below `model`, which raises some of them; `cli` lies above `api`, which it serves.
 ROWS = (
-    "errors kept",
+    "errors kept log_lines",
     "model",
     "bundles",
     "registry sandbox store",

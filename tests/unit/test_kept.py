@@ -1,15 +1,20 @@
-"""Keys and lists on a disk that fills up, and under several who change them at once."""
+"""Keys and lists on a disk that fills up, and under several who change them at once; names of files that are none."""
 
+import os
 import resource
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from countermark_service.kept import replace_whole
+from countermark_service import kept
+from countermark_service.errors import BundleError, SettingsError
+from countermark_service.judge import read_endpoints
+from countermark_service.kept import head_of, read_small, replace_whole
 from countermark_service.model import BundleRef
 from countermark_service.receipts import Keyring
 from countermark_service.receipts.errors import SigningKeysError
@@ -22,6 +27,8 @@ from countermark_service.registry import (
     read_advisories,
     read_published,
 )
+from countermark_service.releases import CardError, read_release_file
+from countermark_service.settings import load_settings
 from countermark_service.store.access_keys import AccessKeys, AccessKeysError
 
 DIGEST = "sha256:" + "a" * 64
@@ -131,3 +138,70 @@ def test_a_link_stays_one_and_permissions_stay_as_they_are(tmp_path: Path) -> No
     assert (link.is_symlink(), real.read_text(), real.stat().st_mode & 0o777) == (True, "new", 0o640)
     replace_whole(tmp_path / "fresh", b"", mode=0o600)
     assert (tmp_path / "fresh").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.fixture(params=["endless", "random", "silent", "folder"])
+def odd(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What may stand where a small file is meant."""
+    monkeypatch.setattr(kept, "_COMES_SECONDS", 0.05)
+    os.mkfifo(tmp_path / "pipe")
+    places = {
+        "endless": Path("/dev/zero"),
+        "random": Path("/dev/urandom"),
+        "silent": tmp_path / "pipe",
+        "folder": tmp_path,
+    }
+    return places[str(request.param)]
+
+
+PROBLEMS = r"over 16 MiB|nothing came from it|Is a directory"
+
+
+def test_what_never_ends_or_never_comes_is_an_error_that_says_so(odd: Path) -> None:
+    with pytest.raises(OSError, match=PROBLEMS) as caught:
+        read_small(odd)
+    assert caught.value.filename == str(odd)
+
+
+@pytest.mark.parametrize(
+    ("read", "error"),
+    [
+        (lambda odd: load_settings(environment={"COUNTERMARK_CONFIG": str(odd)}), SettingsError),
+        (read_endpoints, SettingsError),
+        (read_advisories, AdvisoryError),
+        (lambda odd: AccessKeys(odd).all(), AccessKeysError),
+    ],
+)
+def test_whoever_reads_a_small_file_ends_with_an_error_of_its_own(
+    odd: Path, read: Callable[[Path], object], error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=PROBLEMS):
+        read(odd)
+
+
+def test_a_card_that_never_ends_or_never_comes_is_refused(odd: Path) -> None:
+    with pytest.raises(CardError, match=r"has over|nothing came from it|Is a directory|No such file"):
+        read_release_file(odd)
+
+
+def test_a_list_of_what_is_published_is_bounded(tmp_path: Path) -> None:
+    (tmp_path / "published.toml").write_bytes(b"#" * (kept.LARGEST + 1))
+    with pytest.raises(BundleError, match="over 16 MiB"):
+        read_published(tmp_path)
+
+
+def test_a_pipe_is_read_to_its_end_however_late_its_writer_comes(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    content = bytes(range(256)) * 4096
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=[content])
+    reader = threading.Timer(0.05, writer.start)
+    reader.start()
+    assert read_small(tmp_path / "pipe") == content
+    writer.join()
+
+
+def test_the_head_of_a_file_is_no_more_than_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"0123456789")
+    assert head_of(tmp_path / "file", 4) == b"0123"
+    assert head_of(tmp_path / "file", 40) == b"0123456789"
+    assert head_of(Path("/dev/null"), 4) == b""

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from countermark_service.assembly import Service
 from countermark_service.bundles import Bundle
 from countermark_service.judge.counters import ModelCounters
+from countermark_service.log_lines import dropped_lines
 from countermark_service.model import Outcome, Verdict
 from countermark_service.scoring import Run
 
@@ -91,6 +92,9 @@ class _Parts(Collector):
         yield from self._store()
         yield from self._runs()
         yield from self._judges()
+        yield CounterMetricFamily(
+            "countermark_log_lines_dropped", "Log lines that nobody read in time", value=dropped_lines()
+        )
 
     def _verifiers(self) -> Iterable[Metric]:
         info = GaugeMetricFamily(

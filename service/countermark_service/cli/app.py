@@ -7,6 +7,7 @@ Three endings, three exit codes: an error that is expected 1, interrupted 130, a
 import errno
 import io
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -71,8 +72,17 @@ _NO_BUGS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLON
 """Errors that only the machine or the caller can mend, wherever they are met."""
 
 
+_LEFT_IGNORED = frozenset({
+    signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ,
+    signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU,
+})  # fmt: skip
+"""Signals by which a terminal, or whoever starts programs, is heard or not: `nohup` and shells have some ignored.
+Python itself ignores those about pipes and files."""
+
+
 def run() -> None:
     """Run the command line and end the process with its code."""
+    _hear_signals()
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # it was closed before the start: what is said goes nowhere
             # Not closed by us: a standard stream is open for as long as the process runs.
@@ -102,6 +112,17 @@ def run() -> None:
         sys.exit(1)
     except Exception as exc:  # noqa: BLE001 - the edge of the program: a bug ends it with one line, not a page
         _end_with_bug(exc)
+
+
+def _hear_signals() -> None:
+    """Undo what started us has blocked or ignored: both are inherited, by what we start as well.
+
+    No end of a child would be heard of, in bubblewrap neither; and what ends one program would not end another.
+    """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
+    for number in signal.valid_signals() - _LEFT_IGNORED:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _end_with_bug(exc: Exception) -> NoReturn:

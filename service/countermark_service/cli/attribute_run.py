@@ -30,6 +30,7 @@ from countermark_service.audit.plan import begin
 from countermark_service.audit.run import AuditRun, Progress
 from countermark_service.audit.wording import shown_points
 from countermark_service.audit.work_file import AuditVerifier
+from countermark_service.kept import read_small
 from countermark_service.model import BundleRef
 from countermark_service.releases import FACTORS
 from countermark_service.releases.difference import compare
@@ -319,7 +320,7 @@ def _flat(value: Any, path: str = "") -> dict[str, str]:
 
 def _table(file: Path) -> list[dict[str, Any]]:
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_small(file).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as exc:
         raise AttributionError(f"{file} cannot be read: {exc}.") from exc
     try:

@@ -131,6 +131,9 @@ def _bubblewrap() -> Check:
     if found is None:
         return Check("bubblewrap", "warn", "not installed", "Install it: apt install bubblewrap.")
     ended = run([found, "--version"], timeout_seconds=_PROBE_SECONDS)
+    if ended.status:
+        said = f"{found} --version {ended.how}: {ended.last_lines.strip()}".rstrip(": ")
+        return Check("bubblewrap", "warn", said, "Install it again: apt install --reinstall bubblewrap.")
     return Check("bubblewrap", "ok", f"{ended.stdout.strip().removeprefix('bubblewrap ')} ({found})")
 
 

@@ -8,8 +8,13 @@ import structlog
 from countermark_service.settings import Settings
 
 
-def configure_logs(settings: Settings) -> None:
-    """Send every log line, ours and the libraries', through one renderer."""
+def configure_logs(settings: Settings, handler: logging.Handler | None = None) -> None:
+    """Send every log line, ours and the libraries', through one renderer.
+
+    Args:
+        settings: Form and level.
+        handler: Who writes the lines; by default they are written to standard error by whoever logs.
+    """
     renderer: structlog.types.Processor = (
         structlog.processors.JSONRenderer()
         if settings.log_format == "json"
@@ -26,7 +31,7 @@ def configure_logs(settings: Settings) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = handler or logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],

@@ -8,6 +8,7 @@ import typer
 
 from countermark_service.cli.options import DataOption, JsonOption, command_settings
 from countermark_service.errors import CountermarkError
+from countermark_service.kept import read_small
 
 if TYPE_CHECKING:
     from countermark_service.model import Item
@@ -185,9 +186,7 @@ def read_file(file: Path) -> bytes:
         ReceiptFileError: It cannot be read, or is too large.
     """
     try:
-        if file.stat().st_size > LARGEST_FILE:
-            raise ReceiptFileError(file, f"is larger than {LARGEST_FILE >> 20} MiB, as no receipt is")
-        return file.read_bytes()
+        return read_small(file, most=LARGEST_FILE)
     except OSError as exc:
         raise ReceiptFileError(file, f"cannot be read: {exc.strerror}") from exc
 

@@ -7,6 +7,7 @@ import ipaddress
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ import typer
 from countermark_service.errors import SettingsError
 
 if TYPE_CHECKING:
+    from logging import Handler
+
     from fastapi import FastAPI
 
     from countermark_service.settings import Settings
@@ -64,12 +67,15 @@ def serve(
     Settings come from these options, then the environment (COUNTERMARK_PORT, …), then the TOML file that
     COUNTERMARK_CONFIG names.
     """
-    # What started us may have had signals blocked, and a block is inherited: no end of a child would be heard of.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
     options = {"host": host, "port": port, "data": data, "workers": workers, "open_access": open_access}
     keep_freed_memory()
+    with _lines_written() as lines:
+        _serve(options, lines)
+
+
+def _serve(options: Mapping[str, Any], lines: "Handler") -> None:
     with _nothing_collected():
-        settings, served = _assembled(options)
+        settings, served = _assembled(options, lines)
     import structlog
     import uvicorn
 
@@ -92,12 +98,35 @@ def serve(
         callback_notify=_give_memory_back if _may_tune_memory() else None,
         timeout_notify=_TRIM_SECONDS,
     )
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # `nohup` has it ignored, and so it stays
-        signal.signal(signal.SIGHUP, _end_in_order)
     server = uvicorn.Server(config)
     server.run(sockets=listeners)
     if not server.started:
         raise typer.Exit(3)
+
+
+@contextmanager
+def _lines_written() -> "Iterator[Handler]":
+    """Have log lines written by a thread, and none lost where the service ends, be it by an error or by a signal.
+
+    The server ends in order first, and then raises the signal again that it was sent.
+    """
+    from countermark_service.log_lines import LogThread
+
+    lines = LogThread(sys.stderr)
+
+    def end(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        lines.end()
+        signal.raise_signal(number)
+
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, end)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # `nohup` has it ignored, and so it stays
+        signal.signal(signal.SIGHUP, _end_in_order)
+    try:
+        yield lines
+    finally:
+        lines.end()
 
 
 def _end_in_order(number: int, frame: object) -> None:
@@ -105,7 +134,7 @@ def _end_in_order(number: int, frame: object) -> None:
     signal.raise_signal(signal.SIGTERM)
 
 
-def _assembled(options: Mapping[str, Any]) -> "tuple[Settings, FastAPI]":
+def _assembled(options: Mapping[str, Any], lines: "Handler | None" = None) -> "tuple[Settings, FastAPI]":
     """Return the settings and the app; whatever is wrong with the first is said here."""
     import structlog
 
@@ -115,7 +144,7 @@ def _assembled(options: Mapping[str, Any]) -> "tuple[Settings, FastAPI]":
     from countermark_service.settings import likely_slips, load_settings
 
     settings = load_settings(options)
-    configure_logs(settings)
+    configure_logs(settings, lines)
     for name, meant in likely_slips().items():
         structlog.get_logger("countermark").warning(f"{name} is no setting and changes nothing: {meant}?")
     keep_freed_memory()

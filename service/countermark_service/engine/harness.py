@@ -40,6 +40,7 @@ import binascii
 import contextlib
 import ctypes
 import errno
+import fcntl
 import gc
 import hashlib
 import importlib
@@ -56,7 +57,7 @@ import struct
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -105,7 +106,8 @@ def nursery(control: socket.socket) -> None:
     """Load the verifier, then fork a worker for each request until the service goes away."""
     load = json.loads(control.recv(1 << 20))["load"]
     try:
-        verifier = _load(load)
+        with _ending_with(control):
+            verifier = _load(load)
     except BaseException:  # whatever a bundle's import does, the service must hear why
         control.send(json.dumps({"failed": traceback.format_exc()[-4000:]}).encode())
         return
@@ -138,6 +140,28 @@ def nursery(control: socket.socket) -> None:
     finally:
         for pid in workers:
             _kill_group(pid)
+
+
+@contextlib.contextmanager
+def _ending_with(control: socket.socket) -> Iterator[None]:
+    """Have the kernel end this process, and what it starts, once the service has closed its end of `control`.
+
+    Nothing may come from there meanwhile. An import may take for ever and looks at no socket; and who was to take
+    it along, the process around it, may have been killed before that was settled.
+    """
+    flags = fcntl.fcntl(control, fcntl.F_GETFL)
+    with contextlib.suppress(OSError):  # kernels that are no Linux may lack it: then it ends with its import
+        fcntl.fcntl(control, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(control, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(control, fcntl.F_SETFL, flags | os.O_ASYNC)
+    closed = select.poll()
+    closed.register(control, select.POLLHUP)
+    if closed.poll(0):  # before the kernel was asked to look
+        os._exit(70)
+    try:
+        yield
+    finally:
+        fcntl.fcntl(control, fcntl.F_SETFL, flags)
 
 
 def _noticed(number: int, frame: FrameType | None) -> None:

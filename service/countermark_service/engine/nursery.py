@@ -36,6 +36,8 @@ _F_SETPIPE_SZ = 1031
 _START_SECONDS = 120.0
 _FORK_SECONDS = 30.0
 _END_SECONDS = 1.0
+_PRINTED_BYTES = 1 << 16
+"""What a pipe holds."""
 _KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 """Exit codes of what was killed, and of bubblewrap around it."""
 # Mappings that nobody touches cost nothing, and a refused one would surface as MemoryError, which verifier
@@ -84,7 +86,8 @@ class Nursery:
         self._forking: dict[int, tuple[Worker, asyncio.Future[Worker]]] = {}
         self.workers: dict[int, Worker] = {}
         self.python_version = ""
-        self._closing = False
+        self._closing = self._is_lost = False
+        self._end_task: asyncio.Task[None] | None = None
         self._was_killed = False
         """Whether somebody killed it while it started."""
         self._log = bytearray()
@@ -101,7 +104,7 @@ class Nursery:
         except OSError:
             shutil.rmtree(self._temporary, ignore_errors=True)
             raise
-        self._log_task = asyncio.create_task(self._keep_log())
+        self._loop.add_reader(self._printed, self._keep_log)
         try:
             async with asyncio.timeout(_START_SECONDS) as limit:
                 ended = asyncio.create_task(self._hurry(limit))
@@ -121,17 +124,46 @@ class Nursery:
             raise UnavailableError(self._failure(answer.get("failed")))
         self.python_version = answer["ready"]["python"]
         self._loop.add_reader(self._control.fileno(), self._listen)
+        self._end_task = asyncio.create_task(self._follow_end())
 
     async def _hurry(self, limit: asyncio.Timeout) -> None:
         """Once the process has ended, wait only as long as what it has said takes to come.
 
         Its end is not always that of its socket: bubblewrap may be killed before its child is to die with it.
         """
-        await self._process.wait()
+        await self._end_of_process()
         limit.reschedule(self._loop.time() + _END_SECONDS)
+
+    async def _follow_end(self) -> None:
+        """Once the process has ended, be done with it, whoever else holds its socket."""
+        await self._end_of_process()
+        await asyncio.sleep(_END_SECONDS)  # what it said last comes first
+        self._lost()
+
+    async def _end_of_process(self) -> None:
+        """Wait until the process has ended, and end what it leaves in its group."""
+        await self._process.wait()
+        self._kill_group()  # at once: as long as one is left the number is the group's, and soon after still nobody's
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     async def _launch(self) -> None:
         """Start the process; raises OSError, and has nothing open then."""
+        # A pipe of asyncio's would have a wait for the process wait for all who hold the other end.
+        self._printed, printed = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            os.set_blocking(printed, True)
+            await self._launch_with(printed)
+        except OSError:
+            os.close(self._printed)
+            raise
+        finally:
+            os.close(printed)
+
+    async def _launch_with(self, printed: int) -> None:
+        """Start the process, with `printed` as its standard error; as `_launch`."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         self._control = ours
@@ -146,7 +178,7 @@ class Nursery:
                 *going_first(command),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
+                stderr=printed,
                 pass_fds=(theirs.fileno(),),
                 env=_surroundings(self._containment.scratch_inside(self._scratch)),
                 start_new_session=True,
@@ -186,12 +218,16 @@ class Nursery:
         ref = self._bundle.ref
         return f"the verifier {ref.name}:{ref.version} cannot be loaded: {lines[-1]}{where}"
 
-    async def _keep_log(self) -> None:
+    def _keep_log(self) -> None:
         """Keep the end of what the nursery prints; workers print nowhere."""
-        stream = self._process.stderr
-        while stream is not None and (data := await stream.read(4096)):
-            self._log += data
-            del self._log[:-8192]
+        try:
+            data = os.read(self._printed, _PRINTED_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            self._loop.remove_reader(self._printed)
+        self._log += data
+        del self._log[:-8192]
 
     def last_words(self) -> str:
         """Return the last line of what the nursery, or a worker that could not be made ready, has printed."""
@@ -275,6 +311,9 @@ class Nursery:
         worker.close()
 
     def _lost(self) -> None:
+        if self._is_lost or self._closing:
+            return
+        self._is_lost = True
         self._loop.remove_reader(self._control.fileno())
         for worker, forked in self._forking.values():
             if not forked.done():
@@ -283,25 +322,25 @@ class Nursery:
                 )
         for worker in list(self.workers.values()):
             self._ended(self.workers.pop(worker.number), None)
-        if not self._closing:
-            self._listener.on_lost()
+        self._listener.on_lost()
 
     async def close(self) -> None:
         """End the nursery and every worker of it, and wait until they are gone."""
         self._closing = True
+        if self._end_task is not None:
+            self._end_task.cancel()
         with contextlib.suppress(ValueError, OSError):
             self._loop.remove_reader(self._control.fileno())
         self._control.close()
         if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            self._kill_group()
         for worker in list(self.workers.values()):
             worker.kill("closing")
             self._ended(self.workers.pop(worker.number), None)
         await self._process.wait()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_END_SECONDS):  # as in `_hurry`: somebody else may hold the other end
-                await self._log_task
+        self._keep_log()  # what is there; somebody else may hold the other end
+        self._loop.remove_reader(self._printed)
+        os.close(self._printed)
         shutil.rmtree(self._temporary, ignore_errors=True)
 
 

@@ -17,6 +17,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from countermark_service.kept import read_small
+
 _INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX")
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "UV_SYSTEM_CERTS", "UV_NATIVE_TLS")
 _PIP_SECONDS = 30
@@ -48,7 +50,7 @@ def _by_uv(places: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for file in _uv_files(dict(places)):
         try:
-            settings = tomllib.loads(file.read_text(encoding="utf-8"))
+            settings = tomllib.loads(read_small(file).decode())
         except (OSError, ValueError):
             continue  # it is not there, or uv would refuse it too
         for name, value in _uv_settings(settings):

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from countermark_service.errors import SettingsError
+from countermark_service.kept import read_small
 
 MOST_ATTEMPTS = 20
 """At one question."""
@@ -122,8 +123,8 @@ def read_endpoints(file: Path) -> Endpoints:
         SettingsError: The file cannot be read, or says something that cannot be; names the key.
     """
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        content = tomllib.loads(read_small(file).decode())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as exc:
         raise SettingsError("settings", "judges", str(file), f"it cannot be read: {exc}") from exc
     models = content.pop("models", {})
     if content or not isinstance(models, dict):

@@ -18,7 +18,7 @@ import msgspec
 from countermark_service.bundles.json_schema import Schema
 from countermark_service.judge.answer import Answer, CallError
 from countermark_service.judge.transcripts import request_bytes
-from countermark_service.kept import replace_whole
+from countermark_service.kept import read_small, replace_whole
 
 if TYPE_CHECKING:
     from countermark_service.judge.client import ModelClient
@@ -218,7 +218,7 @@ class ProbeBook:
             self._known = {}
             if self._file is not None and self._file.is_file():
                 try:
-                    self._known = msgspec.json.decode(self._file.read_bytes(), type=dict[str, dict[str, Any]])
+                    self._known = msgspec.json.decode(read_small(self._file), type=dict[str, dict[str, Any]])
                 except (OSError, msgspec.MsgspecError):
                     self._known = {}  # probing again is cheap
         return self._known

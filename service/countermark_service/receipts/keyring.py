@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from countermark_service.kept import held, replace_whole
+from countermark_service.kept import held, read_small, replace_whole
 from countermark_service.receipts.errors import NoSigningKeyError, SigningKeysError
 from countermark_service.receipts.keys import KEY_TYPE, KeySet, KeyValue, SigningKey, named, written
 
@@ -59,7 +59,7 @@ class Keyring:
             found = self._file.stat()
             stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
             if stamp != self._stamp:
-                self._set = KeySet.parse(self._file.read_bytes(), str(self._file))
+                self._set = KeySet.parse(read_small(self._file), str(self._file))
                 self._stamp, self._signer = stamp, None
         except FileNotFoundError:
             self._stamp, self._set, self._signer = None, KeySet({}), None
@@ -203,7 +203,7 @@ class Keyring:
                 raise NoSigningKeyError(
                     f"{file} can be read by others than its owner (`chmod 600` it, or rotate the key if it was read)"
                 )
-            private = load_pem_private_key(file.read_bytes(), None)
+            private = load_pem_private_key(read_small(file), None)
             if not isinstance(private, Ed25519PrivateKey):
                 raise NoSigningKeyError(f"{file} is no {KEY_TYPE} key")
             found, _ = named(private.public_key().public_bytes_raw())

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Literal
 import structlog
 
 from countermark_service.errors import CountermarkError, RefError
-from countermark_service.kept import held, replace_whole
+from countermark_service.kept import held, read_small, replace_whole
 from countermark_service.model import BundleRef
 
 ADVISORIES_NAME = "advisories.toml"
@@ -131,7 +131,7 @@ def read_advisories(file: Path) -> list[Advisory]:
         AdvisoryError: Not TOML, or an entry that says less or more than it must.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_small(file).decode()
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as exc:
@@ -237,7 +237,7 @@ def _held(file: Path) -> Iterator[None]:
 
 def _append(file: Path, name: str, row: Mapping[str, str]) -> None:
     lines = [f"{key} = {_toml(value)}" for key, value in row.items()]
-    before = file.read_bytes() if file.exists() else b""
+    before = read_small(file) if file.exists() else b""
     replace_whole(file, before + "\n".join([f"\n[[{name}]]", *lines, ""]).encode())
 
 

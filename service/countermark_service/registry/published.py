@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from countermark_service.errors import BundleError, DigestMismatchError
-from countermark_service.kept import held, replace_whole
+from countermark_service.kept import held, read_small, replace_whole
 from countermark_service.model import DIGEST_PATTERN, BundleRef
 
 PUBLISHED_NAME = "published.toml"
@@ -29,7 +29,7 @@ def read_published(folder: Path) -> PublishedList:
     if not file.is_file():
         return {}
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        table = tomllib.loads(read_small(file).decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as exc:
         raise BundleError(f"{file} is not TOML: {exc}.") from exc
     except OSError as exc:
@@ -70,6 +70,6 @@ def append_published(folder: Path, ref: BundleRef) -> bool:
             name = f"{ref.name}:{ref.version}"
             raise DigestMismatchError(name, pinned=known, found=ref.digest, pinned_by=PUBLISHED_NAME)
         entry = f'\n[[bundle]]\nname = "{ref.name}"\nversion = "{ref.version}"\ndigest = "{ref.digest}"\n'
-        before = file.read_bytes() if file.exists() else b""
+        before = read_small(file) if file.exists() else b""
         replace_whole(file, before + entry.encode())
     return True

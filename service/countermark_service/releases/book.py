@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from countermark_service.errors import CountermarkError, UnavailableError
+from countermark_service.kept import head_of
 from countermark_service.model import BundleRef
 from countermark_service.releases.card import CARD_NAME
 from countermark_service.releases.release import (
@@ -233,8 +234,7 @@ class ReleaseBook:
     def _read(self, name: str, version: str) -> Registered | None:
         file = self._file(name, version)
         try:
-            with file.open("rb") as opened:
-                content = opened.read(_LARGEST_FILE + 1)
+            content = head_of(file, _LARGEST_FILE + 1)
         except FileNotFoundError:
             return None
         except OSError as exc:

@@ -20,6 +20,7 @@ import rfc8785
 from pydantic import ValidationError
 
 from countermark_service.errors import CountermarkError, RefError
+from countermark_service.kept import head_of
 from countermark_service.model import BundleRef
 from countermark_service.releases.card import CARD_NAME, ReleaseCard
 
@@ -95,8 +96,7 @@ def read_release_file(path: Path) -> Release:
     """
     file = path / CARD_NAME if path.is_dir() else path
     try:
-        with file.open("rb") as opened:
-            content = opened.read(LARGEST_CARD + 1)
+        content = head_of(file, LARGEST_CARD + 1)
     except OSError as exc:
         raise CardError(str(file), "", f"cannot be read: {exc.strerror or exc}") from exc
     return read_release(content, file=str(file))

@@ -134,7 +134,8 @@ class Sandboxes:
         try:
             flavour = await asyncio.to_thread(python_flavour, Path(sys.executable))
             report = await probe(flavour, levels=self.levels)
-            if report.level is None or (before is not None and report.level is not before.level):
+            changed = report.level is None or (before is not None and report.level is not before.level)
+            if changed and not report.silent:
                 report = await probe(flavour, levels=self.levels)  # a busy machine is no reason to change
         except SandboxShortageError:
             if before is None:

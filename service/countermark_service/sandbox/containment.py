@@ -92,11 +92,19 @@ def detect_containment() -> Containment:
     if bwrap is None:
         reasons.append("bubblewrap is not installed: install the package `bubblewrap`.")
     else:
-        for bounded in (True, False):
-            problem = _try_bubblewrap(bwrap, bounded=bounded)
-            if problem is None:
-                return Containment(ContainmentLevel.NAMESPACES, abi, bwrap, (), bounded)
-        reasons.append(f"bubblewrap does not work here: {problem}. Allow user namespaces to this process.")
+        try:
+            for bounded in (True, False):
+                problem = _try_bubblewrap(bwrap, bounded=bounded)
+                if problem is None:
+                    return Containment(ContainmentLevel.NAMESPACES, abi, bwrap, (), bounded)
+            reasons.append(
+                f"bubblewrap does not work here: {problem}. Allow user namespaces to this process."
+            )
+        except subprocess.TimeoutExpired:  # with other options it would not end either
+            reasons.append(
+                f"{bwrap} did not end within {_PROBE_SECONDS:.0f} s, where it has only to run Python once: "
+                "see whether it is bubblewrap, and what it waits for."
+            )
     if abi > 0:
         return Containment(ContainmentLevel.LANDLOCK, abi, None, tuple(reasons))
     reasons.append("the kernel has no Landlock (Linux 5.13 or later, enabled at boot).")
@@ -145,19 +153,39 @@ def _outermost(paths: Sequence[Path]) -> list[Path]:
 
 
 def _try_bubblewrap(bwrap: str, *, bounded: bool) -> str | None:
-    """Return why bubblewrap does not work here, or None."""
+    """Return why bubblewrap does not work here, or None; raises TimeoutExpired where it does not end."""
     base = Path(os.path.realpath(sys.base_prefix))
     interior = Interior([base], {"LC_ALL": "C.UTF-8"})
     executable = os.path.realpath(sys.executable)
     inner = [executable, "-I", "-S", "-c", "print('inside')"]
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             [*_bubblewrap(bwrap, interior, bounded=bounded), "--", *inner],
-            capture_output=True, timeout=_PROBE_SECONDS, check=False, stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as exc:
+    except OSError as exc:
         return str(exc)
-    if done.returncode == 0 and done.stdout == b"inside\n":
+    with process:
+        output, errors = _printed(process)
+    if process.returncode == 0 and output == b"inside\n":
         return None
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    return lines[-1].rstrip(".") if lines else f"exit status {done.returncode}"
+    lines = errors.decode(errors="replace").strip().splitlines()
+    return lines[-1].rstrip(".") if lines else f"exit status {process.returncode}"
+
+
+def _printed(process: "subprocess.Popen[bytes]") -> tuple[bytes, bytes]:
+    """Return what a process prints until its end; one that does not end is killed, and raises TimeoutExpired.
+
+    It is waited for second by second: a pause of the machine or the container takes one of them.
+    """
+    waited = 0
+    try:
+        while True:
+            try:
+                return process.communicate(timeout=1.0)
+            except subprocess.TimeoutExpired:
+                waited += 1
+                if waited >= _PROBE_SECONDS:
+                    raise
+    finally:
+        process.kill()

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from countermark_service.errors import CountermarkError, ForbiddenError, UnauthorizedError
-from countermark_service.kept import held, replace_whole
+from countermark_service.kept import held, read_small, replace_whole
 
 SCOPES = ("score", "admin", "audit", "run")
 """What a key can be allowed: to score, to change what is registered, to read receipts and reports, to run
@@ -127,7 +127,7 @@ class AccessKeys:
         if stamp == self._stamp:
             return
         try:
-            rows = json.loads(self._file.read_text(encoding="utf-8"))["keys"]
+            rows = json.loads(read_small(self._file))["keys"]
             keys = [AccessKey(**{**row, "scopes": tuple(row["scopes"])}) for row in rows]
         except (OSError, ValueError, KeyError, TypeError) as exc:
             message = f"{self._file} cannot be read ({exc}): restore it or make the keys anew."

@@ -32,6 +32,7 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from countermark_service.errors import SettingsError
+from countermark_service.kept import read_small
 from countermark_service.store.interface import KEY_BYTES, StoreUnavailableError, check_keys
 
 log = logging.getLogger(__name__)
@@ -283,8 +284,9 @@ def _check_certificates(connection: SSLConnection, options: dict[str, Any]) -> N
     options["ssl_password"] = connection.ssl_context.password = options.get("ssl_password") or ""
     try:
         for option in _CERTIFICATE_FILES & options.keys():
-            with Path(options[option]).open("rb"):
-                pass  # OpenSSL's errors do not say which file they are about
+            read_small(
+                Path(options[option])
+            )  # OpenSSL's errors do not say which file they are about, nor has it bounds
         connection.ssl_context.get()
     except (OSError, ValueError, TypeError) as exc:
         problem = (

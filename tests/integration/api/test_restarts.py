@@ -17,6 +17,7 @@ from tests.integration.api.parts import (
     Caller,
     is_alive,
     item,
+    leaves_below,
     log_of,
     processes_below,
     stream_of,
@@ -152,6 +153,29 @@ def test_a_service_ends_in_order_whatever_signals_were_blocked_where_it_was_star
     finally:
         service.process.kill()
     wait_until(lambda: not any(map(is_alive, processes)), "every process has ended")
+
+
+def test_a_service_that_was_started_with_signals_ignored_judges_and_ends_in_order(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    """Who is started inherits it too: bubblewrap would hear of no end of a child, and wait for ever."""
+    ignored = (signal.SIGCHLD, signal.SIGPROF, signal.SIGXCPU, signal.SIGFPE)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
+    try:
+        service = start_service(tmp_path / "data")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    with Caller(service) as caller:
+        assert len(caller.verdicts([item(f"ignored {n}") for n in range(50)])) == 50
+        workers = leaves_below(service.process.pid)
+        for process in (service.process.pid, *workers):
+            status = dict(
+                line.split(":\t", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines()
+            )
+            found = int(status["SigIgn"], 16)
+            assert not any(found >> (number - 1) & 1 for number in ignored)
+    assert service.stop() in (0, SIGNALLED)
 
 
 @pytest.fixture(scope="module")

@@ -128,14 +128,20 @@ def test_no_text_of_an_item_reaches_logs_or_figures(caller: Caller) -> None:
     caller.post(secret.encode())
     caller.post(secret.encode(), path="/v1/score/stream", Content_Type=NDJSON)
 
-    shown = log_of(caller.service).count("/v1/verifiers/{ref:path}")
-    caller.http.get("/v1/verifiers/nobody:1")
-    wait_until(lambda: log_of(caller.service).count("/v1/verifiers/{ref:path}") > shown, "all is logged")
+    all_logged(caller)
     assert secret not in log_of(caller.service)
     assert secret not in caller.http.get("/metrics").text
 
 
+def all_logged(caller: Caller) -> None:
+    """Wait until the requests so far are in the log: lines stand in the order of requests."""
+    shown = log_of(caller.service).count("/v1/verifiers/{ref:path}")
+    caller.http.get("/v1/verifiers/nobody:1")
+    wait_until(lambda: log_of(caller.service).count("/v1/verifiers/{ref:path}") > shown, "all is logged")
+
+
 def test_a_request_is_one_line_of_the_log(caller: Caller) -> None:
+    all_logged(caller)
     before = len(log_of(caller.service).splitlines())
     caller.score([item("right")])
     caller.score([item("right")], verifier="nobody:1")

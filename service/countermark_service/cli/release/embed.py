@@ -6,6 +6,10 @@ from typing import Annotated
 import typer
 
 from countermark_service.cli.options import CardArgument, JsonOption
+from countermark_service.kept import read_small
+
+_LARGEST_TARGET = 64 << 20
+"""Bytes; a Croissant file may name very many others."""
 
 
 def embed(
@@ -79,7 +83,7 @@ def read_target(file: Path) -> bytes:
     from countermark_service.releases import CardError
 
     try:
-        return file.read_bytes()
+        return read_small(file, most=_LARGEST_TARGET)
     except OSError as exc:
         raise CardError(str(file), "", f"cannot be read: {exc.strerror or exc}") from exc
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from countermark_service.kept import read_small
 from countermark_service.releases import FACTORS, CardError, grade_card, release_of
 
 Ask = Callable[[str], str]
@@ -43,7 +44,7 @@ def _text(answer: str) -> str:
         return ""
     if answer.startswith("@"):
         try:
-            return Path(answer[1:]).read_text(encoding="utf-8")
+            return read_small(Path(answer[1:])).decode()
         except (OSError, UnicodeDecodeError) as exc:
             raise ValueError(f"{answer[1:]} cannot be read: {exc}") from exc
     return answer.replace("\\n", "\n")

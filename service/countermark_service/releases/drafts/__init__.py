@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from countermark_service.kept import head_of
 from countermark_service.releases.card import ReleaseCard
 from countermark_service.releases.drafts.draft import Draft
 from countermark_service.releases.drafts.hub_card import read_hub_card
@@ -38,8 +39,7 @@ def read_draft_file(path: Path) -> Draft:
         UnavailableError: A package that it needs is not installed.
     """
     try:
-        with path.open("rb") as opened:
-            content = opened.read(LARGEST_TEXT + 1)
+        content = head_of(path, LARGEST_TEXT + 1)
     except OSError as exc:
         raise CardError(str(path), "", f"cannot be read: {exc.strerror or exc}") from exc
     return read_draft(content, file=str(path))

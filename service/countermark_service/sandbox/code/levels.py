@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from countermark_service.sandbox.code.filter import filter_digest, slot_filter
@@ -21,6 +21,7 @@ from countermark_service.sandbox.code.model import (
     Level,
     Limits,
     SandboxShortageError,
+    SandboxSilentError,
     SandboxUnavailableError,
     Status,
 )
@@ -38,6 +39,8 @@ _LIMITS = Limits(
     stdout_bytes=4096,
     scratch_mib=1,
 )
+_START_SECONDS = 20.0
+"""For a sandbox of nothing but an interpreter; it takes a tenth of a second."""
 _SECRET = b"countermark-probe-secret"
 
 
@@ -58,6 +61,8 @@ class LevelReport:
     """Digest of the system-call filter; empty without a level."""
     limit_user_namespaces: bool = True
     """How candidates are kept from making user namespaces; pass it on to the pool."""
+    silent: bool = False
+    """Whether a sandbox was waited for in vain. To look once more would take as long again, and find as much."""
 
 
 @dataclass(frozen=True)
@@ -187,18 +192,25 @@ async def probe(flavour: Flavour, *, levels: Sequence[Level] = tuple(Level)) -> 
         SandboxShortageError: The machine has run out of something, and nothing was found.
     """
     reasons: list[str] = []
+    silent = False
     for level in levels:
-        for limit_user_namespaces in (True, False) if level is Level.NAMESPACES else (True,):
-            reason = await _hold(level, flavour, limit_user_namespaces)
-            if reason is None:
-                return _report(level, tuple(reasons), limit_user_namespaces)
+        reason: str | None = None
+        try:
+            for limit_user_namespaces in (True, False) if level is Level.NAMESPACES else (True,):
+                reason = await _hold(level, flavour, limit_user_namespaces)
+                if reason is None:
+                    return replace(_report(level, tuple(reasons), limit_user_namespaces), silent=silent)
+        except SandboxSilentError as error:
+            silent, reason = True, str(error)
         reasons.append(f"{level}: {reason}")
-    return LevelReport(None, (), tuple(reasons), os.uname().release, kernel.landlock_abi(), "")
+    return LevelReport(None, (), tuple(reasons), os.uname().release, kernel.landlock_abi(), "", silent=silent)
 
 
 async def _hold(level: Level, flavour: Flavour, limit_user_namespaces: bool) -> str | None:
     """Return None if the level holds against every attack, else the first reason why not."""
-    pool = SandboxPool(level, flavour, slots=1, limit_user_namespaces=limit_user_namespaces)
+    pool = SandboxPool(
+        level, flavour, slots=1, limit_user_namespaces=limit_user_namespaces, start_seconds=_START_SECONDS
+    )
     try:
         async with pool:
             with shortage_told(), _bait() as (canary, port):
@@ -206,8 +218,8 @@ async def _hold(level: Level, flavour: Flavour, limit_user_namespaces: bool) -> 
                     reason = await _withstand(pool, attack)
                     if reason is not None:
                         return reason
-    except SandboxShortageError:
-        raise  # it says nothing of the level
+    except (SandboxShortageError, SandboxSilentError):
+        raise  # the one says nothing of the level, the other all there is to know
     except (SandboxUnavailableError, OSError) as error:
         return str(error)
     return None

@@ -37,6 +37,10 @@ class SandboxShortageError(SandboxUnavailableError):
     """The machine has run out of descriptors, processes, memory or room: for now, whatever its containment is."""
 
 
+class SandboxSilentError(SandboxUnavailableError):
+    """A sandbox was started, and does not say in time that it stands."""
+
+
 class Level(StrEnum):
     """How well a candidate is held, best first."""
 

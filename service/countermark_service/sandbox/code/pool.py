@@ -33,7 +33,7 @@ from countermark_service.sandbox.code.model import (
 from countermark_service.sandbox.code.papers import Job
 from countermark_service.sandbox.code.run import CandidateRun, Finished
 from countermark_service.sandbox.code.shortage import shortage_told
-from countermark_service.sandbox.code.slot import Slot, SlotLostError
+from countermark_service.sandbox.code.slot import START_SECONDS, Slot, SlotLostError
 from countermark_service.sandbox.scratch import Scratch
 
 DEFAULT_LIMITS = Limits()
@@ -63,7 +63,13 @@ class SandboxPool:
     """Runs candidates of one flavour at one level, as many at a time as it has slots."""
 
     def __init__(
-        self, level: Level, flavour: Flavour, *, slots: int | None = None, limit_user_namespaces: bool = True
+        self,
+        level: Level,
+        flavour: Flavour,
+        *,
+        slots: int | None = None,
+        limit_user_namespaces: bool = True,
+        start_seconds: float = START_SECONDS,
     ) -> None:
         """Describe the pool; `start` starts it.
 
@@ -72,10 +78,12 @@ class SandboxPool:
             flavour: What they are written in.
             slots: How many at a time; one per core by default.
             limit_user_namespaces: See `launch.prepare`.
+            start_seconds: How long a slot may take to stand.
         """
         self.level, self.flavour = level, flavour
         self.slots = slots or len(os.sched_getaffinity(0))
         self._limit_user_namespaces = limit_user_namespaces
+        self._start_seconds = start_seconds
         self._idle: asyncio.LifoQueue[Slot | None] = asyncio.LifoQueue()
         self._running: set[Slot] = set()
         self._scratch = Scratch()
@@ -375,7 +383,8 @@ class SandboxPool:
                 self.flavour,
                 self._scratch,
                 limit_user_namespaces=self._limit_user_namespaces,
-            )
+            ),
+            start_seconds=self._start_seconds,
         )
         await slot.start()
         self._running.add(slot)

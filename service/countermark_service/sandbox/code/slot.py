@@ -27,6 +27,7 @@ SIGKILL. An answer is given, and the slot passed on, only after the zygote has r
 
 import asyncio
 import marshal
+import math
 import os
 import signal
 import socket
@@ -45,13 +46,18 @@ from countermark_service.sandbox.code.inside.report import (
     TestReport,
 )
 from countermark_service.sandbox.code.launch import Launch
-from countermark_service.sandbox.code.model import MARSHAL, Limits, SandboxUnavailableError
+from countermark_service.sandbox.code.model import (
+    MARSHAL,
+    Limits,
+    SandboxSilentError,
+    SandboxUnavailableError,
+)
 from countermark_service.sandbox.code.papers import memory_file
 from countermark_service.sandbox.code.shortage import shortage_told
 from countermark_service.sandbox.sacrifice import going_first
 
 _MESSAGE_BYTES = 1 << 17
-_START_SECONDS = 60.0
+START_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 _DIAGNOSIS_BYTES = 2000
 
@@ -113,8 +119,9 @@ class Candidate:
 class Slot:
     """A running sandbox that candidates pass through, one after the other."""
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, launch: Launch, *, start_seconds: float = START_SECONDS) -> None:
         self._launch = launch
+        self._start_seconds = start_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._diagnosis = -1
@@ -134,6 +141,7 @@ class Slot:
 
         Raises:
             SandboxUnavailableError: The sandbox cannot be built here; the message says why.
+            SandboxSilentError: It says nothing in time.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -148,11 +156,14 @@ class Slot:
             await self.close()
             raise
         try:
-            async with asyncio.timeout(_START_SECONDS):
-                await loop.sock_sendall(ours, marshal.dumps(self._launch.config, MARSHAL))
-                message = await loop.sock_recv(ours, _MESSAGE_BYTES)
-        except (TimeoutError, OSError) as error:
-            message = plain.encode({"failed": str(error) or "no answer in time"})
+            await loop.sock_sendall(ours, marshal.dumps(self._launch.config, MARSHAL))
+            message = await self._first_message(ours)
+        except TimeoutError as error:
+            silent = f"the sandbox did not start within {self._start_seconds:.0f} s; {self._diagnose()}"
+            await self.close()
+            raise SandboxSilentError(silent) from error
+        except OSError as error:
+            message = plain.encode({"failed": str(error)})
         except asyncio.CancelledError:
             await asyncio.shield(self.close())
             raise
@@ -162,6 +173,24 @@ class Slot:
             await self.close()
             raise SandboxUnavailableError(text)
         loop.add_reader(ours, self._read)
+
+    async def _first_message(self, ours: socket.socket) -> bytes:
+        """Return what the zygote says first; raises TimeoutError where it says nothing in time.
+
+        It is waited for second by second: where the machine or the container is paused meanwhile, all have stood
+        still, and it takes one of them.
+        """
+        loop = asyncio.get_running_loop()
+        coming = loop.create_task(loop.sock_recv(ours, _MESSAGE_BYTES))
+        try:
+            for _ in range(math.ceil(self._start_seconds)):
+                done, _ = await asyncio.wait({coming}, timeout=1.0)
+                if done:
+                    return coming.result()
+            raise TimeoutError
+        finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)  # the socket may be closed now
 
     @property
     def pid(self) -> int | None:

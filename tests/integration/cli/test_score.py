@@ -55,7 +55,7 @@ def test_the_summary_counts_failures_apart_and_leaves_them_out_of_the_mean(
 
 def test_the_summary_says_why_items_have_no_score(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"response": "4", "reference": "[b]none"}\n' * 3)
-    bad = ["--verifier", "numeric:1.2.1", "--verifier", "judge/equivalence:1.3.0"]
+    bad = ["--verifier", "numeric:1.2.1", "--verifier", "judge/equivalence:1.4.0"]
 
     ended = cli("score", tmp_path / "rows.jsonl", *bad, "--out", tmp_path / "out.jsonl")
 

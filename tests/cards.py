@@ -3,7 +3,7 @@
 from typing import Any
 
 EXACT = "exact:1.0.0@sha256:a21a9193d402d7f2e60a346b72f215bb917058e407607b70f43e768a661c2eb6"
-NUMERIC = "numeric:1.3.0@sha256:83325c86445d16b0479980c1944e773f284e741076941369f2dd3764b77bcb49"
+NUMERIC = "numeric:1.4.0@sha256:14ea2eba4150c2a258d8becef6d2a5424a7898ee5765ac868d84461225d746b7"
 
 
 def bare_card(**more: Any) -> dict[str, Any]:

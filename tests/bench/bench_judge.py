@@ -30,7 +30,7 @@ from tests.support import REPOSITORY
 
 ITEMS, CONCURRENCY, SECONDS = 512, 64, 0.05
 MODEL = "Qwen/Qwen2.5-7B-Instruct"
-REF = "judge/equivalence:1.3.0"
+REF = "judge/equivalence:1.4.0"
 SERVER = """
 import asyncio, sys
 import uvloop

@@ -2,7 +2,7 @@
 
 The client's values ignore fields that they do not know and the service's refuse them, so the two are defined
 apart. These tests are what keeps them the same contract. `service_url` is the address of a running service
-that has ``exact:1.0.0`` and ``numeric:1.3.0`` and asks for no key.
+that has ``exact:1.0.0`` and ``numeric:1.4.0`` and asks for no key.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tests.cards import NUMERIC as NUMERIC_PIN
 from tests.cards import bare_card
 from tests.support import ServiceProcess
 
-EXACT, NUMERIC = "exact:1.0.0", "numeric:1.3.0"
+EXACT, NUMERIC = "exact:1.0.0", "numeric:1.4.0"
 PAIRS = [
     ("the same", "the same"),
     ("this", "that"),

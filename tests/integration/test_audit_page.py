@@ -73,7 +73,7 @@ def test_the_commands_about_receipts_run_and_the_files_are_as_the_page_says(
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("1 of 1 receipts hold.") == 1  # one file alone is told in full
     (file,) = (tmp_path / "audit-signed/receipts").iterdir()
-    assert re.fullmatch(r"rows-0000000-0000228\.numeric-1\.3\.0\.[0-9a-f]{16}\.json", file.name)
+    assert re.fullmatch(r"rows-0000000-0000228\.numeric-1\.4\.0\.[0-9a-f]{16}\.json", file.name)
     assert list(json.loads(file.read_text())) == ["verifier", "rows", "receipt"]
     assert (tmp_path / "audit-signed/receipt-keys.json").exists()
 

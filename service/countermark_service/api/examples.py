@@ -22,7 +22,7 @@ CARD: dict[str, Any] = {
         "routes": [
             {
                 "task": "sums",
-                "verifier": "numeric:1.3.0@sha256:83325c86445d16b0479980c1944e773f284e741076941369f2dd3764b77bcb49",
+                "verifier": "numeric:1.4.0@sha256:14ea2eba4150c2a258d8becef6d2a5424a7898ee5765ac868d84461225d746b7",
                 "on_failure": "null",
             }
         ]

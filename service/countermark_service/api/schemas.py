@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-_EXAMPLE_REF = "numeric:1.3.0"
+_EXAMPLE_REF = "numeric:1.4.0"
 
 
 class _Shape(BaseModel):

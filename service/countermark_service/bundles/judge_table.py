@@ -18,7 +18,7 @@ from countermark_service.bundles.json_schema import schema_problem
 from countermark_service.bundles.strict import Strict, as_tuple, fault
 from countermark_service.bundles.template import TemplateError, check_path
 
-RULES = 5
+RULES = 6
 """The newest number."""
 MARK = re.compile(r"\{\{\s*([a-z_]+|(?:item|sample)[.\[][^\s{}]*)\s*\}\}")
 """A place in a message where data goes."""
@@ -195,7 +195,7 @@ class Votes(Strict):
 class JudgeTable(Strict):
     """The declared facts of a judge."""
 
-    rules: Literal[1, 2, 3, 4, 5]
+    rules: Literal[1, 2, 3, 4, 5, 6]
     """Number of the rules by which the table is read; see above."""
     model: Annotated[str, Field(min_length=1, max_length=200)]
     """Name of the model, for which the operator names an endpoint."""

@@ -16,6 +16,7 @@ import msgspec
 
 from countermark_service.bundles.json_schema import Schema
 from countermark_service.bundles.judge_table import Output
+from countermark_service.judge.last_line import bare_label, bare_number
 from countermark_service.judge.reply import refuse_repeats
 from countermark_service.judge.shown import after_reasoning
 
@@ -83,6 +84,11 @@ def read_vote(
     text = text.strip()
     if cut and output.kind in ("tokens", "range") and not _is_one_label(text, output, labels):
         raise UnreadableError("cut_short")
+    if output.kind == "tokens" and rules >= 6:
+        word, told = bare_label(text)
+        return _label(word, output, labels, as_written=told)
+    if output.kind == "range" and rules >= 6:
+        return _number(_NUMBER.match(bare_number(text)), output)
     if output.kind == "tokens":
         label = _LABEL if rules < 4 else _LABEL_IN_MARKDOWN
         return _label(label.sub(r"\1", _last_line(text, rules).strip(_TRIM)).strip(_TRIM), output, labels)
@@ -120,14 +126,11 @@ def _is_one_label(text: str, output: Output, labels: Mapping[str, float]) -> boo
     ]
 
 
-def _label(text: str, output: Output, labels: Mapping[str, float]) -> Vote:
+def _label(text: str, output: Output, labels: Mapping[str, float], *, as_written: bool = False) -> Vote:
     folded = text.strip().casefold()
-    for label, score in labels.items():
-        if label.casefold() == folded:
-            return Vote(label, score)
-    for label in output.abstain:
-        if label.casefold() == folded:
-            return Vote(label, None)
+    for label in (*labels, *output.abstain):
+        if label.casefold() == folded and (label == text.strip() or not as_written):
+            return Vote(label, labels.get(label))
     raise UnreadableError("unknown_label")
 
 

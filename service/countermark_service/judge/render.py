@@ -39,7 +39,7 @@ _FIRST_WORDS = (
 _MORE_WORDS = r"|\](?=~!?b[\[\]])|\[(?=e~\[)|\|(?=ENDOFTEXT\|)"
 """Such as `]~b]`, `[e~[`, `|ENDOFTEXT|`."""
 _ALL_WORDS = re.compile(_FIRST_WORDS + _MORE_WORDS)
-_CONTROL_WORD = {1: re.compile(_FIRST_WORDS), **dict.fromkeys((2, 3, 4, 5), _ALL_WORDS)}
+_CONTROL_WORD = {1: re.compile(_FIRST_WORDS), **dict.fromkeys((2, 3, 4, 5, 6), _ALL_WORDS)}
 """By the number of the rules."""
 _OTHER = re.compile(r"[^\x20-\x7e]")
 

@@ -8,7 +8,7 @@ Rules 3 see through what draws nothing in TeX and HTML, openers and claims in a 
 letters of other scripts that look Latin, and spaces inside words or missing between them.
 Rules 4 refuse nothing that the reference says as well, find answers on the line after their mark and behind marks
 in Markdown and other languages, and take a tag of reasoning inside a line for a word about it.
-Rules 5 show and decide what rules 4 do.
+Rules 5 and 6 show and decide what rules 4 do.
 """
 
 import re
@@ -105,7 +105,7 @@ _BY_NUMBER = {
     1: _Rules(_BLANKS, frozenset(), frozenset({"Cf"}), folds_words=False, reads_through=False),
     2: _SECOND,
     3: _THIRD,
-    **dict.fromkeys((4, 5), _THIRD._replace(heeds_reference=True)),
+    **dict.fromkeys((4, 5, 6), _THIRD._replace(heeds_reference=True)),
 }
 
 

@@ -55,13 +55,13 @@ def test_the_summary_counts_failures_apart_and_leaves_them_out_of_the_mean(
 
 def test_the_summary_says_why_items_have_no_score(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"response": "4", "reference": "[b]none"}\n' * 3)
-    bad = ["--verifier", "numeric:1.2.1", "--verifier", "judge/equivalence:1.3.0"]
+    bad = ["--verifier", "numeric:1.2.1", "--verifier", "judge/equivalence:1.4.0"]
 
     ended = cli("score", tmp_path / "rows.jsonl", *bad, "--out", tmp_path / "out.jsonl")
 
     said = " ".join(ended.out.split())
     assert "No score from numeric:1.2.1: 3 x bad_reference, no_number: there is no number" in said
-    assert re.search(r"No score from judge/equivalence:1\.3\.0: 3 x \w+, \w+: ", said)
+    assert re.search(r"No score from judge/equivalence:1\.4\.0: 3 x \w+, \w+: ", said)
 
 
 def test_a_pipe_or_a_device_is_written_to_and_stays_what_it_is(cli: Cli, rows: Path, tmp_path: Path) -> None:

@@ -201,7 +201,9 @@ def test_a_folder_that_is_not_there_is_named_as_one(cli: Cli, name: str) -> None
 
 
 def test_a_name_in_a_namespace_without_a_version_gets_the_versions(cli: Cli) -> None:
-    assert "Write one of: 1.0.0, 1.1.0, 1.2.0, 1.3.0." in cli("verifier", "show", "judge/equivalence").err
+    assert (
+        "Write one of: 1.0.0, 1.1.0, 1.2.0, 1.3.0, 1.4.0." in cli("verifier", "show", "judge/equivalence").err
+    )
 
 
 def test_build_says_which_python_and_fails_where_there_is_none(cli: Cli, tmp_path: Path) -> None:

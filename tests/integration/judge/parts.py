@@ -17,7 +17,7 @@ from tests.integration.judge.scripted import ScriptedJudge
 from tests.support import REPOSITORY
 
 MODEL = "Qwen/Qwen2.5-7B-Instruct"
-EQUIVALENCE = "judge/equivalence:1.3.0"
+EQUIVALENCE = "judge/equivalence:1.4.0"
 FAST = {
     "connect_seconds": 5.0, "timeout_seconds": 5.0, "deadline_seconds": 10.0, "backoff_seconds": 0.002,
     "backoff_most_seconds": 0.01, "probe": "never",

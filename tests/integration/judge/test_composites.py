@@ -18,7 +18,7 @@ from tests.integration.judge.scripted import ScriptedJudge, status
 from tests.support import REPOSITORY, write_bundle
 
 Make = Callable[..., Judging]
-MATH = "composite/numeric-then-judge:1.3.0"
+MATH = "composite/numeric-then-judge:1.4.0"
 GRADE = '''
 def verify(item):
     """Score as the reference says."""

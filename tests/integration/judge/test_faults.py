@@ -208,7 +208,7 @@ async def test_a_refusal_beside_a_text_is_a_refusal(
         "SAME or DIFFERENT",
         "SAME\nDIFFERENT, maybe",
         None,
-        '{"verdict": "SAME"}',
+        '{"verdict": "SAME", "confidence": 0.4}',
         "<think>SAME",
     ],
 )

@@ -242,7 +242,7 @@ async def test_a_stream_without_an_endpoint_judges_what_needs_none(service_url: 
         {"response": "The answer is a dozen", "reference": "12", "prompt": "How many?"},
     ]
     async with AsyncClient(service_url) as client:
-        entries = [entry async for entry in client.stream("composite/numeric-then-judge:1.3.0", items)]
+        entries = [entry async for entry in client.stream("composite/numeric-then-judge:1.4.0", items)]
     verdicts = {entry.index: entry.verdict for entry in entries}
     assert [verdicts[n].outcome for n in range(2)] == ["scored", "error"]
     assert verdicts[1].detail["children"][1]["detail"]["code"] == "judge_no_endpoint"

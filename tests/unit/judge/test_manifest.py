@@ -43,7 +43,7 @@ def test_the_plain_tables_are_read() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "key"),
     [
-        ("rules = 1", "rules = 6", "judge.rules"),
+        ("rules = 1", "rules = 7", "judge.rules"),
         ('model = "m"', "", "judge.model"),
         ('model = "m"', 'model = "m"\nurl = "http://x"', "judge.url"),
         ("max_tokens = 5", 'max_tokens = "5"', "judge.sampling.max_tokens"),

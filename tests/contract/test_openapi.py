@@ -169,7 +169,7 @@ def test_a_verifier_shows_what_it_is_made_of(service_url: str) -> None:
         return httpx.get(f"{service_url}/v1/verifiers/{ref}").json()["runtime_table"]
 
     assert table("numeric:1.0.0") is None
-    assert table("python-stdio:1.0.6")["language"] == "python"
+    assert table("python-stdio:1.0.7")["language"] == "python"
     assert table("judge/equivalence:1.0.0")["messages"][0]["role"] == "system"
     composite = table("composite/boxed-numeric:1.0.0")
     assert composite["combine"] == "gate"

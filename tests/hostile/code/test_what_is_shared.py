@@ -90,6 +90,18 @@ TESTS = {
     "a tuple with names given": (b"from collections import namedtuple\nassert f(namedtuple('P', 'x y')(3, 4)) == 7", b"def f(p): return p.x + p.y", b"def f(p): return p.x"),
     "a signature": (b"import inspect\ns = inspect.signature(f)\nassert list(s.parameters) == ['a', 'b'] and s.parameters['b'].default == 2 and s.return_annotation is int and f(1) == 3", b"def f(a: int, b: int = 2) -> int: return a + b", b"def f(a, c=2): return a + c"),
     "a docstring": (b"assert 'adds' in candidate.__doc__ and candidate(1, 2) == 3", b"def f(a, b):\n    'adds'\n    return a + b", b"def f(a, b):\n    'adds not'\n    return a - b"),
+    "constants": (b"assert f() == MAX == 10 and MAX + 1 > PI and T[0] == 1 and NAME.startswith('x')", b"MAX = 10\nPI = 3.5\nT = (1, 2)\nNAME = 'xy'\ndef f(): return MAX", b"MAX = 9\nPI = 3.5\nT = (1, 2)\nNAME = 'xy'\ndef f(): return MAX"),
+    "constants that change": (b"f('b')\nassert table == {'a': 1, 'b': 1} and 'b' in table and len(table) == 2 and table['b'] == 1\ntable.clear()\nassert f('c') == 1", b"table = {'a': 1}\ndef f(x):\n    table[x] = 1\n    return len(table)", b"table = {'a': 1}\ndef f(x): return len(table)"),
+    "a constant and nothing else": (b"assert RATE == 0.5", b"RATE = 0.5\ndef f(): pass", b"RATE = 0.6\ndef f(): pass"),
+    "what an exception was made with": (b"try: f(3)\nexcept ValueError as e: assert e.args == ('bad', 3)\nelse: assert False", b"def f(x): raise ValueError('bad', x)", b"def f(x): raise ValueError('bad')"),
+    "a key that is a number": (b"try: f(3)\nexcept KeyError as e: assert str(e) == '3' and e.args == (3,)", b"def f(x): return {}[x]", b"def f(x): return {}[str(x)]"),
+    "the number of an error": (b"try: f('x')\nexcept OSError as e: assert e.errno == 2 and e.filename == 'x' and 'x' in str(e)\nelse: assert False", b"def f(x): open(x)", b"def f(x): raise FileNotFoundError('x')"),
+    "an exception of a library": (b"import json, dataclasses\ntry: f('{')\nexcept json.JSONDecodeError: pass\ntry: P(1).x = 2\nexcept dataclasses.FrozenInstanceError: pass\nelse: assert False", b"import json, dataclasses\n@dataclasses.dataclass(frozen=True)\nclass P:\n    x: int\ndef f(x): return json.loads(x)", b"import json, dataclasses\n@dataclasses.dataclass(frozen=True)\nclass P:\n    x: int\ndef f(x): raise ValueError(x)"),
+    "the truth of a new object": (b"assert not Q() and Q(1)\nq = Q()\nassert not q\nq.add(1)\nassert q", b"class Q:\n    def __init__(s, *a): s.a = list(a)\n    def __len__(s): return len(s.a)\n    def add(s, x): s.a.append(x)", b"class Q:\n    def __init__(s, *a): s.a = list(a)\n    def __bool__(s): return True\n    def add(s, x): s.a.append(x)"),
+    "an attribute that the test changes in place": (b"n = N(1)\nn.children.append(N(2))\nkids = n.children\nkids.append(N(3))\nn.names['a'] = 3\nassert len(n.children) == 2 and n.total() == 6 and n.names == {'a': 3} and n['a'] == 3", b"class N:\n    def __init__(s, v): s.v, s.children, s.names = v, [], {}\n    def total(s): return s.v + sum(c.total() for c in s.children)\n    def __getitem__(s, k): return s.names[k]", b"class N:\n    names = {}\n    def __init__(s, v): s.v = v\n    @property\n    def children(s): return []\n    def total(s): return s.v\n    def __getitem__(s, k): return s.names[k]"),
+    "an item that the test changes in place": (b"g = G()\ng.n = 1\ng['a'].append(2)\nassert g['a'] == [2] and g.all() == {'a': [2]}", b"class G:\n    def __init__(s): s.d = {'a': []}\n    def __getitem__(s, k): return s.d[k]\n    def all(s): return s.d", b"class G:\n    def __init__(s): s.d = {'a': []}\n    def __getitem__(s, k): return list(s.d[k])\n    def all(s): return s.d"),
+    "attributes of a class": (b"A.count = 0\na, b = A(), A()\nassert A.count == 2 and b.id == 2\nA.names.append('x')\nassert a.names == ['x']", b"class A:\n    count, names = 5, []\n    def __init__(s):\n        A.count += 1\n        s.id = A.count", b"class A:\n    count, names = 5, []\n    def __init__(s): s.id = A.count"),
+    "an attribute that is deleted": (b"a = A()\ndel a.x\nassert not hasattr(a, 'x') and a.y == 1", b"class A:\n    def __init__(s): s.x = s.y = 1", b"class A:\n    x = 1\n    def __init__(s): s.x = s.y = 1"),
     "private attributes of any name": (b"s = S()\nassert s._data == [1] and s._number == 3 and s._line == 'x' and s._ask() == 1", b"class S:\n    _data, _number, _line = [1], 3, 'x'\n    def _ask(s): return 1", b"class S:\n    _data, _number, _line = [2], 3, 'x'\n    def _ask(s): return 1"),
 }  # fmt: skip
 
@@ -97,7 +109,7 @@ TESTS = {
 def names_of(tester: bytes, candidate: bytes) -> list[str]:
     """Return the functions and classes that a program has, those first that a test names."""
     found = re.findall(
-        r"^(?:async def|def|class)? ?([A-Za-z]\w*)(?:[(:]| = named)", candidate.decode(), re.MULTILINE
+        r"^(?:async def|def|class)? ?([A-Za-z]\w*)(?:[(:]| = )", candidate.decode(), re.MULTILINE
     )
     return sorted(dict.fromkeys(found), key=lambda name: f"{name}(".encode() not in tester)
 
@@ -178,6 +190,44 @@ async def test_what_a_hostile_program_tells_of_its_surroundings_passes_nothing(
     result = await pool.run_tester(tester, FORGERS[name], ["f"], limits)
     assert (result.passed, result.unsupported) == (False, False), result
     assert result.status is not Status.INFRASTRUCTURE
+
+
+@pytest.mark.parametrize("given", [b"E()", b"s"])
+@pytest.mark.parametrize(
+    "tester",
+    [b"assert not Sum(1, 2) - 3", b"assert not abs(Sum(1, 2) - 3)", b"x = Sum(1, 2)\nx -= 3\nassert not x"],
+)
+async def test_the_truth_of_what_an_operator_gives_decides_nothing(
+    pool: SandboxPool, tester: bytes, given: bytes
+) -> None:
+    candidate = (
+        b"class E:\n    def __sub__(s, o): return %s\n    def __abs__(s): return %s\n"
+        b"    def __bool__(s): return False\ndef Sum(a, b): return E()" % (given, given)
+    )
+    result = await pool.run_tester(tester, candidate, ["Sum"], UNHURRIED)
+    assert (result.passed, result.unsupported) == (False, False), result
+
+
+NO_CONSTANTS = {
+    "an object": b"class E:\n    def __eq__(s, o): return True\n    def __gt__(s, o): return True\nMAX = E()",
+    "a number that lies": b"class E(int):\n    def __eq__(s, o): return True\n    __hash__ = int.__hash__\nMAX = E(1)",
+    "a class that lies": b"class M(type):\n    def __eq__(c, o): return True\n    __hash__ = type.__hash__\nclass MAX(metaclass=M): pass",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_CONSTANTS)
+async def test_a_constant_that_suits_every_test_passes_none(pool: SandboxPool, name: str) -> None:
+    candidate = NO_CONSTANTS[name] + b"\ndef f(): return 10"
+    result = await pool.run_tester(b"assert f() == 10 and MAX == 10", candidate, ["f", "MAX"], UNHURRIED)
+    assert (result.passed, result.unsupported) == (False, False), result
+
+
+@pytest.mark.parametrize("name", ["SkipTest", "_ShouldStop"])
+async def test_no_exception_of_a_program_skips_a_test(pool: SandboxPool, name: str) -> None:
+    tester = b"import unittest\nclass T(unittest.TestCase):\n    def test_a(self):\n        self.assertEqual(f(), 10)\nunittest.main()"
+    candidate = b"import unittest\ndef f(): raise getattr(unittest.case, '%s')('x')" % name.encode()
+    result = await pool.run_tester(tester, candidate, ["f"], UNHURRIED)
+    assert (result.passed, result.unsupported) == (False, False), result
 
 
 async def test_a_program_s_own_state_does_not_become_the_tester_s(pool: SandboxPool) -> None:

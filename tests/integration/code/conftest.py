@@ -15,11 +15,11 @@ from countermark_service.settings import load_settings
 
 Score = Callable[..., Awaitable[list[dict[str, Any]]]]
 NEWEST = {
-    "python-assert": "1.0.7",
-    "python-assert-sci": "1.0.7",
+    "python-assert": "1.0.8",
+    "python-assert-sci": "1.0.8",
 }
 """Versions of the code verifiers that are beyond `USUAL`."""
-USUAL = "1.0.6"
+USUAL = "1.0.7"
 _SECONDS = 300.0
 
 

@@ -103,7 +103,7 @@ def test_no_tests_have_no_results(http: httpx.Client) -> None:
 
 def test_the_results_are_those_of_the_verifier_asked_directly(http: httpx.Client) -> None:
     item = {"response": DOUBLE, "reference": {"test_list": ASSERTIONS}, "params": {"score": "fraction"}}
-    direct = http.post("/v1/score", json={"verifier": "python-assert:1.0.7", "items": [item]}).json()
+    direct = http.post("/v1/score", json={"verifier": "python-assert:1.0.8", "items": [item]}).json()
     results, _ = judged(http, DOUBLE, ASSERTIONS)
     assert sum(results) / len(results) == direct["verdicts"][0]["score"]
     pinned = f"{direct['verifier']['ref']}/test_program"

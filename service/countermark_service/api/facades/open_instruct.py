@@ -41,9 +41,9 @@ from countermark_service.errors import CountermarkError, RequestError
 from countermark_service.model import Item
 from countermark_service.remembered import Scored
 
-ASSERTIONS = "python-assert:1.0.7"
+ASSERTIONS = "python-assert:1.0.8"
 """Judges assertions where no pin is given. Published versions never change, so this is one."""
-PAIRS = "python-stdio:1.0.6"
+PAIRS = "python-stdio:1.0.7"
 """Judges pairs of input and output where no pin is given."""
 
 _ITEM_TESTS = 10

@@ -19,6 +19,7 @@ import _thread
 import builtins
 import functools
 import os
+import sys
 from collections.abc import Callable
 from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, MethodType
 from typing import Any
@@ -28,6 +29,10 @@ from .handle import CandidateBrokenError, Handle, coroutine, generator
 
 _ENDS_LOOPS = ("StopIteration", "StopAsyncIteration")
 """What a tester's loops would take for their own end, and with it for the end of the tests."""
+_LENT = (list, dict, set)
+_MOST_LENT = 8
+_LARGEST_LENT = 4096
+"""Bytes of a value that is looked at again before each question."""
 _FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType, MethodDescriptorType, functools.partial)
 """What may be handed to the candidate to call. Of another callable object it might want more than that."""
 
@@ -56,6 +61,8 @@ class Asked:
         self._handles: dict[int, Handle] = {}
         self._returned: dict[int, Handle] = {}
         """What stands for an object that the test has made where the candidate has returned it."""
+        self._lent: dict[tuple[str, Any, Any], tuple[Any, bytes]] = {}
+        """By where they are, values that a test has been given of the candidate's objects and may change."""
         self._stands_for: dict[int, tuple[Any, Handle]] = {}
         """By identity, what a test has in the place of a handle, which it may hand back."""
         self._functions: list[Callable[..., Any]] = []
@@ -64,12 +71,16 @@ class Asked:
         """Those that stand before both programs."""
         self.made: dict[int, str] = {}
         """Objects that the test has made by a name with a capital, and the name."""
+        self.new: set[int] = set()
+        """Those of them that nothing but a call has given: a function could have returned their truth as well."""
         self.known_as_classes: set[str] = set()
         """Of those names, the ones whose objects it has asked for an attribute."""
         self.asked = False
         """Whether the candidate was asked for anything but what its functions look like."""
         self.described = False
         """Whether it was asked for that."""
+        self.constants = False
+        """Whether one of its names stands for a value."""
         self.stopped: BaseException | None = None
         """The first thing that must end the test, which the test may have caught."""
 
@@ -81,21 +92,27 @@ class Asked:
         with self._lock:
             if what[0] == line.DESCRIBE:
                 self.described = True
-            else:
+            elif what[0] != line.CONSTANT:
                 self.asked = True
             if type(what) is str or what[0] not in line.READS:
-                for held in (self._lengths, self._members, self._items):
-                    held.clear()
+                self._forget()
             try:
+                self._give_back()
                 return self._ask(what, args, kwargs or {}, self._thing if makes else self._thing_returned)
             except (CandidateBrokenError, plain.NotPlainError) as error:
                 self.stopped = self.stopped or error
                 raise
 
+    def _forget(self) -> None:
+        """Hold no object any more to what it has shown of itself: something may have happened to it."""
+        for held in (self._lengths, self._members, self._items):
+            held.clear()
+
     def as_made(self, value: Any, source: "Handle") -> Any:
         """Return a value; where it is an object that came of one that the test has made, it counts as made as well."""
         name = self.made.get(source._handle_number)
         if name is not None and type(value) is Handle:
+            self.new.discard(value._handle_number)
             self.made.setdefault(value._handle_number, name)
         return value
 
@@ -141,6 +158,30 @@ class Asked:
 
     def _differ(self, one: Any, other: Any) -> bool:
         return plain.encode(one, self._number_of) != plain.encode(other, self._number_of)
+
+    def lend(self, place: tuple[str, Any], key: Any, value: Any) -> None:
+        """Have the candidate's object change as `value` does, which stands for what it has at a place."""
+        if type(value) not in _LENT or type(key) not in (str, int):
+            return
+        content = plain.encode(value, self._number_of)
+        if len(content) > _LARGEST_LENT:
+            return
+        operation, owner = place
+        where = operation, owner if type(owner) is str else self._number_of(owner), key
+        self._lent.pop(where, None)
+        self._lent[where] = value, content
+        if len(self._lent) > _MOST_LENT:
+            del self._lent[next(iter(self._lent))]
+
+    def _give_back(self) -> None:
+        """Tell the candidate of what a test has changed of what it was lent."""
+        for (operation, owner, key), (value, before) in list(self._lent.items()):
+            content = plain.encode(value, self._number_of)
+            if content != before:
+                self._lent[operation, owner, key] = value, content
+                target = owner if type(owner) is str else self._thing(owner)
+                self._ask((line.FILL, target), (operation, key, value), {}, self._thing)
+                self._forget()
 
     def add_exception(self, name: str, kind: type[Exception]) -> None:
         """Raise what a candidate raises under this name as an exception of this class."""
@@ -288,29 +329,38 @@ class Asked:
         """Return the exception to raise in the tester; standard ones, and those that it names, keep their class."""
         if (
             type(value) is not tuple
-            or [type(part) for part in value] != [str, str, tuple, int]
-            or not all(type(name) is str for name in value[2])
-            or not 0 <= value[3] < line.TESTERS
+            or [type(part) for part in value] != [str, str, tuple, tuple, int]
+            or not all(type(name) is str for name in value[3])
+            or not 0 <= value[4] < line.TESTERS
         ):
             raise CandidateBrokenError("an exception without name and text")
-        for name in value[2]:
-            if name in self._exceptions:
-                made = self._exceptions[name].__new__(self._exceptions[name], value[1])
-                made.__dict__["_raised"] = self._thing(value[3])
+        for name in value[3]:
+            kind = self._exceptions.get(name.rpartition(".")[2])
+            if kind is not None:
+                made = kind.__new__(kind, *value[2])
+                made.__dict__["_raised"] = self._thing(value[4])
                 return made
-        kind = getattr(builtins, value[0], None)
-        if isinstance(kind, type) and issubclass(kind, Exception) and value[0] not in _ENDS_LOOPS:
-            for one in kind.__mro__:
+            library = _of_a_library(name)
+            if library is not None:
+                return library.__new__(library, *value[2])
+        pythons = getattr(builtins, value[0], None)
+        if isinstance(pythons, type) and issubclass(pythons, Exception) and value[0] not in _ENDS_LOOPS:
+            for one in pythons.__mro__:
                 try:
-                    made = one(value[1])
-                except (
-                    TypeError
-                ):  # UnicodeDecodeError and its like want more than a text; ValueError catches it
+                    made = one(*value[2])
+                except TypeError:  # it wants others than it has; ValueError catches UnicodeDecodeError
                     continue
                 if isinstance(made, Exception) and one is not Exception:
                     return made
                 break
         return CandidateError(f"{value[0]}: {value[1]}")
+
+
+def _of_a_library(name: str) -> type[Exception] | None:
+    """Return the class of exceptions of a module that the test has loaded, too; see `line.LIBRARIES`."""
+    module, _, last = name.rpartition(".")
+    kind = getattr(sys.modules.get(module), last, None) if module in line.LIBRARIES else None
+    return kind if isinstance(kind, type) and issubclass(kind, Exception) else None
 
 
 def _named(function: Any) -> tuple[str, str | None]:

@@ -46,6 +46,8 @@ class Line(Protocol):
 
     made: dict[int, str]
     """Objects that the test has made by a name with a capital, and the name."""
+    new: set[int]
+    """Those of them that nothing but a call has given: a function could have returned their truth as well."""
     known_as_classes: set[str]
     """Of those names, the ones whose objects it has asked for an attribute."""
 
@@ -70,6 +72,9 @@ class Line(Protocol):
 
     def hold_members(self, number: int, members: list[Any]) -> None:
         """Hold an object to the members that it has given, if nothing has happened since."""
+
+    def lend(self, place: tuple[str, Any], key: Any, value: Any) -> None:
+        """Have the candidate's object change as `value` does, which stands for what it has at a place."""
 
 
 class Handle:
@@ -101,11 +106,17 @@ class Handle:
         if name in (_SAY_YES if self._handle_returned else _DECIDE) and not self._handle_is_made():
             return getattr(self._handle_data(), name)
         self._handle_is_used()
-        return self._handle_ask(line.ATTRIBUTE, name)
+        value = self._handle_ask(line.ATTRIBUTE, name)
+        self._handle_line.lend((line.ATTRIBUTE, self), name, value)
+        return value
 
     def __setattr__(self, name: str, value: Any) -> None:
         self._handle_is_used()
         self._handle_ask(line.SET_ATTRIBUTE, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        self._handle_is_used()
+        self._handle_ask(line.DELETE_ATTRIBUTE, name)
 
     def __getitem__(self, key: Any) -> Any:
         plainly = self._handle_plain()
@@ -115,6 +126,7 @@ class Handle:
             return self._handle_ask(line.SLICE, key.start, key.stop, key.step)
         value = self._handle_ask(line.ITEM, key)
         self._handle_line.hold_item(self._handle_number, key, value)
+        self._handle_line.lend((line.ITEM, self), key, value)
         return value
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -225,7 +237,8 @@ class Handle:
         truth = self._handle_ask(line.TRUTH)
         if truth is None:  # as any object is: to claim so is worth no more than to return 1
             return True
-        if self._handle_is_tested() and type(truth) is bool:
+        is_new = self._handle_number in self._handle_line.new and not self._handle_returned
+        if (is_new or self._handle_is_tested()) and type(truth) is bool:
             return truth
         return bool(self._handle_data())
 

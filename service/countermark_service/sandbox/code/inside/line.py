@@ -21,6 +21,7 @@ COROUTINE, GENERATOR = "coroutine", "generator"
 """Kinds of answers, as `VALUE` is: what came is awaited, or asked for one value after the other."""
 CALL, GLOBAL, ATTRIBUTE, SET_ATTRIBUTE = "call", "global", "attribute", "set_attribute"
 ITEM, SET_ITEM, DELETE_ITEM, SLICE = "item", "set_item", "delete_item", "slice"
+DELETE_ATTRIBUTE, CONSTANT, FILL = "delete_attribute", "constant", "fill"
 LENGTH, LIST, NEXT, TEXT, REPR, PLAIN = "length", "list", "next", "text", "repr", "plain"
 ENTER, EXIT, OPERATE, TRUTH, HOLDS, HASH, INSTANCE = (
     "enter", "exit", "operate", "truth", "holds", "hash", "instance",
@@ -33,6 +34,11 @@ SIGNS: dict[str, Callable[[Any], Any]] = {
 """Operators of one operand."""
 READS = frozenset({ITEM, SLICE, LENGTH, LIST, TEXT, REPR, TRUTH, HOLDS, HASH, INSTANCE, PLAIN})
 """Operations that change nothing of an honest object."""
+LIBRARIES = frozenset({
+    "_csv", "_queue", "asyncio.queues", "binascii", "dataclasses", "decimal", "graphlib", "json.decoder",
+    "numpy.linalg", "queue", "re", "sqlite3", "statistics", "struct", "xml.etree.ElementTree", "zipfile", "zlib",
+})  # fmt: skip
+"""Modules whose exceptions cross by their names, beside Python's own: none that would end or skip a test."""
 TESTERS = 1 << 31
 """From here on numbers stand for functions of the tester's."""
 _LENGTH = struct.Struct(">I")

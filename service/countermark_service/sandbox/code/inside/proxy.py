@@ -13,14 +13,19 @@ from .asked import Asked, CandidateError
 from .handle import Handle
 
 
-def proxy(name: str, asked: Asked, *, look: bool) -> Any:
+def proxy(name: str, asked: Asked, *, look: bool, called: bool) -> Any:
     """Return what stands for a function of the candidate's, or for a class where the name has a capital.
 
     Args:
         name: What it is called in the program.
         asked: The line to it.
         look: Whether the test wants to know more of it than what it returns.
+        called: Whether the test calls it; else it may be a value.
     """
+    constant = None if called or "." in name else asked.ask((line.CONSTANT, name))
+    if type(constant) is tuple:
+        asked.constants = True
+        return constant[0] if constant else _class(name, asked)
     if name[:1].isupper() and "." not in name:
         return _class(name, asked)
 
@@ -81,17 +86,24 @@ def _shown(shown: Any) -> Any:
 def _class(name: str, asked: Asked) -> Any:
     """Return what stands for a class: it makes objects, tells them by `isinstance`, and catches them if raised."""
 
+    def value() -> Any:
+        found = asked.ask((line.GLOBAL, name))
+        asked.lend((line.GLOBAL, name), 0, found)
+        return found
+
     class Class(type):
         def __call__(cls, *args: Any, **kwargs: Any) -> Any:
             made = asked.ask(name, args, kwargs, makes=True)
             if type(made) is Handle:
-                asked.made[object.__getattribute__(made, "_handle_number")] = name
+                number = object.__getattribute__(made, "_handle_number")
+                asked.made[number] = name
+                asked.new.add(number)
             return made
 
-        def __instancecheck__(cls, value: Any) -> bool:
-            if type(value) is not Handle:
-                return type.__instancecheck__(cls, value) or plain.is_named(value, name)
-            return asked.ask((line.INSTANCE, value), (name,)) is True
+        def __instancecheck__(cls, one: Any) -> bool:
+            if type(one) is not Handle:
+                return type.__instancecheck__(cls, one) or plain.is_named(one, name)
+            return asked.ask((line.INSTANCE, one), (name,)) is True
 
         def __subclasscheck__(cls, other: Any) -> bool:
             if not asked.is_candidates(other):
@@ -99,22 +111,50 @@ def _class(name: str, asked: Asked) -> Any:
             return asked.ask((line.SUBCLASS, other.__name__), (name,)) is True
 
         def __getattr__(cls, attribute: str) -> Any:
-            return getattr(asked.ask((line.GLOBAL, name)), attribute)
+            found = value()
+            if type(found) is not Handle:
+                return getattr(found, attribute)
+            given = asked.ask(
+                (line.ATTRIBUTE, found), (attribute,)
+            )  # `count`, too: it is no value that came back
+            asked.lend((line.ATTRIBUTE, found), attribute, given)
+            return given
+
+        def __setattr__(cls, attribute: str, new: Any) -> None:
+            setattr(value(), attribute, new)
+
+        def __delattr__(cls, attribute: str) -> None:
+            delattr(value(), attribute)
+
+        def __eq__(cls, other: Any) -> bool:
+            if other is cls:
+                return True
+            found = value()
+            return NotImplemented if type(found) is Handle else found == other
+
+        __hash__ = type.__hash__
 
         def __getitem__(cls, key: Any) -> Any:
-            return asked.ask((line.GLOBAL, name))[key]
+            return value()[key]
+
+        def __setitem__(cls, key: Any, new: Any) -> None:
+            value()[key] = new
+
+        def __delitem__(cls, key: Any) -> None:
+            del value()[key]
 
         def __iter__(cls) -> Iterator[Any]:
-            return iter(asked.ask((line.GLOBAL, name)))
+            return iter(value())
 
         def __len__(cls) -> int:
-            return len(asked.ask((line.GLOBAL, name)))
+            return len(value())
 
-        def __contains__(cls, value: Any) -> bool:
-            return value in asked.ask((line.GLOBAL, name))
+        def __contains__(cls, member: Any) -> bool:
+            return member in value()
 
         def __bool__(cls) -> bool:
-            return True
+            found = value()
+            return type(found) is Handle or bool(found)
 
     def of_what_was_raised(error: Any, attribute: str) -> Any:
         if attribute.startswith("_") or "_raised" not in error.__dict__:

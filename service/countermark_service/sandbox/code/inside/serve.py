@@ -68,6 +68,28 @@ def _describe(error: Exception) -> tuple[str, str]:
     return (name[:100] if type(name) is str else ""), (text[:2000] if type(text) is str else "")
 
 
+def _named(kind: type) -> str:
+    """Return the name of a class of exceptions, with its module where that is one of those whose exceptions cross."""
+    return f"{kind.__module__}.{kind.__name__}" if kind.__module__ in line.LIBRARIES else kind.__name__
+
+
+def _arguments(error: Exception) -> tuple[Any, ...]:
+    """Return what an exception was made with, where its text is made of that; else its text alone."""
+    arguments = error.args
+    if isinstance(error, OSError) and error.filename is not None:
+        arguments = error.errno, error.strerror, error.filename
+    told = getattr(type(error).__str__, "__objclass__", None)
+    try:
+        plain.encode(arguments)
+    except plain.NotPlainError:
+        told = None
+    return arguments if type(arguments) is tuple and told in _TOLD else (_describe(error)[1],)
+
+
+_TOLD = (BaseException, KeyError, OSError, ImportError, UnicodeDecodeError, UnicodeEncodeError, SyntaxError)
+"""Python's own classes of exceptions that make a text."""
+
+
 def answer_once(module: dict[str, Any], request: bytes, answer: int) -> None:
     """Answer one call into the memory file `answer`."""
     nonce, name, args, kwargs, wants_arguments = plain.decode(request)
@@ -161,8 +183,9 @@ class _Server:
                 kind, value = line.VALUE, self._done(what, args, kwargs)
             # As in `call`: what the candidate raises is what the tester asked for.
             except Exception as error:  # noqa: BLE001
-                own = tuple(each.__name__ for each in type(error).__mro__ if each.__module__ != "builtins")
-                kind, value = line.RAISED, (*_describe(error), own, self._held.number(error) if own else 0)
+                own = tuple(_named(each) for each in type(error).__mro__ if each.__module__ != "builtins")
+                number = self._held.number(error) if own else 0
+                kind, value = line.RAISED, (*_describe(error), _arguments(error), own, number)
             self._printed.pop()
         kind = _ANSWERS.get(type(value), kind)
         after: tuple[bytes, ...] | None = None
@@ -199,6 +222,12 @@ class _Server:
                 raise TesterError(f"{failed[0]}: {failed[1]}")
             raise EOFError("the tester has ended")
 
+    def _filled(self, target: Any, operation: str, key: Any, content: Any) -> None:
+        """Have what the tester was given have the content that it has there by now."""
+        held = self._module[target] if operation == line.GLOBAL else _OPERATIONS[operation](target, key)
+        if type(held) is type(content):
+            line.fill(held, line.content_of(content))
+
     def _done(self, what: Any, args: Any, kwargs: Any) -> Any:
         if type(what) is str:
             return _called(self._module, what, args, kwargs)
@@ -213,6 +242,10 @@ class _Server:
             return issubclass(self._module[target], self._module[args[0]])
         if operation == line.DESCRIBE:
             return _described(self._module[target])
+        if operation == line.CONSTANT:
+            return _constant(self._module.get(target))
+        if operation == line.FILL:
+            return self._filled(target, *args)
         return _OPERATIONS[operation](target, *args)
 
 
@@ -279,6 +312,13 @@ def _run(coroutine: Any) -> Any:
 _LOOPS: list[Any] = []
 
 
+def _constant(value: Any) -> Any:
+    """Return a value that cannot change, alone in a tuple; an empty one for one that can; None for anything else."""
+    if type(value) in (list, dict, set):
+        return ()
+    return (value,) if type(value) in (bool, int, float, complex, str, bytes, tuple, frozenset) else None
+
+
 def _described(value: Any) -> Any:
     """Return what a test may want to know of a function without calling it; anything else as it is."""
     if not callable(value) or isinstance(value, type):
@@ -336,6 +376,7 @@ _ANSWERS: dict[type, str] = {CoroutineType: line.COROUTINE, GeneratorType: line.
 _OPERATIONS: dict[str, Callable[..., Any]] = {
     line.ATTRIBUTE: getattr,
     line.SET_ATTRIBUTE: setattr,
+    line.DELETE_ATTRIBUTE: delattr,
     line.ITEM: operator.getitem,
     line.SLICE: lambda target, *bounds: target[slice(*bounds)],
     line.SET_ITEM: operator.setitem,

@@ -20,6 +20,8 @@ _LOOKS = frozenset({
 _OWN = ("ImportError", "ModuleNotFoundError", "NameError", "OSError", "FileNotFoundError", "SyntaxError")
 """Exceptions that come of a test program itself, and not of what the function looks like that it looks at."""
 _IDENTITY = frozenset({"assertIs", "assertIsNot", "id"})
+_EXTENDED, _LOAD_GLOBAL, _LOAD_NAME = opmap["EXTENDED_ARG"], opmap["LOAD_GLOBAL"], opmap["LOAD_NAME"]
+_PUSH_NULL = opmap["PUSH_NULL"]
 _IS, _CONSTANT = opmap["IS_OP"], opmap["LOAD_CONST"]
 PASSED, FAILED, BROKEN, UNSUPPORTED = "passed", "failed", "broken", "unsupported"
 
@@ -42,14 +44,14 @@ def test(
     sys.modules["__main__"] = module  # where unittest.main and doctest look for tests
     names = module.__dict__
     names.update(__builtins__=builtins, __file__="main.py")
-    used = _names_in(code)
+    used, uncalled = _names_in(code), _loaded(code, calls=False) - _loaded(code, calls=True)
     own = shared.Tester(seeds="seed" in used, folder=folder)
     asked = Asked(peer, job["answer_bytes"], own, by_identity=_tells_identity(code, used))
     try:
         if prelude:
             _run_prelude(prelude, names)
         for name in job["entry_points"]:
-            names[name] = proxy(name, asked, look=not used.isdisjoint(_LOOKS))
+            names[name] = proxy(name, asked, look=not used.isdisjoint(_LOOKS), called=name not in uncalled)
         names.setdefault("candidate", names[job["entry_points"][0]])
         asked.classes = {name: kind for name, kind in names.items() if _is_shared(name, kind)}
         exec(code, names)  # noqa: S102 - the test program, in its own sandbox
@@ -60,10 +62,12 @@ def test(
         verdict = _stopped(error)
     if asked.stopped is not None:
         verdict = _stopped(asked.stopped)
-    if verdict[0] == PASSED and not asked.asked:
+    if verdict[0] == PASSED and not (asked.asked or asked.constants):
         verdict = (UNSUPPORTED, "the test program never calls the program")
     elif (
-        verdict[0] == FAILED and not asked.asked and not (asked.described and not verdict[1].startswith(_OWN))
+        verdict[0] == FAILED
+        and not asked.asked
+        and not ((asked.described or asked.constants) and not verdict[1].startswith(_OWN))
     ):
         # so it was none of the candidate's doing
         verdict = (UNSUPPORTED, f"the test program fails before it calls the program: {verdict[1]}")
@@ -77,6 +81,26 @@ def _names_in(code: CodeType) -> set[str]:
         if isinstance(inner, CodeType):
             found |= _names_in(inner)
     return found
+
+
+def _loaded(code: CodeType, *, calls: bool) -> set[str]:
+    """Return the global names that a source calls, or those that it uses otherwise."""
+    found: set[str] = set()
+    steps = code.co_code
+    high = 0
+    for place in range(0, len(steps), 2):
+        step, number = steps[place], steps[place + 1] | high
+        high = number << 8 if step == _EXTENDED else 0
+        if step == _LOAD_GLOBAL:
+            called, number = bool(number & 1), number >> 1
+        elif step == _LOAD_NAME:
+            called = _PUSH_NULL in (steps[place - 2] if place else None, steps[place + 2])
+        else:
+            continue
+        if called is calls:
+            found.add(code.co_names[number])
+    inner = (one for one in code.co_consts if isinstance(one, CodeType))
+    return found.union(*(_loaded(one, calls=calls) for one in inner))
 
 
 def _tells_identity(code: CodeType, used: set[str]) -> bool:

@@ -1,0 +1,75 @@
+"""Python functions judged by what they return for given arguments.
+
+`plan` says what to run, `judge` what the results are worth, `reduce` what a verdict depends on. They run
+in a worker that no candidate can reach; programs run in sandboxes that hold no expected outputs. What counts
+as equal, what is ignored and what is not attempted is in the manifest's description.
+"""
+
+from typing import Any
+
+import calls
+import extract
+import report
+import stdio
+from references import Asserts, BadReferenceError, Calls, Problem, Stdio, read
+
+LANGUAGE = "python"
+OWN = Calls
+"""The kind of tests that this verifier is for; those of data sets may be of either."""
+Item = dict[str, Any]
+
+
+def plan(item: Item) -> dict[str, Any]:
+    """Return the verdict where there is nothing to run, else the runs."""
+    params = item["params"]
+    try:
+        problem = _problem(item)
+        program = _program(item)
+        if program is None:
+            return report.no_answer("the response holds no program")
+        return {"run": _runs(problem, extract.at_the_margin(program.code), params)}
+    except BadReferenceError as error:
+        return report.bad_reference(str(error))
+
+
+def judge(item: Item, results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the verdict on what the runs came to."""
+    program = _program(item)
+    first = results[0]["tests" if "tests" in results[0] else "calls"][0]
+    if first["status"] == "compile_error" and program is not None and not program.fenced:
+        return report.no_answer("the response is a text without a fenced program, and is none itself")
+    try:
+        problem = _problem(item)
+        if isinstance(problem, Stdio):
+            return stdio.judge(problem, item["params"], results)
+        return calls.judge(problem, item["params"], results)
+    except BadReferenceError as error:
+        return report.bad_reference(str(error))
+
+
+def reduce(item: Item) -> list[Any]:
+    """Return the part of an item that its verdict depends on: the program, not what is said around it."""
+    return [_program(item), item["reference"], item["params"]]
+
+
+def _problem(item: Item) -> Stdio | Calls:
+    problem: Problem = read(item["reference"])
+    if isinstance(problem, Asserts):
+        raise BadReferenceError("assertions: they are for the verifier python-assert")
+    if type(problem) is not OWN and not problem.dataset:
+        raise BadReferenceError(
+            f"tests of the kind {type(problem).__name__.lower()}: another verifier is for them"
+        )
+    return problem
+
+
+def _program(item: Item) -> extract.Program | None:
+    params = item["params"]
+    how, strip = params.get("extract", "last_fenced"), bool(params.get("strip_reasoning"))
+    return extract.program(item["response"], LANGUAGE, how, strip)
+
+
+def _runs(problem: Stdio | Calls, code: str, params: dict[str, Any]) -> list[dict[str, Any]]:
+    if isinstance(problem, Stdio):
+        return stdio.plan(problem, code, params)
+    return calls.plan(problem, code, params)

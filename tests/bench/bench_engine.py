@@ -7,7 +7,7 @@ event loop, keys, store) and its workers, loading of the verifier left out on bo
 Two processors are not always twice one: they may be two threads of one core, or share its memory. So
 what two workers reach stands beside what two loops reach that run at once and know nothing of each other.
 And each of two workers has to read for itself what the other has read, which is most of its work in the
-beginning: so each has judged as many other items before as the one worker has, few in one row and many in the next.
+beginning. So two are held against one that does the work of both: of each one its share, after the same others.
 """
 
 import asyncio
@@ -144,19 +144,26 @@ async def judged(bench: Bench, items: Sequence[Item]) -> tuple[float, float]:
     return time.perf_counter() - wall, cpu
 
 
-def for_one_of_two(items: Sequence[Item]) -> list[Item]:
-    """Return those of `items` that a pool of two workers gives to its first."""
-    return [item for item in items if mark_of(item.canonical(uses_prompt=False)) % 2 == 0]
+def share(items: Sequence[Item], number: int) -> list[Item]:
+    """Return those of `items` that a pool of two workers gives to its first, 0, or to its second, 1."""
+    return [item for item in items if mark_of(item.canonical(uses_prompt=False)) % 2 == number]
 
 
 async def two_against_one(folder: Path, others: Sequence[Item], items: Sequence[Item]) -> float:
-    """Return how much faster two workers are with `items` than one, where each has judged as many others before."""
-    async with Bench(folder / "one", 1) as single, Bench(folder / "two", 2) as double:
-        await judged(single, for_one_of_two(others))
+    """Return how much faster two workers are with `items` than one of them after the other, both with their shares.
+
+    Each worker has judged its share of the others before, in both cases.
+    """
+    apart = 0.0
+    for number in (0, 1):
+        async with Bench(folder / f"one-{number}", 1) as single:
+            await judged(single, share(others, number))
+            seconds, _ = await judged(single, share(items, number))
+            apart += seconds
+    async with Bench(folder / "two", 2) as double:
         await judged(double, others)
-        one, _ = await judged(single, items)
-        two, _ = await judged(double, items)
-    return one / two
+        together, _ = await judged(double, items)
+    return apart / together
 
 
 async def distinct(folder: Path) -> None:
@@ -176,7 +183,7 @@ async def distinct(folder: Path) -> None:
         baselines.append(len(items) / loop_seconds(python, items)[0])
         rates.append(len(items) / cpu)
         beginning.append(await two_against_one(folder / f"beginning-{number}", others, items))
-        settled.append(await two_against_one(folder / f"settled-{number}", some[:4000], some[4000:]))
+        settled.append(await two_against_one(folder / f"settled-{number}", items, some[3000:]))
         loops.append(two_loops_speedup(python, items))
     rate, baseline = statistics.median(rates), statistics.median(baselines)
     report(
@@ -189,7 +196,7 @@ async def distinct(folder: Path) -> None:
     )
     for name, speedups in (
         ("two workers on two cores (wall), after 1,000 others", beginning),
-        ("two workers on two cores (wall), after 4,000 others", settled),
+        ("two workers on two cores (wall), after 3,000 others", settled),
     ):
         report(
             name,

@@ -92,7 +92,6 @@ TESTS = {
     "a docstring": (b"assert 'adds' in candidate.__doc__ and candidate(1, 2) == 3", b"def f(a, b):\n    'adds'\n    return a + b", b"def f(a, b):\n    'adds not'\n    return a - b"),
     "constants": (b"assert f() == MAX == 10 and MAX + 1 > PI and T[0] == 1 and NAME.startswith('x')", b"MAX = 10\nPI = 3.5\nT = (1, 2)\nNAME = 'xy'\ndef f(): return MAX", b"MAX = 9\nPI = 3.5\nT = (1, 2)\nNAME = 'xy'\ndef f(): return MAX"),
     "constants that change": (b"f('b')\nassert table == {'a': 1, 'b': 1} and 'b' in table and len(table) == 2 and table['b'] == 1\ntable.clear()\nassert f('c') == 1", b"table = {'a': 1}\ndef f(x):\n    table[x] = 1\n    return len(table)", b"table = {'a': 1}\ndef f(x): return len(table)"),
-    "a constant and nothing else": (b"assert RATE == 0.5", b"RATE = 0.5\ndef f(): pass", b"RATE = 0.6\ndef f(): pass"),
     "what an exception was made with": (b"try: f(3)\nexcept ValueError as e: assert e.args == ('bad', 3)\nelse: assert False", b"def f(x): raise ValueError('bad', x)", b"def f(x): raise ValueError('bad')"),
     "a key that is a number": (b"try: f(3)\nexcept KeyError as e: assert str(e) == '3' and e.args == (3,)", b"def f(x): return {}[x]", b"def f(x): return {}[str(x)]"),
     "the number of an error": (b"try: f('x')\nexcept OSError as e: assert e.errno == 2 and e.filename == 'x' and 'x' in str(e)\nelse: assert False", b"def f(x): open(x)", b"def f(x): raise FileNotFoundError('x')"),
@@ -206,6 +205,55 @@ async def test_the_truth_of_what_an_operator_gives_decides_nothing(
     )
     result = await pool.run_tester(tester, candidate, ["Sum"], UNHURRIED)
     assert (result.passed, result.unsupported) == (False, False), result
+
+
+CLAIMS = {
+    "by its own code": b"""
+import sys
+for module in list(sys.modules.values()):
+    if hasattr(module, "_constant"):
+        module._constant = lambda value: ()
+def f(*arguments): return E()
+""",
+    "for a while": b"""
+import threading, time
+f = []
+def become():
+    global f
+    time.sleep(0.1)
+    f = lambda *arguments: E()
+threading.Thread(target=become, daemon=True).start()
+""",
+}
+ASKS_THROUGH_A_NAME = {
+    "truth": b"assert g(7)",
+    "an attribute, then equality": b"r = g(1, 2)\nassert r.x == 1\nassert r == (1, 2)",
+    "an attribute of one, then equality of another": b"g(1, 2).x\nassert g(2, 2) == [4]",
+    "a difference": b"r = g(1)\nr.x\nassert abs(r - 3) < 1e-6",
+}
+
+
+@pytest.mark.parametrize("asked", ASKS_THROUGH_A_NAME)
+@pytest.mark.parametrize("claim", CLAIMS)
+async def test_a_function_that_claims_to_be_a_value_decides_nothing(
+    pool: SandboxPool, claim: str, asked: str
+) -> None:
+    """A test that hands a function on does not call it by its name, so the program is asked what that stands for."""
+    candidate = (
+        b"class E:\n    x = 1\n    def __eq__(s, o): return True\n    def __bool__(s): return True\n"
+        b"    def __sub__(s, o): return s\n    def __abs__(s): return s\n    def __lt__(s, o): return True\n"
+    )
+    tester = b"import time\ntime.sleep(0.3)\ng = f\n" + ASKS_THROUGH_A_NAME[asked]
+    result = await pool.run_tester(tester, candidate + CLAIMS[claim], ["f"], UNHURRIED)
+    assert not result.passed, result
+
+
+async def test_a_test_of_nothing_but_a_constant_is_none(pool: SandboxPool) -> None:
+    """Whether a name stands for a value is the program's word, and a test that runs nothing would pass with it."""
+    tester = b"def never():\n    return f\nassert True"
+    for candidate in (b"f = 1", b"def f(): pass"):
+        result = await pool.run_tester(tester, candidate, ["f"], UNHURRIED)
+        assert (result.passed, result.unsupported) == (False, True), result
 
 
 NO_CONSTANTS = {

@@ -84,7 +84,11 @@ def _shown(shown: Any) -> Any:
 
 
 def _class(name: str, asked: Asked) -> Any:
-    """Return what stands for a class: it makes objects, tells them by `isinstance`, and catches them if raised."""
+    """Return what stands for a class: it makes objects, tells them by `isinstance`, and catches them if raised.
+
+    Or for a value that may change, which is looked at in the candidate. By a name without a capital it makes nothing:
+    the operators of what a function returns would count, if the program said that the function is a value.
+    """
 
     def value() -> Any:
         found = asked.ask((line.GLOBAL, name))
@@ -93,6 +97,8 @@ def _class(name: str, asked: Asked) -> Any:
 
     class Class(type):
         def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            if not name[:1].isupper():  # the program alone says that it is no function
+                return asked.ask(name, args, kwargs)
             made = asked.ask(name, args, kwargs, makes=True)
             if type(made) is Handle:
                 number = object.__getattribute__(made, "_handle_number")
@@ -114,9 +120,8 @@ def _class(name: str, asked: Asked) -> Any:
             found = value()
             if type(found) is not Handle:
                 return getattr(found, attribute)
-            given = asked.ask(
-                (line.ATTRIBUTE, found), (attribute,)
-            )  # `count`, too: it is no value that came back
+            # Whatever its name, `count` too: it is no value that came back.
+            given = asked.ask((line.ATTRIBUTE, found), (attribute,))
             asked.lend((line.ATTRIBUTE, found), attribute, given)
             return given
 

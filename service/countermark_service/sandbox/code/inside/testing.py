@@ -62,7 +62,7 @@ def test(
         verdict = _stopped(error)
     if asked.stopped is not None:
         verdict = _stopped(asked.stopped)
-    if verdict[0] == PASSED and not (asked.asked or asked.constants):
+    if verdict[0] == PASSED and not asked.asked:  # that a name stands for a value is the program's word alone
         verdict = (UNSUPPORTED, "the test program never calls the program")
     elif (
         verdict[0] == FAILED
@@ -132,7 +132,5 @@ def _run_prelude(source: bytes, names: dict[str, Any]) -> None:
     try:
         # Of the task's own text, in the sandbox of the test program.
         exec(compile(source, "prelude.py", "exec", dont_inherit=True), names)  # noqa: S102
-    except (
-        Exception
-    ) as error:  # whatever it is, the task is at fault: it becomes `unsupported`, and no failure
+    except Exception as error:  # whatever it is, the task is at fault: it becomes `unsupported`
         raise plain.NotPlainError(f"the prelude failed: {type(error).__name__}: {error}") from error

@@ -284,9 +284,8 @@ def _check_certificates(connection: SSLConnection, options: dict[str, Any]) -> N
     options["ssl_password"] = connection.ssl_context.password = options.get("ssl_password") or ""
     try:
         for option in _CERTIFICATE_FILES & options.keys():
-            read_small(
-                Path(options[option])
-            )  # OpenSSL's errors do not say which file they are about, nor has it bounds
+            # OpenSSL's errors do not say which file they are about, nor has it bounds.
+            read_small(Path(options[option]))
         connection.ssl_context.get()
     except (OSError, ValueError, TypeError) as exc:
         problem = (

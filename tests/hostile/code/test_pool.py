@@ -45,6 +45,17 @@ async def test_a_cancelled_candidate_is_killed_and_its_slot_serves_on(pool: Sand
     assert result.stdout == b"3\n"
 
 
+@pytest.mark.skipif(
+    tuple(map(int, os.uname().release.split(".")[:2])) < (6, 1),
+    reason="this kernel makes no large page on demand",
+)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_slot_s_memory_lies_in_large_pages(pool: SandboxPool) -> None:
+    """At both levels: nothing that a slot does before, as to start a thread, may undo what makes forks cheap."""
+    await pool.run_tests(HONEST, [b"1 2\n"], PATIENT)
+    assert [slot.facts["large_pages"] for slot in pool._running] == [True] * len(pool._running)
+
+
 @pytest.mark.asyncio(loop_scope="module")
 async def test_when_a_slot_dies_its_candidate_runs_again_on_a_fresh_one(pool: SandboxPool) -> None:
     code = b"import time\ntime.sleep(0.5)\nprint(input())"

@@ -18,6 +18,7 @@ from tests.unit.client.scripted_server import (
     Document,
     Received,
     ScriptedServer,
+    Wire,
     answer,
     edited,
 )
@@ -244,8 +245,8 @@ async def test_a_prefix_in_the_address_is_kept(connect: Connect, server: Scripte
     assert server.scored[0].path == "/score-box/v1/score"
 
 
-async def _under_prefix(request: Received, wire: object) -> None:
-    await answer(replace(request, path="/v1/score"), wire)  # type: ignore[arg-type]
+async def _under_prefix(request: Received, wire: Wire) -> None:
+    await answer(replace(request, path="/v1/score"), wire)
 
 
 async def test_verifiers_are_listed_and_described(connect: Connect, server: ScriptedServer) -> None:

@@ -2,7 +2,10 @@
 
 import asyncio
 import os
+import shutil
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -77,3 +80,20 @@ async def test_a_pause_of_the_machine_while_a_sandbox_starts_is_no_time_of_it(
     monkeypatch.setattr(loop, "time", lambda: clock() + 3600)
     report = await looking
     assert not report.silent
+
+
+def test_a_pause_while_containment_is_looked_at_is_no_time_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    bwrap = shutil.which("bwrap")
+    if bwrap is None or containment._try_bubblewrap(bwrap, bounded=True) is not None:
+        pytest.skip("no bubblewrap that works here, and so nothing that could be paused")
+    clock, paused = time.monotonic, 0
+
+    def after_a_pause() -> float:
+        """Return the time; from the second look on an hour later, as all waits find it that the pause has met."""
+        nonlocal paused
+        paused += 1
+        return clock() + (3600 if paused > 1 else 0)
+
+    monkeypatch.setattr(subprocess, "_time", after_a_pause)
+    assert containment._try_bubblewrap(bwrap, bounded=True) is None
+    assert paused > 1

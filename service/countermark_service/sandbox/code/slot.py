@@ -134,7 +134,7 @@ class Slot:
         self.runs_alone = launch.sweeps
         """Whether a candidate's only test can do without a keeper, because the zygote can sweep."""
         self.facts: dict[str, Any] = {}
-        """What the zygote said of itself: interpreter version, user id."""
+        """What the zygote said of itself: interpreter version, user id, whether its memory lies in large pages."""
 
     async def start(self) -> None:
         """Start the processes and wait until the zygote is warm.

@@ -63,6 +63,8 @@ class Confinement:
         self.domain: int | None = None
         self.tests_domain: int | None = None
         self.kept_folders = 0
+        self.large_pages = False
+        """Whether the slot's memory lies in large pages, which makes forks cheap."""
         self._prepared: dict[bytes, program.Context] = {}
 
     def prepared(self, packed: bytes) -> program.Context:

@@ -110,7 +110,7 @@ def _prepare(config: dict[str, Any]) -> Confinement:
     warm.open_fresh_pools()
     kernel.give_back_memory()
     gc.freeze()
-    pages.lay_into_large_pages()
+    own.large_pages = pages.lay_into_large_pages()
     return own
 
 
@@ -218,6 +218,7 @@ def _report(own: Confinement) -> dict[str, Any]:
         "uid": own.uid,
         "landlock": own.domain is not None,
         "memory": watch.own_memory(),
+        "large_pages": own.large_pages,
     }
 
 
